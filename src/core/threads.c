@@ -1,0 +1,35 @@
+/* threads.c - how many threads the kernels (ours and oneDNN's, both over OpenMP) use. */
+#include "core/threads.h"
+#include "core/error.h"
+#include "espalier_version.h"
+
+#include <omp.h>
+#include <sched.h>
+#include <stdatomic.h>
+
+static atomic_int wanted;
+
+static int available(void) {
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+    return n > 0 ? n : 1;
+}
+
+void nas_set_threads(int n) {
+    atomic_store(&wanted, n > 0 ? n : available());
+    nas__apply_threads();
+}
+
+int nas_threads(void) {
+    int n = atomic_load(&wanted);
+    return n > 0 ? n : omp_get_max_threads();
+}
+
+void nas__apply_threads(void) {
+    int n = atomic_load(&wanted);
+    if (n > 0 && omp_get_max_threads() != n) {
+        omp_set_num_threads(n); /* OpenMP keeps this per calling thread */
+    }
+}
+
+const char *nas_version(void) { return ESPALIER_VERSION; }

@@ -1,0 +1,94 @@
+/* kernels.h - our own SIMD kernels, as one table per instruction set.
+ *
+ * All activations here are in the blocked layout [n][cb][h][w][block]: `block` consecutive channels are innermost,
+ * cb = ceil(c / block), and the channels of the tail beyond c are ZERO on input and must be written as zero (every
+ * kernel here keeps zero tails zero by itself as long as weights and coefficients have zero tails: per-channel
+ * coefficient arrays have cb*block entries). A "plane" is one [h][w][block] slab; plane p belongs to image p / cb and
+ * to channel block p % cb. Pointers are 64-byte aligned. Work is shared among OpenMP threads with a static schedule
+ * and every sum is reduced in a fixed order, so results repeat bit for bit for a given thread count.
+ *
+ * `flat` kernels see a tensor as `count` floats (count is a multiple of the block for blocked tensors, anything for
+ * plain ones; pointers aligned). */
+#ifndef NAS_KERNELS_KERNELS_H
+#define NAS_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Geometry of a depthwise convolution: x (n,c,h,w) -> y (n,c,oh,ow), oh = (h + 2 pad_h - dilation (kernel_h-1) - 1) / stride + 1. */
+typedef struct nas__dw_shape {
+    int n, c, h, w, oh, ow;
+    int kernel_h, kernel_w, stride, dilation, pad_h, pad_w;
+} nas__dw_shape;
+
+/* Geometry of a pooling: same size rule without dilation. */
+typedef struct nas__pool_shape {
+    int n, c, h, w, oh, ow;
+    int kernel, stride, pad;
+    bool count_padding; /* average only: divide by kernel*kernel instead of by the pixels inside the image */
+} nas__pool_shape;
+
+typedef struct nas__sgd_args {
+    float lr, momentum, weight_decay, dampening, grad_scale;
+    bool nesterov, first; /* first: the momentum buffer is not initialised yet (buf = g) */
+} nas__sgd_args;
+
+typedef struct nas__adam_args {
+    float lr, beta1, beta2, eps, weight_decay, grad_scale;
+    double correction1, correction2; /* 1 - beta^t */
+    bool decoupled;                  /* AdamW */
+} nas__adam_args;
+
+typedef struct nas__kernels {
+    const char *isa;
+    int block;
+
+    /* Depthwise convolution. Weights are blocked: [cb][kernel_h*kernel_w][block]. relu_input applies max(x,0) while x is read
+     * (forward and weight gradient); backward_data then also masks dx where x <= 0 (x may be NULL otherwise). */
+    void (*dw_forward)(const nas__dw_shape *s, const float *x, const float *w, float *y, bool relu_input);
+    void (*dw_backward_data)(const nas__dw_shape *s, const float *dy, const float *w, const float *x, float *dx, bool relu_input);
+    void (*dw_backward_weights)(const nas__dw_shape *s, const float *x, const float *dy, float *dw, bool relu_input);
+
+    /* Pooling. index: one byte per output element (max: position inside the window), same blocked order as y. */
+    void (*max_pool_forward)(const nas__pool_shape *s, const float *x, float *y, uint8_t *index);
+    void (*max_pool_backward)(const nas__pool_shape *s, const float *dy, const uint8_t *index, float *dx);
+    void (*avg_pool_forward)(const nas__pool_shape *s, const float *x, float *y);
+    void (*avg_pool_backward)(const nas__pool_shape *s, const float *dy, float *dx);
+    /* y[n][c] plain (n rows of c values), mean over the plane */
+    void (*global_pool_forward)(int n, int c, int hw, const float *x, float *y);
+    void (*global_pool_backward)(int n, int c, int hw, const float *dy, float *dx);
+
+    /* Batch norm over blocked x (n planes of cb blocks, hw pixels). mean/var: cb*block entries, biased variance; tails 0. */
+    void (*bn_stats)(int n, int c, int hw, const float *x, float *mean, float *var);
+    /* y = scale*x + shift per channel, then optionally max(.,0) */
+    void (*bn_apply)(int n, int c, int hw, const float *x, const float *scale, const float *shift, bool relu, float *y);
+    /* sum_g[c] = sum of g, sum_gx[c] = sum of g*(x - mean), g = dy_scale*dy masked (when relu) where scale*x + shift <= 0 */
+    void (*bn_backward_sums)(int n, int c, int hw, const float *x, const float *dy, float dy_scale, const float *mean,
+                             const float *scale, const float *shift, bool relu, float *sum_g, float *sum_gx);
+    /* dx = a*g + b*x + k per channel, g as above */
+    void (*bn_backward_apply)(int n, int c, int hw, const float *x, const float *dy, float dy_scale, const float *scale,
+                              const float *shift, bool relu, const float *a, const float *b, const float *k, float *dx);
+
+    /* The mixed operation: y = sum_i w[i]*x[i]; NULL x[i] counts as zero. dots[i] = <dy, x[i]> in double (0 for NULL). */
+    void (*mix_forward)(int n_inputs, const float *const *x, const float *w, size_t count, float *y);
+    void (*mix_backward)(int n_inputs, const float *const *x, const float *dy, size_t count, double *dots);
+
+    /* flat */
+    void (*relu_forward)(size_t count, const float *x, float *y, float cap);                      /* cap > 0: min(., cap) as in ReLU6 */
+    void (*relu_backward)(size_t count, const float *x, const float *dy, float dy_scale, float *dx, float cap); /* dx = dy_scale*dy where 0 < x (< cap) */
+    void (*add)(size_t count, const float *a, const float *b, float *y);
+    void (*mul)(size_t count, const float *a, const float *b, float *y);
+    void (*axpby)(size_t count, float a, const float *x, float b, float *y);                      /* y = a*x + b*y ; b == 0 never reads y */
+    void (*scale_per_sample)(int n, size_t count_per_sample, const float *factor, const float *x, float *y); /* drop-path */
+    double (*dot)(size_t count, const float *a, const float *b);                                  /* fixed order, in double */
+
+    /* Optimisers, in one pass over flat parameters (weights w, gradients g, state). */
+    void (*sgd)(size_t count, const nas__sgd_args *args, float *w, const float *g, float *buf);
+    void (*adam)(size_t count, const nas__adam_args *args, float *w, const float *g, float *m, float *v);
+} nas__kernels;
+
+/* The table in use: the best that this CPU runs, or a lower one forced by ESPALIER_ISA=avx512|avx2|generic. Never NULL. */
+const nas__kernels *nas__kernel_table(void);
+
+#endif

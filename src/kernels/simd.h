@@ -1,0 +1,71 @@
+/* simd.h - one vector = one channel block. Every simd_*.c is compiled once per instruction set (cmake/kernels.cmake)
+ * with NAS_ISA=avx512|avx2|generic; NAS_SIMD(name) gives its functions a suffix, and kernels.c picks the table.
+ *
+ * The block is 16 channels with AVX-512 and 8 otherwise (oneDNN's fast layouts nChw16c and nChw8c). GCC's vector
+ * extensions do the work; intrinsics appear only where the extensions have no word for it. */
+#ifndef NAS_KERNELS_SIMD_H
+#define NAS_KERNELS_SIMD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define BLOCK 16
+#elif defined(__AVX2__)
+#include <immintrin.h>
+#define BLOCK 8
+#else
+#define BLOCK 8
+#endif
+
+#define NAS_CAT2(a, b) a##_##b
+#define NAS_CAT(a, b) NAS_CAT2(a, b)
+#define NAS_SIMD(name) NAS_CAT(name, NAS_ISA)
+#define NAS_INLINE static inline __attribute__((always_inline))
+
+typedef float vec __attribute__((vector_size(BLOCK * 4), aligned(BLOCK * 4)));
+typedef float vec_u __attribute__((vector_size(BLOCK * 4), aligned(4), may_alias)); /* unaligned access */
+typedef int32_t ivec __attribute__((vector_size(BLOCK * 4), aligned(BLOCK * 4)));
+
+NAS_INLINE vec vload(const float *p) { return *(const vec *)p; }
+NAS_INLINE void vstore(float *p, vec v) { *(vec *)p = v; }
+NAS_INLINE vec vloadu(const float *p) { return *(const vec_u *)p; }
+NAS_INLINE void vstoreu(float *p, vec v) { *(vec_u *)p = v; }
+NAS_INLINE vec vset1(float x) { return x - (vec){0}; }
+NAS_INLINE vec vzero(void) { return (vec){0}; }
+
+#if defined(__AVX512F__)
+NAS_INLINE vec vmax(vec a, vec b) { return (vec)_mm512_max_ps((__m512)a, (__m512)b); }
+NAS_INLINE vec vmin(vec a, vec b) { return (vec)_mm512_min_ps((__m512)a, (__m512)b); }
+/* x where c > 0, else 0: the mask of ReLU's backward pass */
+NAS_INLINE vec vmask_pos(vec c, vec x) {
+    return (vec)_mm512_maskz_mov_ps(_mm512_cmp_ps_mask((__m512)c, _mm512_setzero_ps(), _CMP_GT_OQ), (__m512)x);
+}
+NAS_INLINE vec vfma(vec a, vec b, vec c) { return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+#elif defined(__AVX2__)
+NAS_INLINE vec vmax(vec a, vec b) { return (vec)_mm256_max_ps((__m256)a, (__m256)b); }
+NAS_INLINE vec vmin(vec a, vec b) { return (vec)_mm256_min_ps((__m256)a, (__m256)b); }
+NAS_INLINE vec vmask_pos(vec c, vec x) {
+    return (vec)_mm256_and_ps(_mm256_cmp_ps((__m256)c, _mm256_setzero_ps(), _CMP_GT_OQ), (__m256)x);
+}
+NAS_INLINE vec vfma(vec a, vec b, vec c) { return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+#else
+NAS_INLINE vec vselect(ivec m, vec a, vec b) { return (vec)(((ivec)a & m) | ((ivec)b & ~m)); }
+NAS_INLINE vec vmax(vec a, vec b) { return vselect(a > b, a, b); }
+NAS_INLINE vec vmin(vec a, vec b) { return vselect(a < b, a, b); }
+NAS_INLINE vec vmask_pos(vec c, vec x) { return (vec)((ivec)x & (c > vzero())); }
+NAS_INLINE vec vfma(vec a, vec b, vec c) { return a * b + c; }
+#endif
+
+/* Adds up the lanes in a fixed order. */
+NAS_INLINE float vsum(vec v) {
+    float s = 0;
+    for (int i = 0; i < BLOCK; i++) {
+        s += v[i];
+    }
+    return s;
+}
+
+#endif
