@@ -1,0 +1,247 @@
+/* tape.c - the record of one forward pass, and the backward pass over it. */
+#include "tensor/tensor.h"
+#include <espalier/ops.h>
+#include "core/threads.h"
+#include "kernels/kernels.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+static _Thread_local nas_tape *current;
+
+/* Denormal numbers cost a hundredfold and carry no information here: flushed to zero in every thread of the pool. */
+static void flush_denormals(void) {
+#if defined(__SSE__)
+    static _Thread_local int prepared;
+    if (prepared != omp_get_max_threads()) {
+#pragma omp parallel
+        _mm_setcsr(_mm_getcsr() | 0x8040); /* FTZ and DAZ */
+        prepared = omp_get_max_threads();
+    }
+#endif
+}
+
+nas_tape *nas_tape_new(void) { return nas__alloc(sizeof(nas_tape)); }
+
+static void release(nas_tensor *t) {
+    nas__buffer_unref(t->buffer);
+    nas__buffer_unref(t->grad.buffer);
+    t->buffer = NULL;
+    t->data = NULL;
+    t->grad = (nas__grad){0};
+}
+
+static void release_saved(nas__node *node) {
+    for (int i = 0; i < NAS__MAX_SAVED; i++) {
+        nas__buffer_unref(node->saved[i]);
+        node->saved[i] = NULL;
+    }
+}
+
+static void drop(nas_tape *tape) {
+    for (size_t i = 0; i < tape->n_tensors; i++) {
+        release(tape->tensors[i]);
+    }
+    for (nas__node *node = tape->last; node; node = node->previous) {
+        release_saved(node);
+    }
+    nas__arena_reset(&tape->arena);
+    tape->last = NULL;
+    tape->n_tensors = 0;
+    tape->spent = false;
+}
+
+void nas_tape_reset(nas_tape *tape) {
+    if (!tape) {
+        return;
+    }
+    drop(tape);
+    if (tape->active) {
+        tape->active = false;
+        if (current == tape) {
+            current = tape->outer;
+        }
+        tape->outer = NULL;
+    }
+}
+
+void nas_tape_free(nas_tape *tape) {
+    if (tape) {
+        nas_tape_reset(tape);
+        nas__arena_free(&tape->arena);
+        free(tape->tensors);
+        free(tape);
+    }
+}
+
+void nas_tape_begin(nas_tape *tape, const nas_tape_config *config) {
+    nas__apply_threads();
+    flush_denormals();
+    drop(tape);
+    if (!tape->active) {
+        tape->outer = current;
+        tape->active = true;
+        current = tape;
+    }
+    tape->config = *config;
+    tape->macs = tape->op_count = 0;
+}
+
+uint64_t nas_tape_macs(const nas_tape *tape) { return tape->macs; }
+
+nas_tape *nas__tape(void) {
+    return current ? current : nas__fail_null(NAS_USAGE, "no tape is in use; call nas_tape_begin() before computing");
+}
+
+bool nas__dry(void) { return current && current->config.dry; }
+
+nas_rng nas__op_rng(void) {
+    nas_tape *tape = current;
+    uint64_t op = tape->op_count++;
+    return nas_rng_new(tape->config.seed, (tape->config.step << 20) + op + 0x6f70000000000000u);
+}
+
+void nas__count_macs(uint64_t macs) {
+    if (current) {
+        current->macs += macs;
+    }
+}
+
+/* --- making results ------------------------------------------------------------------------------ */
+static nas_tensor *bare(int ndim, const int64_t *dims, nas__layout layout) {
+    nas_tape *tape = nas__tape();
+    if (!tape || !nas__grow(&tape->tensors, tape->n_tensors, sizeof *tape->tensors)) {
+        return NULL;
+    }
+    nas_tensor *t = nas__arena_alloc(&tape->arena, sizeof *t);
+    if (t) {
+        t->ndim = ndim;
+        memcpy(t->dims, dims, (size_t)ndim * sizeof *dims);
+        t->layout = ndim == 4 ? layout : NAS__PLAIN;
+        t->tape = tape;
+        tape->tensors[tape->n_tensors++] = t;
+    }
+    return t;
+}
+
+nas_tensor *nas__new(int ndim, const int64_t *dims, nas__layout layout) {
+    nas_tensor *t = bare(ndim, dims, layout);
+    if (t && !t->tape->config.dry) {
+        t->buffer = nas__buffer_new(nas__storage(t) * sizeof(float));
+        if (!t->buffer) {
+            return NULL;
+        }
+        t->data = t->buffer->data;
+    }
+    return t;
+}
+
+nas_tensor *nas__like(const nas_tensor *x) { return nas__new(x->ndim, x->dims, x->layout); }
+
+nas_tensor *nas__alias(nas_tensor *x, int ndim, const int64_t *dims) {
+    nas_tensor *t = bare(ndim, dims, NAS__PLAIN);
+    if (t && !t->tape->config.dry) {
+        nas__data(x);
+        t->buffer = nas__buffer_ref(x->buffer);
+        t->data = x->data;
+    }
+    return t;
+}
+
+nas_tensor *nas_zero(int ndim, const int64_t *dims) {
+    nas_tensor *t = bare(ndim, dims, NAS__BLOCKED);
+    if (t) {
+        t->is_zero = true;
+    }
+    return t;
+}
+
+bool nas__wants(const nas_tensor *t) {
+    if (!t) {
+        return false;
+    }
+    return t->persistent ? current && (t->role & current->config.grad) : t->needs_grad;
+}
+
+nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_inputs, nas_tensor *const *inputs,
+                       int n_outputs, nas_tensor *const *outputs, size_t state_bytes) {
+    bool wanted = false;
+    for (int i = 0; i < n_inputs; i++) {
+        wanted |= nas__wants(inputs[i]);
+    }
+    if (!wanted || !current || current->config.dry) {
+        return NULL;
+    }
+    nas__node *node = nas__arena_alloc(&current->arena, sizeof *node);
+    nas_tensor **lists = node ? nas__arena_alloc(&current->arena, (size_t)(n_inputs + n_outputs) * sizeof *lists) : NULL;
+    void *state = lists && state_bytes ? nas__arena_alloc(&current->arena, state_bytes) : NULL;
+    if (!lists || (state_bytes && !state)) {
+        return NULL;
+    }
+    *node = (nas__node){.previous = current->last, .name = name, .backward = backward, .n_inputs = n_inputs,
+                        .n_outputs = n_outputs, .inputs = lists, .outputs = lists + n_inputs, .state = state};
+    memcpy(node->inputs, inputs, (size_t)n_inputs * sizeof *lists);
+    memcpy(node->outputs, outputs, (size_t)n_outputs * sizeof *lists);
+    for (int i = 0; i < n_outputs; i++) {
+        outputs[i]->needs_grad = true;
+    }
+    current->last = node;
+    return node;
+}
+
+/* --- the backward pass --------------------------------------------------------------------------- */
+static bool reached(const nas__node *node) {
+    for (int i = 0; i < node->n_outputs; i++) {
+        if (node->outputs[i]->grad.buffer) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Everything that read an output has run its backward step by now, so its memory can go. */
+static void retire(nas__node *node) {
+    release_saved(node);
+    for (int i = 0; i < node->n_outputs; i++) {
+        nas_tensor *t = node->outputs[i];
+        if (!t->retained) {
+            release(t);
+        }
+    }
+}
+
+nas_status nas_backward(nas_tensor *loss) {
+    if (!loss) {
+        return nas_error_status() ? nas_error_status() : nas__fail(NAS_INVALID, "nas_backward: the loss is NULL");
+    }
+    if (nas__count(loss) != 1) {
+        return nas__fail(NAS_SHAPE, "nas_backward: the loss has shape %s; reduce it to one number first", nas__shape(loss));
+    }
+    nas_tape *tape = loss->tape;
+    if (!tape || tape != current || tape->spent) {
+        return nas__fail(NAS_USAGE, "nas_backward: %s", tape && tape->spent ? "this pass has been differentiated already"
+                                                                            : "the loss is not on the current tape");
+    }
+    if (!loss->needs_grad) {
+        return nas__fail(NAS_USAGE, "nas_backward: nothing behind the loss is differentiated for; see nas_tape_config.grad");
+    }
+    nas__buffer *one = nas__buffer_new(nas__storage(loss) * sizeof(float));
+    if (!one) {
+        return nas_error_status();
+    }
+    memset(one->data, 0, nas__storage(loss) * sizeof(float));
+    one->data[0] = 1;
+    nas__grad_give(loss, one, 1);
+    tape->spent = true;
+    for (nas__node *node = tape->last; node && !nas_error_status(); node = node->previous) {
+        if (reached(node)) {
+            node->backward(node);
+        }
+        retire(node);
+    }
+    return nas_error_status();
+}

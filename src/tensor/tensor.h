@@ -1,0 +1,128 @@
+/* tensor.h - the inside of tensors and of the tape, for the operations.
+ *
+ * Layouts. PLAIN is row-major. BLOCKED exists for (N,C,H,W) only: [n][cb][h][w][block] with the kernel table's block and
+ * zero tails. A tensor has one layout for its life; nas__as() gives its twin in the other one (a recorded operation,
+ * counted as a reorder), so the gradient of a tensor always has the tensor's own layout.
+ *
+ * Gradients of intermediate tensors are a reference-counted buffer times a scalar: the mixed operation hands its own
+ * gradient to every candidate, scaled, without writing it out. Gradients of persistent tensors (parameters, variables)
+ * are plain arrays that passes add to. */
+#ifndef TENSOR_TENSOR_H
+#define TENSOR_TENSOR_H
+
+#include <espalier/tensor.h>
+
+#include "core/error.h"
+#include "core/memory.h"
+
+typedef enum nas__layout { NAS__PLAIN, NAS__BLOCKED } nas__layout;
+
+typedef struct nas__grad {
+    nas__buffer *buffer; /* NULL: no gradient */
+    float scale;
+} nas__grad;
+
+struct nas_tensor {
+    int ndim;
+    int64_t dims[NAS_MAX_DIMS];
+    nas__layout layout;
+    nas_role role;
+    bool persistent;  /* parameter, variable or buffer: outlives tapes */
+    bool needs_grad;  /* of intermediate tensors: something behind it is differentiated for */
+    bool is_zero;     /* all zero, no memory behind it */
+    bool retained;
+    bool has_grad;    /* persistent: grad_data holds a gradient */
+    nas__buffer *buffer;
+    float *data;      /* inside buffer; NULL when dry, zero, or released */
+    nas__grad grad;   /* intermediate tensors */
+    nas__buffer *grad_buffer;
+    float *grad_data; /* persistent tensors, inside grad_buffer; plain */
+    nas_tape *tape;   /* owner of an intermediate tensor */
+    nas_tensor *twin; /* the same values in the other layout */
+};
+
+enum { NAS__MAX_SAVED = 6 };
+
+/* One recorded operation. backward() reads the gradients of the outputs and gives the inputs theirs. */
+typedef struct nas__node nas__node;
+struct nas__node {
+    nas__node *previous;
+    const char *name;
+    void (*backward)(nas__node *node);
+    int n_inputs, n_outputs;
+    nas_tensor **inputs, **outputs;
+    nas__buffer *saved[NAS__MAX_SAVED]; /* one reference each, given back after the backward step */
+    void *state;                        /* in the tape's arena */
+};
+
+struct nas_tape {
+    nas_tape_config config;
+    nas__arena arena;
+    nas__node *last;
+    nas_tensor **tensors;  /* all tensors of the pass, to release their buffers */
+    size_t n_tensors;
+    uint64_t macs, op_count, reorders;
+    bool active, spent;
+    nas_tape *outer;       /* the tape that was current before */
+};
+
+/* --- the current tape ---------------------------------------------------------------------------- */
+/* NULL and an error when no tape is current. */
+nas_tape *nas__tape(void);
+bool nas__dry(void); /* shapes and costs only */
+/* A random stream of its own for the calling operation, keyed by the pass's seed and step. */
+nas_rng nas__op_rng(void);
+void nas__count_macs(uint64_t macs);
+/* Reorders of activations of this process since the start (for the benchmark). */
+uint64_t nas__reorder_count(void);
+
+/* --- making results ------------------------------------------------------------------------------ */
+/* A fresh tensor on the current tape with memory (none when dry). NULL and an error on failure. */
+nas_tensor *nas__new(int ndim, const int64_t *dims, nas__layout layout);
+nas_tensor *nas__like(const nas_tensor *x);
+/* A second tensor over x's memory with another (plain) shape. */
+nas_tensor *nas__alias(nas_tensor *x, int ndim, const int64_t *dims);
+/* Records `outputs = name(inputs)` when any input is differentiated for; returns the node, or NULL when nothing has to be
+ * recorded (or on failure: check outputs afterwards with nas_error_status()). state_bytes are zeroed. */
+nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_inputs, nas_tensor *const *inputs,
+                       int n_outputs, nas_tensor *const *outputs, size_t state_bytes);
+/* Does a pass have to deliver the gradient of t? */
+bool nas__wants(const nas_tensor *t);
+
+/* --- values -------------------------------------------------------------------------------------- */
+/* t in the given layout; itself when it has it. 2-D and other shapes are always PLAIN. Sticky. */
+nas_tensor *nas__as(nas_tensor *t, nas__layout layout);
+/* Data of t; writes zeros into fresh memory for a zero tensor. */
+float *nas__data(nas_tensor *t);
+/* Floats that t occupies, padding included. */
+size_t nas__storage(const nas_tensor *t);
+int nas__block(void);
+bool nas__same_shape(const nas_tensor *a, const nas_tensor *b);
+/* "64x16x32x32", in one of a few static per-thread buffers. */
+const char *nas__shape(const nas_tensor *t);
+
+/* --- gradients ----------------------------------------------------------------------------------- */
+/* Gradient of an output, to be read with its scale; buffer NULL when nothing came back. Still owned by t. */
+nas__grad nas__grad_of(const nas_tensor *t);
+/* The same with the scale multiplied in: NULL when there is none. */
+float *nas__grad_data(nas_tensor *t);
+/* Adds scale*buffer (in t's layout) to t's gradient; takes the caller's reference. */
+void nas__grad_give(nas_tensor *t, nas__buffer *buffer, float scale);
+/* Where to write the gradient of a persistent tensor: its own array when it is empty, else a scratch buffer; finish with
+ * nas__param_grad_end, which adds the scratch. Returns NULL on failure. */
+float *nas__param_grad_begin(nas_tensor *t, nas__buffer **scratch);
+void nas__param_grad_end(nas_tensor *t, nas__buffer *scratch);
+/* A plain array of `count` floats as gradient for t of either kind (copied or added). */
+void nas__grad_add_array(nas_tensor *t, const float *values);
+
+/* --- persistent tensors -------------------------------------------------------------------------- */
+nas_tensor *nas__persistent(int ndim, const int64_t *dims, nas_role role); /* zero-filled */
+/* Moves data and gradients of persistent tensors into one contiguous buffer each (64-byte aligned slots), in order. */
+nas_status nas__flatten(nas_tensor **tensors, size_t n);
+int64_t nas__count(const nas_tensor *t);
+
+/* --- layouts ------------------------------------------------------------------------------------- */
+void nas__block_data(const int64_t dims[4], const float *plain, float *blocked);
+void nas__unblock_data(const int64_t dims[4], const float *blocked, float *plain);
+
+#endif
