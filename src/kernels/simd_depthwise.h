@@ -1,0 +1,84 @@
+/* simd_depthwise.h - what the depthwise kernels share. All of them work on one plane (or a strip of its rows) that was
+ * copied into scratch memory with its zero border, so that no inner loop tests for borders. */
+#ifndef NAS_KERNELS_SIMD_DEPTHWISE_H
+#define NAS_KERNELS_SIMD_DEPTHWISE_H
+
+#include "kernels/simd_functions.h"
+
+#include "kernels/scratch.h"
+
+/* A strip should stay in a core's second-level cache beside the rows it is computed from and written to. */
+#define DW_STRIP_FLOATS ((size_t)8 * 1024)
+
+NAS_INLINE int dw_min(int a, int b) { return a < b ? a : b; }
+NAS_INLINE int dw_max(int a, int b) { return a > b ? a : b; }
+NAS_INLINE int dw_ceil_div(int a, int b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); } /* b > 0 */
+
+/* How an h x w image lies in a wider plane: its pixel (0,0) is the plane's (top, left). Both may be negative: then that
+ * part of the image is left out, as is what lies beyond `cols`. */
+typedef struct dw_frame {
+    int h, w, top, left, cols;
+} dw_frame;
+
+/* The rows of the plane, counted from `first`, that hold image rows: [from, to). */
+NAS_INLINE void dw_image_rows(const dw_frame *f, int first, int count, int *from, int *to) {
+    *from = dw_min(dw_max(f->top - first, 0), count);
+    *to = dw_max(dw_min(f->top + f->h - first, count), *from);
+}
+
+/* Zeroes what dw_copy_rows does not write of rows [first, first + count). */
+NAS_INLINE void dw_zero_border(const dw_frame *f, int first, int count, float *plane) {
+    int from, to;
+    dw_image_rows(f, first, count, &from, &to);
+    size_t row = (size_t)f->cols * BLOCK;
+    size_t left = (size_t)dw_min(dw_max(f->left, 0), f->cols) * BLOCK;
+    size_t right = (size_t)dw_min(dw_max(f->left + f->w, 0), f->cols) * BLOCK;
+    memset(plane, 0, sizeof(float) * row * from);
+    for (int r = from; r < to; r++) {
+        memset(plane + r * row, 0, sizeof(float) * left);
+        memset(plane + r * row + right, 0, sizeof(float) * (row - right));
+    }
+    memset(plane + to * row, 0, sizeof(float) * row * (count - to));
+}
+
+/* Copies the image part of rows [first, first + count), through ReLU if asked. */
+NAS_INLINE void dw_copy_rows(const dw_frame *f, const float *image, int first, int count, float *plane, bool relu) {
+    int from, to;
+    dw_image_rows(f, first, count, &from, &to);
+    int left = dw_max(f->left, 0), right = dw_min(f->left + f->w, f->cols);
+    for (int r = from; r < to; r++) {
+        const float *in = image + ((ptrdiff_t)(first + r - f->top) * f->w - f->left) * BLOCK;
+        float *out = plane + (size_t)r * f->cols * BLOCK;
+        if (relu) {
+            for (int c = left; c < right; c++) {
+                vstore(out + (size_t)c * BLOCK, vmax(vload(in + (size_t)c * BLOCK), vzero()));
+            }
+        } else {
+            for (int c = left; c < right; c++) {
+                vstore(out + (size_t)c * BLOCK, vload(in + (size_t)c * BLOCK));
+            }
+        }
+    }
+}
+
+/* Rows of output per strip such that the strip's input, stride*(rows-1) + reach rows of `cols` pixels, is small. */
+NAS_INLINE int dw_strip_rows(int out_rows, int cols, int stride, int reach) {
+    long rows = ((long)(DW_STRIP_FLOATS / ((size_t)cols * BLOCK)) - reach) / stride + 1;
+    rows = rows < 8 ? 8 : rows / 2 * 2; /* the fast kernels take two rows at a time */
+    return rows < out_rows ? (int)rows : out_rows;
+}
+
+/* y(r, c) = sum over the taps (i, j) of w(i, j) * x(r*stride + i*dilation, c*stride + j*dilation), where y's rows and
+ * columns lie y_row and y_col floats apart. Rows of x outside [image_from, image_to) are zero and may be skipped. With
+ * `mask` (laid out like y), y becomes zero where mask <= 0. */
+typedef struct dw_correlation {
+    const float *x, *w, *mask;
+    float *y;
+    ptrdiff_t x_row, y_row, y_col;
+    int rows, cols, image_from, image_to;
+    int kernel_h, kernel_w, stride, dilation;
+} dw_correlation;
+
+void NAS_SIMD(nas__dw_correlate)(const dw_correlation *c);
+
+#endif

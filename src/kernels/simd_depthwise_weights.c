@@ -1,0 +1,192 @@
+/* simd_depthwise_weights.c - weight gradient of the depthwise convolution: for each tap the product of dy with the
+ * input seen through that tap, summed over pixels and images. A group of taps accumulates in registers over a whole
+ * strip, so that each dy is loaded once per group. */
+#include "simd_depthwise.h"
+
+/* dw(i, j) += sum over (r, c) of dy(r, c) * x(r*stride + i*dilation, c*stride + j*dilation); rows of x outside
+ * [image_from, image_to) are zero. */
+typedef struct product {
+    const float *x, *dy;
+    float *dw;
+    ptrdiff_t x_row;
+    int rows, cols, image_from, image_to;
+    int kernel_h, kernel_w, stride, dilation;
+} product;
+
+/* Taps kh .. kh + taps_h of the kernel's rows, kw .. kw + taps_w of its columns. taps, s and d are constants in the
+ * fast instances. */
+NAS_INLINE void group(const product *p, int kh, int kw, const int taps_h, const int taps_w, const int s, const int d) {
+    vec sum[7][7];
+    float *dw = p->dw + ((ptrdiff_t)kh * p->kernel_w + kw) * BLOCK;
+    const ptrdiff_t dw_row = (ptrdiff_t)p->kernel_w * BLOCK, x_step = p->x_row * d;
+#pragma GCC unroll 7
+    for (int i = 0; i < taps_h; i++) {
+#pragma GCC unroll 7
+        for (int j = 0; j < taps_w; j++) {
+            sum[i][j] = vload(dw + i * dw_row + j * BLOCK);
+        }
+    }
+    const int from = dw_max(0, dw_ceil_div(p->image_from - (kh + taps_h - 1) * d, s));
+    const int to = dw_min(p->rows, dw_ceil_div(p->image_to - kh * d, s));
+    for (int r = from; r < to; r++) {
+        const float *x = p->x + ((ptrdiff_t)r * s + (ptrdiff_t)kh * d) * p->x_row + (ptrdiff_t)kw * d * BLOCK;
+        const float *dy = p->dy + (ptrdiff_t)r * p->cols * BLOCK, *end = dy + (ptrdiff_t)p->cols * BLOCK;
+        for (; dy < end; dy += BLOCK, x += s * BLOCK) {
+            vec g = vload(dy);
+#pragma GCC unroll 7
+            for (int i = 0; i < taps_h; i++) {
+#pragma GCC unroll 7
+                for (int j = 0; j < taps_w; j++) {
+                    sum[i][j] = vfma(g, vload(x + i * x_step + j * d * BLOCK), sum[i][j]);
+                }
+            }
+        }
+    }
+#pragma GCC unroll 7
+    for (int i = 0; i < taps_h; i++) {
+#pragma GCC unroll 7
+        for (int j = 0; j < taps_w; j++) {
+            vstore(dw + i * dw_row + j * BLOCK, sum[i][j]);
+        }
+    }
+}
+
+/* How many rows of a k x k kernel fit the registers beside the operands. */
+#if defined(__AVX512F__)
+#define GROUP(K) ((K) <= 5 ? (K) : 4)
+#elif defined(__AVX2__)
+#define GROUP(K) ((K) <= 3 ? (K) : 2)
+#else
+#define GROUP(K) ((K) <= 3 ? 2 : 1)
+#endif
+
+NAS_INLINE void square(const product *p, const int k, const int s, const int d) {
+    int kh = 0;
+    for (; kh + GROUP(k) <= k; kh += GROUP(k)) {
+        group(p, kh, 0, GROUP(k), k, s, d);
+    }
+    if (k % GROUP(k)) {
+        group(p, kh, 0, k % GROUP(k), k, s, d);
+    }
+}
+
+/* One function per case: inlined into a common one (or into a parallel region), accumulators end up in memory. */
+#define CASES(X)                                                                                                       \
+    X(3, 1, 1)                                                                                                         \
+    X(3, 1, 2)                                                                                                         \
+    X(3, 2, 1)                                                                                                         \
+    X(3, 2, 2)                                                                                                         \
+    X(5, 1, 1)                                                                                                         \
+    X(5, 1, 2)                                                                                                         \
+    X(5, 2, 1)                                                                                                         \
+    X(5, 2, 2)                                                                                                         \
+    X(7, 1, 1)                                                                                                         \
+    X(7, 1, 2)                                                                                                         \
+    X(7, 2, 1)                                                                                                         \
+    X(7, 2, 2)
+
+#define DEFINE(K, S, D)                                                                                                \
+    static __attribute__((noinline)) void square_##K##S##D(const product *p) { square(p, K, S, D); }
+CASES(DEFINE)
+
+static __attribute__((noinline)) void any_kernel(const product *p) {
+    for (int kh = 0; kh < p->kernel_h; kh++) {
+        int kw = 0;
+        for (; kw + 4 <= p->kernel_w; kw += 4) {
+            group(p, kh, kw, 1, 4, p->stride, p->dilation);
+        }
+        for (; kw < p->kernel_w; kw++) {
+            group(p, kh, kw, 1, 1, p->stride, p->dilation);
+        }
+    }
+}
+
+static void accumulate(const product *p) {
+#define CALL(K, S, D)                                                                                                  \
+    if (p->kernel_h == K && p->kernel_w == K && p->stride == S && p->dilation == D) {                                  \
+        square_##K##S##D(p);                                                                                           \
+        return;                                                                                                        \
+    }
+    CASES(CALL)
+    any_kernel(p);
+}
+
+/* Images are summed in groups that depend on the shape alone, then the groups in order: the result does not depend on
+ * the number of threads. Enough groups to occupy many threads, few enough to make their sum cheap. */
+static int image_groups(int n, int cb) { return dw_min(n, dw_ceil_div(128, cb)); }
+
+typedef struct strips {
+    dw_frame frame;
+    int rows, reach, bordered;
+} strips;
+
+/* dw[taps][BLOCK] += the contribution of one plane. */
+static void add_plane(const nas__dw_shape *s, strips *t, const float *x, const float *dy, float *plane, float *dw,
+                      bool relu_input) {
+    for (int out = 0; out < s->oh; out += t->rows) {
+        const int rows = dw_min(t->rows, s->oh - out), first = out * s->stride;
+        const int count = (rows - 1) * s->stride + t->reach;
+        if (out != t->bordered) {
+            dw_zero_border(&t->frame, first, count, plane);
+            t->bordered = out;
+        }
+        dw_copy_rows(&t->frame, x, first, count, plane, relu_input);
+        product p = {.x = plane,
+                     .dy = dy + (size_t)out * s->ow * BLOCK,
+                     .dw = dw,
+                     .x_row = (ptrdiff_t)t->frame.cols * BLOCK,
+                     .rows = rows,
+                     .cols = s->ow,
+                     .kernel_h = s->kernel_h,
+                     .kernel_w = s->kernel_w,
+                     .stride = s->stride,
+                     .dilation = s->dilation};
+        dw_image_rows(&t->frame, first, count, &p.image_from, &p.image_to);
+        accumulate(&p);
+    }
+}
+
+/* partial[group][cb][taps][BLOCK], one task per group and channel block. */
+static void fill_partial(const nas__dw_shape *s, const float *x, const float *dy, float *partial, int groups,
+                         bool relu_input) {
+    const int cb = (s->c + BLOCK - 1) / BLOCK;
+    const size_t taps = (size_t)s->kernel_h * s->kernel_w;
+    const int cols = (s->ow - 1) * s->stride + s->dilation * (s->kernel_w - 1) + 1;
+    strips t = {.frame = {s->h, s->w, s->pad_h, s->pad_w, cols}, .bordered = -1};
+    t.reach = s->dilation * (s->kernel_h - 1) + 1;
+    t.rows = dw_strip_rows(s->oh, cols, s->stride, t.reach);
+    nas__scratch *scratch = nas__scratch_acquire(((size_t)(t.rows - 1) * s->stride + t.reach) * cols * BLOCK);
+    float *plane = nas__scratch_floats(scratch);
+#pragma omp for schedule(static)
+    for (int task = 0; task < groups * cb; task++) {
+        const int g = task / cb, block = task % cb;
+        float *dw = partial + (size_t)task * taps * BLOCK;
+        memset(dw, 0, sizeof(float) * taps * BLOCK);
+        for (int n = (int)((long)s->n * g / groups); n < (int)((long)s->n * (g + 1) / groups); n++) {
+            const size_t p = (size_t)n * cb + block;
+            add_plane(s, &t, x + p * s->h * s->w * BLOCK, dy + p * s->oh * s->ow * BLOCK, plane, dw, relu_input);
+        }
+    }
+    nas__scratch_release(scratch);
+}
+
+void NAS_SIMD(nas__dw_backward_weights)(const nas__dw_shape *s, const float *x, const float *dy, float *dw,
+                                        bool relu_input) {
+    const int cb = (s->c + BLOCK - 1) / BLOCK, groups = image_groups(s->n, cb);
+    const ptrdiff_t vectors = (ptrdiff_t)cb * s->kernel_h * s->kernel_w;
+    nas__scratch *scratch = nas__scratch_acquire((size_t)groups * vectors * BLOCK);
+    float *partial = nas__scratch_floats(scratch);
+#pragma omp parallel if (groups * cb > 1)
+    {
+        fill_partial(s, x, dy, partial, groups, relu_input);
+#pragma omp for schedule(static)
+        for (ptrdiff_t v = 0; v < vectors; v++) {
+            vec sum = vload(partial + v * BLOCK);
+            for (int g = 1; g < groups; g++) {
+                sum += vload(partial + (g * vectors + v) * BLOCK);
+            }
+            vstore(dw + v * BLOCK, sum);
+        }
+    }
+    nas__scratch_release(scratch);
+}

@@ -1,0 +1,53 @@
+/* simd_functions.h - every kernel of the table (kernels.h) under its per-instruction-set name. Each simd_*.c defines
+ * some of them, simd_table.c gathers them. Entry `foo` of the table is NAS_SIMD(nas__foo). */
+#ifndef NAS_KERNELS_SIMD_FUNCTIONS_H
+#define NAS_KERNELS_SIMD_FUNCTIONS_H
+
+#include "kernels/kernels.h"
+#include "kernels/kernel_tables.h"
+#include "kernels/simd.h"
+
+/* simd_depthwise*.c */
+void NAS_SIMD(nas__dw_forward)(const nas__dw_shape *s, const float *x, const float *w, float *y, bool relu_input);
+void NAS_SIMD(nas__dw_backward_data)(const nas__dw_shape *s, const float *dy, const float *w, const float *x, float *dx,
+                                     bool relu_input);
+void NAS_SIMD(nas__dw_backward_weights)(const nas__dw_shape *s, const float *x, const float *dy, float *dw,
+                                        bool relu_input);
+
+/* simd_pool.c */
+void NAS_SIMD(nas__max_pool_forward)(const nas__pool_shape *s, const float *x, float *y, uint8_t *index);
+void NAS_SIMD(nas__max_pool_backward)(const nas__pool_shape *s, const float *dy, const uint8_t *index, float *dx);
+void NAS_SIMD(nas__avg_pool_forward)(const nas__pool_shape *s, const float *x, float *y);
+void NAS_SIMD(nas__avg_pool_backward)(const nas__pool_shape *s, const float *dy, float *dx);
+void NAS_SIMD(nas__global_pool_forward)(int n, int c, int hw, const float *x, float *y);
+void NAS_SIMD(nas__global_pool_backward)(int n, int c, int hw, const float *dy, float *dx);
+
+/* simd_norm.c */
+void NAS_SIMD(nas__bn_stats)(int n, int c, int hw, const float *x, float *mean, float *var);
+void NAS_SIMD(nas__bn_apply)(int n, int c, int hw, const float *x, const float *scale, const float *shift, bool relu,
+                             float *y);
+void NAS_SIMD(nas__bn_backward_sums)(int n, int c, int hw, const float *x, const float *dy, float dy_scale,
+                                     const float *mean, const float *scale, const float *shift, bool relu, float *sum_g,
+                                     float *sum_gx);
+void NAS_SIMD(nas__bn_backward_apply)(int n, int c, int hw, const float *x, const float *dy, float dy_scale,
+                                      const float *scale, const float *shift, bool relu, const float *a, const float *b,
+                                      const float *k, float *dx);
+
+/* simd_mix.c */
+void NAS_SIMD(nas__mix_forward)(int n_inputs, const float *const *x, const float *w, size_t count, float *y);
+void NAS_SIMD(nas__mix_backward)(int n_inputs, const float *const *x, const float *dy, size_t count, double *dots);
+
+/* simd_flat.c */
+void NAS_SIMD(nas__relu_forward)(size_t count, const float *x, float *y, float cap);
+void NAS_SIMD(nas__relu_backward)(size_t count, const float *x, const float *dy, float dy_scale, float *dx, float cap);
+void NAS_SIMD(nas__add)(size_t count, const float *a, const float *b, float *y);
+void NAS_SIMD(nas__mul)(size_t count, const float *a, const float *b, float *y);
+void NAS_SIMD(nas__axpby)(size_t count, float a, const float *x, float b, float *y);
+void NAS_SIMD(nas__scale_per_sample)(int n, size_t count_per_sample, const float *factor, const float *x, float *y);
+double NAS_SIMD(nas__dot)(size_t count, const float *a, const float *b);
+
+/* simd_optim.c */
+void NAS_SIMD(nas__sgd)(size_t count, const nas__sgd_args *args, float *w, const float *g, float *buf);
+void NAS_SIMD(nas__adam)(size_t count, const nas__adam_args *args, float *w, const float *g, float *m, float *v);
+
+#endif

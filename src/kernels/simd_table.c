@@ -1,0 +1,34 @@
+/* simd_table.c - the kernel table of one instruction set. */
+#include "kernels/simd_functions.h"
+
+#define TEXT2(x) #x
+#define TEXT(x)  TEXT2(x)
+
+const nas__kernels NAS_SIMD(nas__kernels) = {
+    .isa = TEXT(NAS_ISA),
+    .block = BLOCK,
+    .dw_forward = NAS_SIMD(nas__dw_forward),
+    .dw_backward_data = NAS_SIMD(nas__dw_backward_data),
+    .dw_backward_weights = NAS_SIMD(nas__dw_backward_weights),
+    .max_pool_forward = NAS_SIMD(nas__max_pool_forward),
+    .max_pool_backward = NAS_SIMD(nas__max_pool_backward),
+    .avg_pool_forward = NAS_SIMD(nas__avg_pool_forward),
+    .avg_pool_backward = NAS_SIMD(nas__avg_pool_backward),
+    .global_pool_forward = NAS_SIMD(nas__global_pool_forward),
+    .global_pool_backward = NAS_SIMD(nas__global_pool_backward),
+    .bn_stats = NAS_SIMD(nas__bn_stats),
+    .bn_apply = NAS_SIMD(nas__bn_apply),
+    .bn_backward_sums = NAS_SIMD(nas__bn_backward_sums),
+    .bn_backward_apply = NAS_SIMD(nas__bn_backward_apply),
+    .mix_forward = NAS_SIMD(nas__mix_forward),
+    .mix_backward = NAS_SIMD(nas__mix_backward),
+    .relu_forward = NAS_SIMD(nas__relu_forward),
+    .relu_backward = NAS_SIMD(nas__relu_backward),
+    .add = NAS_SIMD(nas__add),
+    .mul = NAS_SIMD(nas__mul),
+    .axpby = NAS_SIMD(nas__axpby),
+    .scale_per_sample = NAS_SIMD(nas__scale_per_sample),
+    .dot = NAS_SIMD(nas__dot),
+    .sgd = NAS_SIMD(nas__sgd),
+    .adam = NAS_SIMD(nas__adam),
+};
