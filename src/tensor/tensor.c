@@ -135,7 +135,14 @@ float *nas__grad_data(nas_tensor *t) {
 
 void nas__grad_give(nas_tensor *t, nas__buffer *buffer, float scale) {
     nas__grad *g = &t->grad;
-    if (!buffer || !t->needs_grad) {
+    if (!buffer || !nas__wants(t)) {
+        nas__buffer_unref(buffer);
+        return;
+    }
+    if (t->persistent) {
+        size_t n = (size_t)nas__count(t);
+        nas__kernel_table()->axpby(n, scale, buffer->data, t->has_grad ? 1 : 0, t->grad_data);
+        t->has_grad = true;
         nas__buffer_unref(buffer);
         return;
     }
@@ -165,31 +172,32 @@ void nas__grad_give(nas_tensor *t, nas__buffer *buffer, float scale) {
     g->scale = 1;
 }
 
-float *nas__param_grad_begin(nas_tensor *t, nas__buffer **scratch) {
+float *nas__grad_begin(nas_tensor *t, nas__buffer **scratch) {
     *scratch = NULL;
-    if (!t->has_grad) {
+    if (t->persistent && !t->has_grad) {
         return t->grad_data;
     }
-    *scratch = nas__buffer_new((size_t)nas__count(t) * sizeof(float));
+    *scratch = nas__buffer_new(nas__storage(t) * sizeof(float));
     return *scratch ? (*scratch)->data : NULL;
 }
 
-void nas__param_grad_end(nas_tensor *t, nas__buffer *scratch) {
+void nas__grad_end(nas_tensor *t, nas__buffer *scratch) {
     if (scratch) {
-        nas__kernel_table()->axpby((size_t)nas__count(t), 1, scratch->data, 1, t->grad_data);
-        nas__buffer_unref(scratch);
+        nas__grad_give(t, scratch, 1);
     }
-    t->has_grad = true;
+    if (t->persistent) {
+        t->has_grad = true;
+    }
 }
 
 void nas__grad_add_array(nas_tensor *t, const float *values) {
     size_t bytes = (size_t)nas__count(t) * sizeof(float);
     nas__buffer *buffer;
     if (t->persistent) {
-        float *dst = nas__param_grad_begin(t, &buffer);
+        float *dst = nas__grad_begin(t, &buffer);
         if (dst) {
             memcpy(dst, values, bytes);
-            nas__param_grad_end(t, buffer);
+            nas__grad_end(t, buffer);
         }
         return;
     }

@@ -39,6 +39,7 @@ struct nas_tensor {
     float *grad_data; /* persistent tensors, inside grad_buffer; plain */
     nas_tape *tape;   /* owner of an intermediate tensor */
     nas_tensor *twin; /* the same values in the other layout */
+    nas_tensor *relu; /* max(t, 0), when something asked for it: shared by all that read it */
 };
 
 enum { NAS__MAX_SAVED = 6 };
@@ -106,12 +107,12 @@ const char *nas__shape(const nas_tensor *t);
 nas__grad nas__grad_of(const nas_tensor *t);
 /* The same with the scale multiplied in: NULL when there is none. */
 float *nas__grad_data(nas_tensor *t);
-/* Adds scale*buffer (in t's layout) to t's gradient; takes the caller's reference. */
+/* Adds scale*buffer (in t's layout) to t's gradient when t is differentiated for; takes the caller's reference. */
 void nas__grad_give(nas_tensor *t, nas__buffer *buffer, float scale);
-/* Where to write the gradient of a persistent tensor: its own array when it is empty, else a scratch buffer; finish with
- * nas__param_grad_end, which adds the scratch. Returns NULL on failure. */
-float *nas__param_grad_begin(nas_tensor *t, nas__buffer **scratch);
-void nas__param_grad_end(nas_tensor *t, nas__buffer *scratch);
+/* Where to write a gradient for t, in t's layout: a parameter's own array when it is empty, else a scratch buffer; finish
+ * with nas__grad_end, which gives or adds the scratch. Returns NULL on failure. */
+float *nas__grad_begin(nas_tensor *t, nas__buffer **scratch);
+void nas__grad_end(nas_tensor *t, nas__buffer *scratch);
 /* A plain array of `count` floats as gradient for t of either kind (copied or added). */
 void nas__grad_add_array(nas_tensor *t, const float *values);
 

@@ -1,0 +1,242 @@
+/* conv.c - 2-D convolution. Dense and grouped ones are oneDNN's; depthwise ones are ours, because oneDNN's backward
+ * passes fall to a reference path for them (docs/decisions). Activations stay blocked, except the network's input. */
+#include "kernels/onednn.h"
+#include "ops/common.h"
+
+typedef struct conv_state {
+    nas__conv_shape shape;
+} conv_state;
+
+/* --- depthwise ----------------------------------------------------------------------------------- */
+typedef struct depthwise_state {
+    nas__dw_shape shape;
+} depthwise_state;
+
+/* (C,1,kh,kw) plain <-> [cb][kh*kw][block], the tail zero */
+static void block_weights(int c, int taps, const float *plain, float *blocked) {
+    int block = nas__block();
+    for (int i = 0; i < nas__padded(c); i++) {
+        for (int t = 0; t < taps; t++) {
+            blocked[(i / block * taps + t) * block + i % block] = i < c ? plain[i * taps + t] : 0;
+        }
+    }
+}
+
+static void unblock_weights(int c, int taps, const float *blocked, float *plain) {
+    int block = nas__block();
+    for (int i = 0; i < c; i++) {
+        for (int t = 0; t < taps; t++) {
+            plain[i * taps + t] = blocked[(i / block * taps + t) * block + i % block];
+        }
+    }
+}
+
+static void depthwise_weight_gradient(const nas__dw_shape *s, nas_tensor *x, const float *dy, nas_tensor *weight) {
+    int taps = s->kernel_h * s->kernel_w;
+    nas__buffer *scratch, *blocked = nas__floats((size_t)nas__padded(s->c) * taps);
+    float *dw = blocked ? nas__grad_begin(weight, &scratch) : NULL;
+    if (dw) {
+        nas__kernel_table()->dw_backward_weights(s, nas__data(x), dy, blocked->data, false);
+        unblock_weights(s->c, taps, blocked->data, dw);
+        nas__grad_end(weight, scratch);
+    }
+    nas__buffer_unref(blocked);
+}
+
+static void depthwise_backward(nas__node *node) {
+    const nas__dw_shape *s = &((depthwise_state *)node->state)->shape;
+    nas_tensor *x = node->inputs[0], *weight = node->inputs[1];
+    const float *dy = nas__grad_data(node->outputs[0]);
+    if (!dy) {
+        return;
+    }
+    if (nas__wants(weight)) {
+        depthwise_weight_gradient(s, x, dy, weight);
+    }
+    nas__buffer *dx = nas__wants(x) ? nas__floats(nas__storage(x)) : NULL;
+    if (dx) {
+        nas__kernel_table()->dw_backward_data(s, dy, node->saved[0]->data, NULL, dx->data, false);
+        nas__grad_give(x, dx, 1);
+    }
+}
+
+static nas_tensor *depthwise(nas_tensor *x, nas_tensor *weight, const nas__dw_shape *s, const int64_t out[4]) {
+    x = nas__as(x, NAS__BLOCKED);
+    nas_tensor *y = x ? nas__new(4, out, NAS__BLOCKED) : NULL;
+    if (!y || nas__dry()) {
+        return y;
+    }
+    int taps = s->kernel_h * s->kernel_w;
+    nas__buffer *blocked = nas__floats((size_t)nas__padded(s->c) * taps);
+    if (!blocked) {
+        return NULL;
+    }
+    block_weights(s->c, taps, nas__data(weight), blocked->data);
+    nas__kernel_table()->dw_forward(s, nas__data(x), blocked->data, y->data, false);
+    nas__node *node = nas__record("depthwise", depthwise_backward, 2, (nas_tensor *[]){x, weight}, 1, &y, sizeof(depthwise_state));
+    if (node) {
+        node->saved[0] = blocked;
+        ((depthwise_state *)node->state)->shape = *s;
+    } else {
+        nas__buffer_unref(blocked);
+    }
+    return y;
+}
+
+/* --- bias of a depthwise convolution: one number per channel ------------------------------------- */
+static void channel_bias_backward(nas__node *node) {
+    nas_tensor *x = node->inputs[0], *bias = node->inputs[1], *y = node->outputs[0];
+    nas__grad dy = nas__grad_of(y);
+    int n = (int)y->dims[0], c = (int)y->dims[1], hw = (int)(y->dims[2] * y->dims[3]), padded = nas__padded(c);
+    if (nas__wants(bias)) {
+        nas__buffer *zeros = nas__floats((size_t)padded), *sums = nas__floats(2 * (size_t)padded);
+        if (zeros && sums) {
+            for (int i = 0; i < padded; i++) {
+                zeros->data[i] = 0;
+            }
+            nas__kernel_table()->bn_backward_sums(n, c, hw, dy.buffer->data, dy.buffer->data, dy.scale, zeros->data, zeros->data,
+                                                  zeros->data, false, sums->data, sums->data + padded);
+            nas__grad_add_array(bias, sums->data);
+        }
+        nas__buffer_unref(zeros);
+        nas__buffer_unref(sums);
+    }
+    nas__grad_give(x, nas__buffer_ref(dy.buffer), dy.scale);
+}
+
+static nas_tensor *channel_bias(nas_tensor *x, nas_tensor *bias) {
+    nas_tensor *y = x ? nas__like(x) : NULL;
+    if (!y || nas__dry()) {
+        return y;
+    }
+    int n = (int)x->dims[0], c = (int)x->dims[1], padded = nas__padded(c);
+    nas__buffer *scale = nas__floats(2 * (size_t)padded);
+    if (!scale) {
+        return NULL;
+    }
+    for (int i = 0; i < padded; i++) {
+        scale->data[i] = 1;
+        scale->data[padded + i] = i < c ? nas__data(bias)[i] : 0;
+    }
+    nas__kernel_table()->bn_apply(n, c, (int)(x->dims[2] * x->dims[3]), x->data, scale->data, scale->data + padded, false, y->data);
+    nas__buffer_unref(scale);
+    nas__record("channel_bias", channel_bias_backward, 2, (nas_tensor *[]){x, bias}, 1, &y, 0);
+    return y;
+}
+
+/* --- dense and grouped --------------------------------------------------------------------------- */
+static void dense_weight_gradient(const nas__conv_shape *s, nas_tensor *x, const float *dy, nas_tensor *weight, nas_tensor *bias) {
+    nas__buffer *w_scratch = NULL, *b_scratch = NULL, *unwanted = NULL;
+    float *dw = nas__wants(weight) ? nas__grad_begin(weight, &w_scratch)
+                                   : (unwanted = nas__floats((size_t)nas__count(weight))) ? unwanted->data : NULL;
+    float *db = nas__wants(bias) ? nas__grad_begin(bias, &b_scratch) : NULL;
+    if (dw && !nas__conv_backward_weights(s, nas__data(x), dy, dw, db)) {
+        if (nas__wants(weight)) {
+            nas__grad_end(weight, w_scratch);
+        }
+        if (db) {
+            nas__grad_end(bias, b_scratch);
+        }
+    }
+    nas__buffer_unref(unwanted);
+}
+
+static void dense_backward(nas__node *node) {
+    const nas__conv_shape *s = &((conv_state *)node->state)->shape;
+    nas_tensor *x = node->inputs[0], *weight = node->inputs[1], *bias = node->n_inputs > 2 ? node->inputs[2] : NULL;
+    const float *dy = nas__grad_data(node->outputs[0]);
+    if (!dy) {
+        return;
+    }
+    if (nas__wants(weight) || nas__wants(bias)) {
+        dense_weight_gradient(s, x, dy, weight, bias);
+    }
+    nas__buffer *dx = nas__wants(x) ? nas__floats(nas__storage(x)) : NULL;
+    if (dx) {
+        nas__conv_backward_data(s, dy, nas__data(weight), dx->data);
+        nas__grad_give(x, dx, 1);
+    }
+}
+
+/* Blocked wherever oneDNN has a fast implementation for every pass that will run; the network's plain input is read as
+ * it is. Shapes that oneDNN only serves in plain layout (narrow groups) take that. */
+static void choose_layouts(nas__conv_shape *s, const nas_tensor *x) {
+    bool train = nas__tape()->config.grad != 0, data = train && nas__wants(x);
+    s->plain_src = x->layout == NAS__PLAIN && s->ic < 8 && !data;
+    s->plain_dst = 0;
+    if (s->plain_src && nas__conv_is_fast(s, data, train)) {
+        return;
+    }
+    s->plain_src = 0;
+    if (!nas__conv_is_fast(s, data, train)) {
+        s->plain_src = s->plain_dst = 1;
+    }
+}
+
+static nas_tensor *dense(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas__conv_shape *s, const int64_t out[4]) {
+    if (nas__dry()) {
+        return nas__new(4, out, NAS__BLOCKED);
+    }
+    choose_layouts(s, x);
+    x = nas__as(x, s->plain_src ? NAS__PLAIN : NAS__BLOCKED);
+    nas_tensor *y = x ? nas__new(4, out, s->plain_dst ? NAS__PLAIN : NAS__BLOCKED) : NULL;
+    if (!y || nas__conv_forward(s, nas__data(x), nas__data(weight), bias ? nas__data(bias) : NULL, y->data)) {
+        return NULL;
+    }
+    nas__node *node =
+        nas__record("conv", dense_backward, bias ? 3 : 2, (nas_tensor *[]){x, weight, bias}, 1, &y, sizeof(conv_state));
+    if (node) {
+        ((conv_state *)node->state)->shape = *s;
+    }
+    return y;
+}
+
+/* --- the operation ------------------------------------------------------------------------------- */
+static bool read_shape(const nas_tensor *x, const nas_tensor *w, const nas_tensor *bias, const nas_conv_args *a, nas__conv_shape *s) {
+    int64_t stride = a->stride ? a->stride : 1, dilation = a->dilation ? a->dilation : 1, groups = a->groups ? a->groups : 1;
+    if (x->ndim != 4 || w->ndim != 4) {
+        return nas__fail_null(NAS_SHAPE, "nas_conv2d: x %s and weight %s must have 4 dimensions", nas__shape(x), nas__shape(w));
+    }
+    int64_t pad_h = a->padding == NAS_SAME ? dilation * (w->dims[2] - 1) / 2 : a->padding;
+    int64_t pad_w = a->padding == NAS_SAME ? dilation * (w->dims[3] - 1) / 2 : a->padding;
+    if (stride < 1 || dilation < 1 || groups < 1 || pad_h < 0) {
+        return nas__fail_null(NAS_INVALID, "nas_conv2d: stride %d, dilation %d, groups %d, padding %d: negative", a->stride,
+                              a->dilation, a->groups, a->padding);
+    }
+    if (x->dims[1] % groups || w->dims[0] % groups || w->dims[1] != x->dims[1] / groups) {
+        return nas__fail_null(NAS_SHAPE, "nas_conv2d: weight %s does not fit x %s with %d groups", nas__shape(w), nas__shape(x), (int)groups);
+    }
+    if (bias && nas__count(bias) != w->dims[0]) {
+        return nas__fail_null(NAS_SHAPE, "nas_conv2d: bias %s must have %d elements", nas__shape(bias), (int)w->dims[0]);
+    }
+    int64_t reach_h = x->dims[2] + 2 * pad_h - dilation * (w->dims[2] - 1) - 1;
+    int64_t reach_w = x->dims[3] + 2 * pad_w - dilation * (w->dims[3] - 1) - 1;
+    if (reach_h < 0 || reach_w < 0) {
+        return nas__fail_null(NAS_SHAPE, "nas_conv2d: kernel %s is larger than the padded image %s", nas__shape(w), nas__shape(x));
+    }
+    *s = (nas__conv_shape){.n = (int)x->dims[0], .ic = (int)x->dims[1], .ih = (int)x->dims[2], .iw = (int)x->dims[3],
+                           .oc = (int)w->dims[0], .oh = (int)(reach_h / stride) + 1, .ow = (int)(reach_w / stride) + 1,
+                           .kh = (int)w->dims[2], .kw = (int)w->dims[3], .stride = (int)stride, .dilation = (int)dilation,
+                           .pad_h = (int)pad_h, .pad_w = (int)pad_w, .groups = (int)groups};
+    return true;
+}
+
+nas_tensor *nas_conv2d(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas_conv_args args) {
+    nas__conv_shape s;
+    if (!x || !weight || !read_shape(x, weight, bias, &args, &s)) {
+        return nas__null_input("nas_conv2d");
+    }
+    int64_t out[4] = {s.n, s.oc, s.oh, s.ow};
+    nas__count_macs((uint64_t)s.n * s.oc * s.oh * s.ow * (s.ic / s.groups) * s.kh * s.kw);
+    if (x->is_zero && !bias) {
+        return nas_zero(4, out);
+    }
+    weight = nas__as(weight, NAS__PLAIN);
+    if (s.groups == s.ic && s.groups == s.oc && s.groups > 1) {
+        nas__dw_shape dw = {.n = s.n, .c = s.ic, .h = s.ih, .w = s.iw, .oh = s.oh, .ow = s.ow, .kernel_h = s.kh, .kernel_w = s.kw,
+                            .stride = s.stride, .dilation = s.dilation, .pad_h = s.pad_h, .pad_w = s.pad_w};
+        nas_tensor *y = depthwise(x, weight, &dw, out);
+        return bias ? channel_bias(y, bias) : y;
+    }
+    return dense(x, weight, bias, &s, out);
+}

@@ -1,0 +1,103 @@
+/* pool.c - max, average and global average pooling. */
+#include "ops/common.h"
+
+static bool read_shape(const char *op, const nas_tensor *x, const nas_pool_args *a, nas__pool_shape *s, int64_t out[4]) {
+    int stride = a->stride ? a->stride : a->kernel;
+    if (x->ndim != 4 || a->kernel < 1 || a->kernel > 15 || stride < 1 || a->padding < 0 || a->padding >= a->kernel) {
+        return nas__fail_null(NAS_SHAPE, "%s: x %s, kernel %d (1..15), stride %d, padding %d (less than the kernel)", op,
+                              nas__shape(x), a->kernel, stride, a->padding);
+    }
+    int64_t h = x->dims[2] + 2 * a->padding - a->kernel, w = x->dims[3] + 2 * a->padding - a->kernel;
+    if (h < 0 || w < 0) {
+        return nas__fail_null(NAS_SHAPE, "%s: kernel %d is larger than the padded image %s", op, a->kernel, nas__shape(x));
+    }
+    out[0] = x->dims[0];
+    out[1] = x->dims[1];
+    out[2] = h / stride + 1;
+    out[3] = w / stride + 1;
+    *s = (nas__pool_shape){.n = (int)out[0], .c = (int)out[1], .h = (int)x->dims[2], .w = (int)x->dims[3], .oh = (int)out[2],
+                           .ow = (int)out[3], .kernel = a->kernel, .stride = stride, .pad = a->padding,
+                           .count_padding = a->count_padding};
+    return true;
+}
+
+static void pool_backward(nas__node *node) {
+    const nas__pool_shape *s = node->state;
+    nas_tensor *x = node->inputs[0];
+    const float *dy = nas__grad_data(node->outputs[0]);
+    nas__buffer *dx = dy ? nas__floats(nas__storage(x)) : NULL;
+    if (!dx) {
+        return;
+    }
+    if (node->saved[0]) {
+        nas__kernel_table()->max_pool_backward(s, dy, (const uint8_t *)node->saved[0]->data, dx->data);
+    } else {
+        nas__kernel_table()->avg_pool_backward(s, dy, dx->data);
+    }
+    nas__grad_give(x, dx, 1);
+}
+
+static nas_tensor *pool(const char *op, nas_tensor *x, const nas_pool_args *args, bool max) {
+    nas__pool_shape s;
+    int64_t out[4];
+    if (!x || !read_shape(op, x, args, &s, out)) {
+        return nas__null_input(op);
+    }
+    if (x->is_zero) {
+        return nas_zero(4, out);
+    }
+    x = nas__as(x, NAS__BLOCKED);
+    nas_tensor *y = x ? nas__new(4, out, NAS__BLOCKED) : NULL;
+    if (!y || nas__dry()) {
+        return y;
+    }
+    nas__buffer *index = NULL;
+    if (max) {
+        index = nas__buffer_new(nas__storage(y));
+        if (!index) {
+            return NULL;
+        }
+        nas__kernel_table()->max_pool_forward(&s, x->data, y->data, (uint8_t *)index->data);
+    } else {
+        nas__kernel_table()->avg_pool_forward(&s, x->data, y->data);
+    }
+    nas__node *node = nas__record(op, pool_backward, 1, &x, 1, &y, sizeof s);
+    if (node) {
+        *(nas__pool_shape *)node->state = s;
+        node->saved[0] = index;
+    } else {
+        nas__buffer_unref(index);
+    }
+    return y;
+}
+
+nas_tensor *nas_max_pool(nas_tensor *x, nas_pool_args args) { return pool("nas_max_pool", x, &args, true); }
+
+nas_tensor *nas_avg_pool(nas_tensor *x, nas_pool_args args) { return pool("nas_avg_pool", x, &args, false); }
+
+static void global_backward(nas__node *node) {
+    nas_tensor *x = node->inputs[0];
+    const float *dy = nas__grad_data(node->outputs[0]);
+    nas__buffer *dx = dy ? nas__floats(nas__storage(x)) : NULL;
+    if (dx) {
+        nas__kernel_table()->global_pool_backward((int)x->dims[0], (int)x->dims[1], (int)(x->dims[2] * x->dims[3]), dy, dx->data);
+        nas__grad_give(x, dx, 1);
+    }
+}
+
+nas_tensor *nas_global_avg_pool(nas_tensor *x) {
+    x = nas__as(x, NAS__BLOCKED);
+    if (!x) {
+        return nas__null_input("nas_global_avg_pool");
+    }
+    if (x->ndim != 4) {
+        return nas__fail_null(NAS_SHAPE, "nas_global_avg_pool: x %s must be (N,C,H,W)", nas__shape(x));
+    }
+    nas_tensor *y = nas__new(2, x->dims, NAS__PLAIN);
+    if (!y || nas__dry()) {
+        return y;
+    }
+    nas__kernel_table()->global_pool_forward((int)x->dims[0], (int)x->dims[1], (int)(x->dims[2] * x->dims[3]), nas__data(x), y->data);
+    nas__record("global_avg_pool", global_backward, 1, &x, 1, &y, 0);
+    return y;
+}
