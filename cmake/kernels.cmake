@@ -2,7 +2,7 @@
 file(GLOB KERNEL_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/simd_*.c)
 set(ESPALIER_KERNEL_OBJECTS)
 set(ESPALIER_ISAS generic)
-set(ISA_FLAGS_generic "")
+set(ISA_FLAGS_generic -Wno-psabi) # vectors wider than the registers never cross a call
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
     list(APPEND ESPALIER_ISAS avx2 avx512)
     set(ISA_FLAGS_avx2 -mavx2 -mfma)

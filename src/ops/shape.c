@@ -1,0 +1,274 @@
+/* shape.c - concatenation, slices, padding, reshaping. */
+#include "ops/common.h"
+
+#include <string.h>
+
+/* --- pieces along one dimension ------------------------------------------------------------------
+ * Seen along `dim`, a tensor is `outer` rows of `row` floats; a piece is a stretch of each row. The blocked layout has the
+ * same form along the samples, and along the channels when every border lies between blocks. */
+typedef struct rows {
+    size_t outer, row;
+} rows;
+
+static rows rows_along(const nas_tensor *t, int dim) {
+    size_t outer = 1;
+    for (int i = 0; i < dim; i++) {
+        outer *= (size_t)t->dims[i];
+    }
+    return (rows){outer, nas__storage(t) / outer};
+}
+
+static void copy_rows(rows dst, float *to, rows src, const float *from, size_t length) {
+#pragma omp parallel for schedule(static) if (dst.outer > 1 && length > 4096)
+    for (size_t i = 0; i < dst.outer; i++) {
+        memcpy(to + i * dst.row, from + i * src.row, length * sizeof(float));
+    }
+}
+
+static bool bad_dim(const char *op, const nas_tensor *x, int dim) {
+    if (dim < 0 || dim >= x->ndim) {
+        nas__fail(NAS_SHAPE, "%s: dimension %d of a tensor of shape %s", op, dim, nas__shape(x));
+        return true;
+    }
+    return false;
+}
+
+typedef struct piece {
+    int dim;
+    size_t offset; /* floats inside a row */
+} piece;
+
+/* --- concat -------------------------------------------------------------------------------------- */
+static void concat_backward(nas__node *node) {
+    nas_tensor *y = node->outputs[0];
+    const float *dy = nas__grad_data(y);
+    int dim = ((piece *)node->state)->dim;
+    rows whole = rows_along(y, dim);
+    size_t at = 0;
+    for (int i = 0; dy && i < node->n_inputs; i++) {
+        nas_tensor *x = node->inputs[i];
+        rows part = rows_along(x, dim);
+        nas__buffer *dx = nas__wants(x) ? nas__floats(nas__storage(x)) : NULL;
+        if (dx) {
+            copy_rows(part, dx->data, whole, dy + at, part.row);
+            nas__grad_give(x, dx, 1);
+        }
+        at += part.row;
+    }
+}
+
+static nas__layout concat_layout(int n, nas_tensor *const *x, int dim) {
+    bool blocked = x[0]->ndim == 4 && dim < 2;
+    for (int i = 0; i < n && dim == 1; i++) {
+        blocked = blocked && x[i]->dims[1] % nas__block() == 0;
+    }
+    return blocked ? NAS__BLOCKED : NAS__PLAIN;
+}
+
+static bool concat_fits(int n, nas_tensor *const *x, int dim, int64_t dims[NAS_MAX_DIMS]) {
+    memcpy(dims, x[0]->dims, sizeof x[0]->dims);
+    dims[dim] = 0;
+    for (int i = 0; i < n; i++) {
+        for (int d = 0; d < x[0]->ndim; d++) {
+            if (x[i]->ndim != x[0]->ndim || (d != dim && x[i]->dims[d] != x[0]->dims[d])) {
+                return nas__fail_null(NAS_SHAPE, "nas_concat: %s does not continue %s along dimension %d", nas__shape(x[i]), nas__shape(x[0]), dim);
+            }
+        }
+        dims[dim] += x[i]->dims[dim];
+    }
+    return true;
+}
+
+nas_tensor *nas_concat(int n, nas_tensor *const *x, int dim) {
+    for (int i = 0; i < n; i++) {
+        if (!x[i]) {
+            return nas__null_input("nas_concat");
+        }
+    }
+    int64_t dims[NAS_MAX_DIMS];
+    if (n < 1 || bad_dim("nas_concat", x[0], dim) || !concat_fits(n, x, dim, dims)) {
+        return nas__null_input("nas_concat");
+    }
+    nas__layout layout = concat_layout(n, x, dim);
+    nas_tensor *y = nas__new(x[0]->ndim, dims, layout);
+    nas_tensor **list = y ? nas__arena_alloc(&y->tape->arena, (size_t)n * sizeof *list) : NULL;
+    if (!list || nas__dry()) {
+        return y;
+    }
+    rows whole = rows_along(y, dim);
+    size_t at = 0;
+    for (int i = 0; i < n; i++) {
+        list[i] = nas__as(x[i], layout);
+        if (!list[i]) {
+            return NULL;
+        }
+        rows part = rows_along(list[i], dim);
+        copy_rows(whole, y->data + at, part, nas__data(list[i]), part.row);
+        at += part.row;
+    }
+    nas__node *node = nas__record("concat", concat_backward, n, list, 1, &y, sizeof(piece));
+    if (node) {
+        ((piece *)node->state)->dim = dim;
+    }
+    return y;
+}
+
+/* --- slice --------------------------------------------------------------------------------------- */
+static void slice_backward(nas__node *node) {
+    nas_tensor *x = node->inputs[0], *y = node->outputs[0];
+    const piece *p = node->state;
+    const float *dy = nas__grad_data(y);
+    nas__buffer *dx = dy ? nas__floats(nas__storage(x)) : NULL;
+    if (dx) {
+        rows part = rows_along(y, p->dim);
+        memset(dx->data, 0, nas__storage(x) * sizeof(float));
+        copy_rows((rows){part.outer, rows_along(x, p->dim).row}, dx->data + p->offset, part, dy, part.row);
+        nas__grad_give(x, dx, 1);
+    }
+}
+
+nas_tensor *nas_slice(nas_tensor *x, int dim, int64_t begin, int64_t length) {
+    if (!x || bad_dim("nas_slice", x, dim)) {
+        return nas__null_input("nas_slice");
+    }
+    if (begin < 0 || length < 1 || begin + length > x->dims[dim]) {
+        return nas__fail_null(NAS_SHAPE, "nas_slice: [%lld, %lld) of dimension %d of %s", (long long)begin, (long long)(begin + length), dim, nas__shape(x));
+    }
+    if (length == x->dims[dim]) {
+        return x;
+    }
+    int64_t dims[NAS_MAX_DIMS];
+    memcpy(dims, x->dims, sizeof dims);
+    dims[dim] = length;
+    if (x->is_zero) {
+        return nas_zero(x->ndim, dims);
+    }
+    bool between_blocks = dim == 0 || (dim == 1 && begin % nas__block() == 0 && length % nas__block() == 0);
+    x = nas__as(x, x->layout == NAS__BLOCKED && between_blocks ? NAS__BLOCKED : NAS__PLAIN);
+    nas_tensor *y = x ? nas__new(x->ndim, dims, x->layout) : NULL;
+    if (!y || nas__dry()) {
+        return y;
+    }
+    rows part = rows_along(y, dim), whole = rows_along(x, dim);
+    size_t offset = (size_t)begin * (part.row / (size_t)length);
+    copy_rows(part, y->data, whole, nas__data(x) + offset, part.row);
+    nas__node *node = nas__record("slice", slice_backward, 1, &x, 1, &y, sizeof(piece));
+    if (node) {
+        *(piece *)node->state = (piece){dim, offset};
+    }
+    return y;
+}
+
+bool nas_split(nas_tensor *x, int dim, int n, const int64_t *lengths, nas_tensor **parts) {
+    int64_t sum = 0;
+    if (!x || bad_dim("nas_split", x, dim)) {
+        nas__null_input("nas_split");
+        return false;
+    }
+    for (int i = 0; i < n; i++) {
+        sum += lengths[i];
+    }
+    if (sum != x->dims[dim]) {
+        nas__fail(NAS_SHAPE, "nas_split: the lengths add up to %lld, dimension %d of %s does not", (long long)sum, dim, nas__shape(x));
+        return false;
+    }
+    int64_t at = 0;
+    bool ok = true;
+    for (int i = 0; i < n; at += lengths[i++]) {
+        parts[i] = nas_slice(x, dim, at, lengths[i]);
+        ok = ok && parts[i];
+    }
+    return ok;
+}
+
+/* --- pad ----------------------------------------------------------------------------------------- */
+typedef struct frame {
+    int top, left;
+} frame;
+
+/* dst (dh x dw) receives src (sh x sw) moved down and right; what is not covered is zero. */
+static void shift_images(const nas_tensor *dst, float *to, const nas_tensor *src, const float *from, int down, int right) {
+    int64_t dh = dst->dims[2], dw = dst->dims[3], sh = src->dims[2], sw = src->dims[3];
+    int64_t inner = dst->layout == NAS__BLOCKED ? nas__block() : 1, planes = (int64_t)nas__storage(dst) / (dh * dw * inner);
+    int64_t first = right < 0 ? -right : 0, last = sw < dw - right ? sw : dw - right;
+    memset(to, 0, nas__storage(dst) * sizeof(float));
+    for (int64_t p = 0; p < planes; p++) {
+        for (int64_t y = 0; y < sh; y++) {
+            if (y + down >= 0 && y + down < dh && last > first) {
+                memcpy(to + ((p * dh + y + down) * dw + first + right) * inner, from + ((p * sh + y) * sw + first) * inner,
+                       (size_t)((last - first) * inner) * sizeof(float));
+            }
+        }
+    }
+}
+
+static void pad_backward(nas__node *node) {
+    nas_tensor *x = node->inputs[0], *y = node->outputs[0];
+    const frame *f = node->state;
+    const float *dy = nas__grad_data(y);
+    nas__buffer *dx = dy ? nas__floats(nas__storage(x)) : NULL;
+    if (dx) {
+        shift_images(x, dx->data, y, dy, -f->top, -f->left);
+        nas__grad_give(x, dx, 1);
+    }
+}
+
+nas_tensor *nas_pad(nas_tensor *x, int top, int bottom, int left, int right) {
+    if (!x) {
+        return nas__null_input("nas_pad");
+    }
+    int64_t dims[4] = {x->dims[0], x->dims[1], x->dims[2] + top + bottom, x->dims[3] + left + right};
+    if (x->ndim != 4 || dims[2] < 1 || dims[3] < 1) {
+        return nas__fail_null(NAS_SHAPE, "nas_pad: %s with %d,%d,%d,%d around it", nas__shape(x), top, bottom, left, right);
+    }
+    if (x->is_zero) {
+        return nas_zero(4, dims);
+    }
+    nas_tensor *y = nas__new(4, dims, x->layout);
+    if (!y || nas__dry()) {
+        return y;
+    }
+    shift_images(y, y->data, x, nas__data(x), top, left);
+    nas__node *node = nas__record("pad", pad_backward, 1, &x, 1, &y, sizeof(frame));
+    if (node) {
+        *(frame *)node->state = (frame){top, left};
+    }
+    return y;
+}
+
+/* --- reshape ------------------------------------------------------------------------------------- */
+static void reshape_backward(nas__node *node) {
+    nas__grad dy = nas__grad_of(node->outputs[0]);
+    nas__grad_give(node->inputs[0], nas__buffer_ref(dy.buffer), dy.scale);
+}
+
+/* The plain result of a reshape keeps that layout even when it is 4-D: its memory is the input's. */
+nas_tensor *nas_reshape(nas_tensor *x, int ndim, const int64_t *dims) {
+    if (!x) {
+        return nas__null_input("nas_reshape");
+    }
+    int64_t shape[NAS_MAX_DIMS], known = 1, count = nas__count(x);
+    int open = -1;
+    for (int i = 0; i < ndim && ndim <= NAS_MAX_DIMS; i++) {
+        shape[i] = dims[i];
+        known *= dims[i] == -1 ? 1 : dims[i];
+        open = dims[i] == -1 ? i : open;
+    }
+    if (open >= 0 && known > 0) {
+        shape[open] = count / known;
+        known *= shape[open];
+    }
+    if (ndim < 1 || ndim > NAS_MAX_DIMS || known != count) {
+        return nas__fail_null(NAS_SHAPE, "nas_reshape: %s has %lld elements, the new shape %lld", nas__shape(x), (long long)count, (long long)known);
+    }
+    x = nas__as(x, NAS__PLAIN);
+    nas_tensor *y = x ? nas__alias(x, ndim, shape) : NULL;
+    if (y) {
+        nas__record("reshape", reshape_backward, 1, &x, 1, &y, 0);
+    }
+    return y;
+}
+
+nas_tensor *nas_flatten(nas_tensor *x) {
+    return x ? nas_reshape(x, 2, (int64_t[]){x->dims[0], -1}) : nas__null_input("nas_flatten");
+}
