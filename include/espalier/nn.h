@@ -1,0 +1,210 @@
+/* nn.h - networks: modules by composition, layers, initialisers, losses and metrics, optimisers, schedules.
+ *
+ * A module is any struct whose first member is a nas_module. It owns its parameters and children; freeing the root frees
+ * the tree. Constructors return NULL on failure and nas_child() takes NULL, so a network is built without a check per
+ * line and asked once, at its end, by nas_error_status(). */
+#ifndef ESPALIER_NN_H
+#define ESPALIER_NN_H
+
+#include <espalier/ops.h>
+#include <espalier/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* --- modules ------------------------------------------------------------------------------------ */
+typedef struct nas_module nas_module;
+typedef struct nas_module_state nas_module_state;
+typedef nas_tensor *(*nas_forward_fn)(nas_module *self, nas_tensor *x);
+
+struct nas_module {
+    nas_forward_fn forward;
+    void (*release)(nas_module *self); /* frees what the module owns beside parameters and children; may be NULL */
+    void (*fixed)(nas_module *self);   /* called once when the architecture is fixed; may be NULL */
+    const char *type;                  /* "conv", "layer choice", ... ; "module" for a user's own */
+    nas_module_state *state;           /* name, parent, children, parameters: private */
+};
+
+/* A zeroed struct of the given type (its first member is a nas_module) with its forward function; NULL when out of memory. */
+#define nas_module_new(struct_type, forward_fn) ((struct_type *)nas_module_alloc(sizeof(struct_type), (forward_fn), "module"))
+NAS_API void *nas_module_alloc(size_t size, nas_forward_fn forward, const char *type);
+/* Frees the module with its children, parameters and mutables; NULL is fine. */
+NAS_API void nas_module_free(nas_module *module);
+#define nas_free(module) nas_module_free((nas_module *)(module))
+
+/* Makes `child` a child named `name` (unique among its siblings, no '.') and returns it; parent owns it. NULL passes through. */
+#define nas_child(parent, name, child) nas_module_add((nas_module *)(parent), (name), (nas_module *)(child))
+NAS_API nas_module *nas_module_add(nas_module *parent, const char *name, nas_module *child);
+/* Runs module->forward; sticky. A model whose parameters were never initialised is initialised first, with seed 0. */
+NAS_API nas_tensor *nas_forward(nas_module *module, nas_tensor *x);
+
+typedef enum nas_init {
+    NAS_INIT_ZERO = 0,
+    NAS_INIT_ONE,
+    NAS_INIT_HE,      /* normal, deviation sqrt(2 / fan_out) (He et al. 2015, as in residual networks) */
+    NAS_INIT_FAN_IN,  /* uniform in +-1/sqrt(fan_in) */
+    NAS_INIT_NORMAL,  /* normal, deviation 1 */
+    NAS_INIT_UNIFORM  /* uniform in +-0.1 (controllers, Zoph and Le 2017) */
+} nas_init;
+/* A parameter (differentiated for with the weights) or a buffer (state without a gradient, such as running means) of `owner`,
+ * by name; owned by it. Values come with nas_initialise(). */
+NAS_API nas_tensor *nas_parameter(nas_module *owner, const char *name, int ndim, const int64_t *dims, nas_init init);
+NAS_API nas_tensor *nas_state_buffer(nas_module *owner, const char *name, int ndim, const int64_t *dims, nas_init init);
+/* Fills all parameters and buffers below `model`. The values of each depend on (seed, its path) only: a fixed network starts with
+ * the same weights as the same path of the supernet. */
+NAS_API nas_status nas_initialise(nas_module *model, uint64_t seed);
+
+/* Calls visit(path, tensor, user) for every parameter and buffer in a fixed order; path is "cells.0.edge_2_0.conv.weight". The
+ * first status other than 0 ends the walk and is returned. */
+typedef nas_status (*nas_parameter_fn)(const char *path, nas_tensor *tensor, nas_role role, void *user);
+NAS_API nas_status nas_visit_parameters(nas_module *model, nas_parameter_fn visit, void *user);
+/* Number of trainable numbers. */
+NAS_API int64_t nas_parameter_count(nas_module *model);
+/* Dotted path from the root ("" for a root), valid until the next call of this thread. */
+NAS_API const char *nas_module_path(const nas_module *module);
+
+/* --- layers: constructors take their config by designated initialisers, as nas_conv(.in = 3, .out = 16, .kernel = 3) ------- */
+typedef struct nas_conv_config {
+    int in, out, kernel; /* required */
+    int stride;          /* 0 = 1 */
+    int padding;         /* 0 = "same": dilation*(kernel-1)/2; NAS_NONE = 0 */
+    int dilation;        /* 0 = 1 */
+    int groups;          /* 0 = 1 */
+    bool bias;
+    int affine;          /* of the batch norm in nas_conv_bn_relu and nas_relu_conv_bn: nas_affine */
+} nas_conv_config;
+typedef enum nas_affine {
+    NAS_AFFINE = 0,        /* gamma and beta */
+    NAS_AFFINE_WHEN_FIXED, /* none while searching; they come (1 and 0) when the architecture is fixed (DARTS) */
+    NAS_AFFINE_NEVER
+} nas_affine;
+#define nas_conv(...) nas_conv_new(&(nas_conv_config){__VA_ARGS__})
+NAS_API nas_module *nas_conv_new(const nas_conv_config *config);
+#define nas_conv_bn_relu(...) nas_conv_bn_relu_new(&(nas_conv_config){__VA_ARGS__})
+NAS_API nas_module *nas_conv_bn_relu_new(const nas_conv_config *config);
+#define nas_relu_conv_bn(...) nas_relu_conv_bn_new(&(nas_conv_config){__VA_ARGS__})
+NAS_API nas_module *nas_relu_conv_bn_new(const nas_conv_config *config);
+/* DARTS' blocks (Liu et al. 2019): separable = [ReLU, depthwise, pointwise, BN] twice, dilated = once; .out 0 = .in */
+#define nas_sep_conv(...) nas_sep_conv_new(&(nas_conv_config){__VA_ARGS__})
+NAS_API nas_module *nas_sep_conv_new(const nas_conv_config *config);
+#define nas_dil_conv(...) nas_dil_conv_new(&(nas_conv_config){__VA_ARGS__})
+NAS_API nas_module *nas_dil_conv_new(const nas_conv_config *config);
+/* ReLU, two 1x1 convolutions of stride 2 on x and on x shifted by one pixel, concatenated, BN; .in, .out (even) and .affine */
+#define nas_factorized_reduce(...) nas_factorized_reduce_new(&(nas_conv_config){__VA_ARGS__})
+NAS_API nas_module *nas_factorized_reduce_new(const nas_conv_config *config);
+
+typedef struct nas_bn_config {
+    int channels;   /* required */
+    nas_affine affine;
+    float momentum, eps; /* 0 = 0.1, 1e-5 */
+    bool relu;      /* ReLU in the same pass */
+    bool search_only; /* the identity once the architecture is fixed (DARTS' pooling candidates) */
+} nas_bn_config;
+#define nas_bn(...) nas_bn_new(&(nas_bn_config){__VA_ARGS__})
+NAS_API nas_module *nas_bn_new(const nas_bn_config *config);
+/* Forgets the calibrated estimates of all batch norms below `model`, before passes with NAS_BN_CALIBRATE. */
+NAS_API void nas_calibration_reset(nas_module *model);
+
+typedef struct nas_dense_config {
+    int in, out; /* required; x with more than 2 dimensions is flattened */
+    bool no_bias;
+} nas_dense_config;
+#define nas_dense(...) nas_dense_new(&(nas_dense_config){__VA_ARGS__})
+NAS_API nas_module *nas_dense_new(const nas_dense_config *config);
+
+typedef enum nas_pool_kind { NAS_POOL_MAX = 0, NAS_POOL_AVG, NAS_POOL_GLOBAL } nas_pool_kind;
+typedef struct nas_pool_config {
+    nas_pool_kind kind;
+    int kernel, stride, padding; /* as in nas_pool_args; padding 0 = none, NAS_SAME = (kernel-1)/2 */
+    bool count_padding;
+    int channels; /* with .bn_search_only: DARTS' batch norm behind the pooling while searching */
+    bool bn_search_only;
+} nas_pool_config;
+#define nas_pool(...) nas_pool_new(&(nas_pool_config){__VA_ARGS__})
+NAS_API nas_module *nas_pool_new(const nas_pool_config *config);
+
+typedef enum nas_activation { NAS_RELU = 0, NAS_RELU6, NAS_SIGMOID, NAS_TANH, NAS_GELU, NAS_SWISH } nas_activation;
+NAS_API nas_module *nas_activation_new(nas_activation kind);
+NAS_API nas_module *nas_dropout_new(float p);
+NAS_API nas_module *nas_identity_new(void);
+/* Zeros of x's shape subsampled by stride: the candidate `none`. */
+NAS_API nas_module *nas_none_new(int stride);
+/* Children "0", "1", ... in order; takes the modules over (also on failure). */
+NAS_API nas_module *nas_sequential_new(int n, nas_module *const *modules);
+#define nas_sequential(...)                                                                                            \
+    nas_sequential_new((int)(sizeof((nas_module *[]){__VA_ARGS__}) / sizeof(nas_module *)), (nas_module *[]){__VA_ARGS__})
+
+/* --- losses and metrics ------------------------------------------------------------------------- */
+/* A scalar {1} to be minimised, mean over the batch. nas_cross_entropy, nas_mse, nas_l1, or the user's own. */
+typedef nas_tensor *(*nas_loss_fn)(nas_tensor *output, nas_tensor *target);
+/* A number for one batch, averaged over the images of all batches. The tensors are read, not differentiated. */
+typedef double (*nas_metric_fn)(const nas_tensor *output, const nas_tensor *target);
+typedef struct nas_metric {
+    const char *name;            /* NULL ends a list */
+    nas_metric_fn measure;
+    bool lower_is_better;
+    double (*finish)(double mean); /* applied to the mean over all images (RMSE: sqrt); may be NULL */
+} nas_metric;
+NAS_API double nas_top1_accuracy(const nas_tensor *output, const nas_tensor *target); /* 0..1 */
+NAS_API double nas_top5_accuracy(const nas_tensor *output, const nas_tensor *target);
+NAS_API double nas_negative_rmse(const nas_tensor *output, const nas_tensor *target); /* a reward for regression */
+NAS_API double nas_squared_error(const nas_tensor *output, const nas_tensor *target); /* mean; with .finish = sqrt: the RMSE */
+NAS_API double nas_absolute_error(const nas_tensor *output, const nas_tensor *target);
+/* {"acc1", higher}, and {"rmse", lower}; both end with a NULL name */
+NAS_API extern const nas_metric nas_classification_metrics[];
+NAS_API extern const nas_metric nas_regression_metrics[];
+
+/* --- optimisers --------------------------------------------------------------------------------- */
+typedef struct nas_optimizer nas_optimizer;
+typedef struct nas_sgd_config {
+    double lr, momentum, weight_decay, dampening; /* lr is required */
+    bool nesterov;
+} nas_sgd_config;
+#define nas_sgd(...) nas_sgd_new(&(nas_sgd_config){__VA_ARGS__})
+NAS_API nas_optimizer *nas_sgd_new(const nas_sgd_config *config);
+typedef struct nas_adam_config {
+    double lr;            /* 0 = 1e-3 */
+    double beta1, beta2;  /* 0 = 0.9, 0.999; NAS_NONE = 0 */
+    double eps;           /* 0 = 1e-8 */
+    double weight_decay;
+    bool decoupled;       /* AdamW (Loshchilov and Hutter 2019); otherwise an L2 term of the gradient */
+} nas_adam_config;
+#define nas_adam(...) nas_adam_new(&(nas_adam_config){__VA_ARGS__})
+NAS_API nas_optimizer *nas_adam_new(const nas_adam_config *config);
+NAS_API void nas_optimizer_free(nas_optimizer *optimizer); /* NULL is fine */
+/* The tensors that it updates (borrowed; their memory is moved into one contiguous group). Once per optimiser. */
+NAS_API nas_status nas_optimizer_bind(nas_optimizer *optimizer, size_t n, nas_tensor *const *tensors);
+/* All trainable parameters below `model`. */
+NAS_API nas_status nas_optimizer_bind_model(nas_optimizer *optimizer, nas_module *model);
+NAS_API double nas_optimizer_lr(const nas_optimizer *optimizer); /* of its config: the schedule's base */
+/* One update of the tensors that have a gradient (others are left alone, as with torch's set_to_none), then their gradients
+ * are cleared. Fails (NAS_NUMERIC) without changing anything when the gradient's norm is not finite. */
+NAS_API nas_status nas_optimizer_step(nas_optimizer *optimizer, double lr, double clip_norm /* 0 = none */);
+NAS_API void nas_optimizer_zero_grad(nas_optimizer *optimizer);
+NAS_API double nas_optimizer_last_norm(const nas_optimizer *optimizer); /* of the gradient, before clipping */
+
+/* --- schedules: learning rate from progress, so that a time budget can replan without jumps ------- */
+typedef enum nas_schedule_kind { NAS_SCHEDULE_COSINE = 0, NAS_SCHEDULE_CONSTANT, NAS_SCHEDULE_LINEAR, NAS_SCHEDULE_STEP } nas_schedule_kind;
+typedef struct nas_schedule {
+    nas_schedule_kind kind;
+    double min_lr;  /* cosine, linear: where it ends */
+    double warmup;  /* share of the run (0..1) with a linear rise from 0 */
+    double gamma;   /* step: factor, 0 = 0.1 */
+    int steps;      /* step: number of equal stages, 0 = 3 */
+} nas_schedule;
+/* Learning rate at progress 0..1 of the run. */
+NAS_API double nas_schedule_lr(const nas_schedule *schedule, double base_lr, double progress);
+
+/* --- exponential moving average of the weights ---------------------------------------------------- */
+typedef struct nas_ema nas_ema;
+NAS_API nas_ema *nas_ema_new(nas_module *model, double decay);
+NAS_API void nas_ema_update(nas_ema *ema);
+/* Exchanges the model's weights and their averages; calling it twice restores. */
+NAS_API void nas_ema_swap(nas_ema *ema);
+NAS_API void nas_ema_free(nas_ema *ema);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

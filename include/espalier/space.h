@@ -1,0 +1,141 @@
+/* space.h - choices inside a network (mutables), the space that they span, and architectures: points of it.
+ *
+ * A mutable knows no strategy. What it does in a forward pass is the *decision* in force: which candidates run, and with
+ * which weights. A strategy sets decisions; this room executes them. Mutables with the same key share one decision. */
+#ifndef ESPALIER_SPACE_H
+#define ESPALIER_SPACE_H
+
+#include <espalier/nn.h>
+#include <espalier/options.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* --- mutables ----------------------------------------------------------------------------------- */
+#define NAS_MAX_CANDIDATES 64
+
+typedef struct nas_candidate {
+    const char *name; /* NULL: "0", "1", ... */
+    nas_module *module;
+} nas_candidate;
+
+/* Exactly one of n modules of equal output shape; itself a module: give it to nas_child(). `key` NULL: the module's path. Takes
+ * the candidates over (also on failure). Candidates may contain choices. After the architecture is fixed only the chosen
+ * candidate is left, under the same path. */
+#define nas_layer_choice(owner, key, n, candidates) nas_layer_choice_new((nas_module *)(owner), (key), (n), (candidates))
+NAS_API nas_module *nas_layer_choice_new(nas_module *owner, const char *key, int n, const nas_candidate *candidates);
+
+typedef struct nas_mutable nas_mutable;
+typedef enum nas_reduce { NAS_SUM = 0, NAS_MEAN, NAS_CONCAT } nas_reduce; /* concat: along the channels */
+typedef struct nas_input_choice_config {
+    const char *const *names; /* NULL: "0", "1", ... */
+    int n_candidates;         /* required */
+    int n_chosen;             /* exactly so many; 0 = between n_min and n_max */
+    int n_min, n_max;         /* n_max 0 = n_candidates */
+    nas_reduce reduce;
+    const char *const *edges; /* key of the layer choice that computes candidate i, or NULL: unchosen ones become unreachable */
+} nas_input_choice_config;
+/* Some of n tensors, reduced to one. Owned by `owner`. `key` NULL: owner's path + "/inputs". */
+#define nas_input_choice(owner, key, ...)                                                                              \
+    nas_input_choice_new((nas_module *)(owner), (key), &(nas_input_choice_config){__VA_ARGS__})
+NAS_API nas_mutable *nas_input_choice_new(nas_module *owner, const char *key, const nas_input_choice_config *config);
+/* The reduction of the inputs that the decision in force takes. x[i] may be NULL where nas_wanted(m, i) is false, so a network need
+ * not compute what is not chosen. None chosen: zeros of the shape of any given input. Sticky for wanted inputs. */
+NAS_API nas_tensor *nas_choose(nas_mutable *mutable_, int n, nas_tensor *const *x);
+NAS_API bool nas_wanted(const nas_mutable *mutable_, int i);
+
+/* One of n numbers, read by the network in its forward pass with nas_value(). Exported as the string of its value. */
+#define nas_value_choice(owner, key, n, values) nas_value_choice_new((nas_module *)(owner), (key), (n), (values))
+NAS_API nas_mutable *nas_value_choice_new(nas_module *owner, const char *key, int n, const double *values);
+NAS_API double nas_value(const nas_mutable *mutable_);
+
+/* --- the space of a model ------------------------------------------------------------------------- */
+typedef enum nas_choice_kind { NAS_LAYER, NAS_INPUT, NAS_VALUE } nas_choice_kind;
+/* One key: what all mutables that share it have in common. */
+typedef struct nas_choice {
+    const char *key;
+    nas_choice_kind kind;
+    int n;                    /* candidates */
+    const char *const *names;
+    int n_min, n_max;         /* how many are chosen; 1, 1 for layers and values */
+    const int *edges;         /* input choices with .edges: per candidate the index of its layer choice, or -1; else NULL */
+    int parent, parent_candidate; /* nested in candidate parent_candidate of choice parent, or -1 */
+} nas_choice;
+
+typedef struct nas_space nas_space;
+/* Collects the choices of a model (borrowed; one space per model at a time) in the order of its tree. Errors: equal keys with
+ * different candidates, no choices (NAS_UNSUPPORTED). Until something else is decided, the first candidates are in force. */
+NAS_API nas_space *nas_space_new(nas_module *model);
+NAS_API void nas_space_free(nas_space *space); /* before or after the model; NULL is fine */
+NAS_API int nas_space_size(const nas_space *space);
+NAS_API const nas_choice *nas_space_choice(const nas_space *space, int i);
+/* Index of a key, or -1. */
+NAS_API int nas_space_find(const nas_space *space, const char *key);
+/* A hash of keys, kinds and candidate names: the same space, the same number, on any machine. */
+NAS_API uint64_t nas_space_hash(const nas_space *space);
+/* log10 of the number of architectures, reachability ignored. */
+NAS_API double nas_space_log10_size(const nas_space *space);
+
+/* What a choice does in the coming forward passes. A path or set: run = the chosen ones, weights NULL. A weighting: run = the candidates
+ * to compute (DARTS: all; GDAS: the sampled one; ProxylessNAS: the two sampled), weights = a tensor (n) on the tape of that
+ * pass that takes gradients; the result is sum_i weights[i] * candidate_i over `run`. */
+typedef struct nas_decision {
+    uint64_t run; /* bit i: candidate i */
+    nas_tensor *weights;
+} nas_decision;
+NAS_API nas_status nas_decide(nas_space *space, int choice, nas_decision decision);
+NAS_API nas_decision nas_decision_of(const nas_space *space, int choice);
+
+/* --- architectures -------------------------------------------------------------------------------- */
+typedef struct nas_architecture nas_architecture;
+NAS_API nas_architecture *nas_architecture_new(const nas_space *space); /* the first candidates everywhere; borrows the space */
+NAS_API void nas_architecture_free(nas_architecture *a); /* NULL is fine */
+NAS_API nas_architecture *nas_architecture_copy(const nas_architecture *a);
+/* A set of candidates as bits; set fails when the number of candidates does not fit. */
+NAS_API uint64_t nas_architecture_get(const nas_architecture *a, int choice);
+NAS_API nas_status nas_architecture_set(nas_architecture *a, int choice, uint64_t candidates);
+/* Does this choice matter under the others? */
+NAS_API bool nas_architecture_reaches(const nas_architecture *a, int choice);
+/* Equal in all reachable choices; the hash likewise. */
+NAS_API bool nas_architecture_equal(const nas_architecture *a, const nas_architecture *b);
+NAS_API uint64_t nas_architecture_hash(const nas_architecture *a);
+/* Every choice uniform and independent. */
+NAS_API void nas_architecture_random(nas_architecture *a, nas_rng *rng);
+/* Decides every choice by the architecture: the model then computes that path alone. */
+NAS_API void nas_architecture_apply(const nas_architecture *a, nas_space *space);
+/* The flat JSON object of the reachable choices (new, to be freed with free()); one line, or indented for files. */
+NAS_API char *nas_architecture_json(const nas_architecture *a, bool indented);
+/* Reads any of the five forms of a choice. Distinct errors, each with the key: not JSON, not an object, missing or unknown key,
+ * unknown candidate, index out of range, wrong count, wrong length of a boolean array, duplicates. NULL on error. */
+NAS_API nas_architecture *nas_architecture_parse(const nas_space *space, const char *json);
+
+/* Fixes a model to an architecture from a JSON file (or text): chosen candidates take the place of choices, everything unused is
+ * freed and out of the parameter lists; the model has no choices afterwards. On error the model is untouched. */
+NAS_API nas_status nas_apply_fixed_architecture(nas_module *model, const char *path);
+NAS_API nas_status nas_apply_fixed_architecture_text(nas_module *model, const char *json);
+
+/* --- built-in spaces ------------------------------------------------------------------------------ */
+typedef struct nas_space_config {
+    int channels, height, width; /* of the input image; 0 = 1, 28, 28 */
+    int outputs;                 /* classes, or numbers to predict; 0 = 10 */
+    const void *options;         /* the space's own options struct, as filled from its table; NULL: defaults */
+} nas_space_config;
+typedef struct nas_space_info {
+    const char *name, *summary, *paper;
+    const nas_option *options;   /* table that ends with a NULL name; fields of a struct of options_size bytes */
+    size_t options_size;
+    nas_module *(*build)(const nas_space_config *config, const void *options);
+    char *(*canonical)(const nas_architecture *a); /* one-line string, new; NULL: the one-line JSON */
+} nas_space_info;
+/* All of them; ends with NULL. */
+NAS_API const nas_space_info *const *nas_spaces(void);
+/* By name; NULL and an error with the nearest name. */
+NAS_API const nas_space_info *nas_space_info_find(const char *name);
+/* A new model of that space (owned by the caller). */
+NAS_API nas_module *nas_space_build(const char *name, const nas_space_config *config);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

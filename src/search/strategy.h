@@ -1,0 +1,96 @@
+/* strategy.h - what a strategy is, and what the trainer does for it. A strategy is a table of functions over decisions
+ * (space.h); it sees choices, batches and passes, never a particular network. One file and one line in registry.c. */
+#ifndef SEARCH_STRATEGY_H
+#define SEARCH_STRATEGY_H
+
+#include <espalier/search.h>
+
+#include "io/state.h"
+
+typedef struct nas__search nas__search;
+
+typedef struct nas__strategy {
+    const char *name, *summary, *paper;
+    const nas_option *options; /* of a struct of options_size bytes */
+    size_t options_size;
+    size_t state_size;         /* zeroed before begin, freed after end */
+    /* Refuses a space by an error with the reason; NULL accepts all. */
+    nas_status (*accepts)(const nas_space *space);
+    nas_status (*begin)(nas__search *s);
+    /* One step on a training batch; usually some arch pass and nas__search_weight_step. Returns the training loss through *loss. */
+    nas_status (*step)(nas__search *s, const nas_batch *train, double *loss);
+    /* Steps of a second phase, after an epoch's training batches (the controller of ENAS): how many, and one of them. */
+    int64_t (*extra_steps)(nas__search *s);
+    nas_status (*extra_step)(nas__search *s, int64_t index);
+    nas_status (*end_epoch)(nas__search *s);
+    /* The architecture that the present state stands for. */
+    nas_status (*derive)(nas__search *s, nas_architecture *out);
+    /* Probability of each candidate of a choice (n numbers), for the log, entropy and page; false: this choice has none. */
+    bool (*probabilities)(nas__search *s, int choice, double *p);
+    /* Names every number that a resumed run needs; serves for saving and for loading. */
+    nas_status (*state)(nas__search *s, nas__state *state);
+    void (*end)(nas__search *s);
+} nas__strategy;
+
+/* What a strategy may read (and must not write). */
+struct nas__search {
+    const nas__strategy *strategy;
+    nas_module *model;
+    nas_space *space;
+    const void *options;  /* the strategy's struct */
+    void *memory;         /* state_size bytes of its own */
+    const nas_trainer_config *config;
+    nas_optimizer *optimizer;
+    int epoch, epochs;                   /* 0-based running epoch */
+    int64_t step, steps_per_epoch;       /* 0-based step inside the epoch, extra steps included */
+    int64_t train_steps, extra_steps;    /* of an epoch */
+    uint64_t total_step;                 /* over all epochs: 0-based */
+    double progress;                     /* 0..1 of the whole run */
+    double lr;                           /* of the weights, at this step */
+    struct nas__trainer_private *private_;
+};
+
+/* A random stream of its own for one purpose (any constant of the strategy's file), at this step. */
+nas_rng nas__search_rng(const nas__search *s, uint32_t purpose);
+
+/* The next batch of the arch part (shuffled, endless, not augmented). NULL on error. */
+const nas_batch *nas__search_arch_batch(nas__search *s);
+
+/* One forward pass over a batch, with its backward pass when grad asks for roles. */
+typedef struct nas__pass {
+    const nas_batch *batch;
+    unsigned grad;         /* NAS_ROLE_WEIGHT, NAS_ROLE_ARCH, both, or 0 */
+    bool training;         /* dropout, drop-path */
+    bool freeze_running;   /* batch statistics without updating the running estimates */
+    /* Makes the decisions of this pass, on its tape (weights of a weighting are tensors of the pass). NULL: those in force stay. */
+    nas_status (*decide)(nas__search *s, void *user);
+    /* The term that is added to the loss on the tape; may be NULL. */
+    nas_tensor *(*penalty)(nas__search *s, void *user);
+    void *user;
+} nas__pass;
+typedef struct nas__pass_result {
+    double loss, reward;   /* reward: only when want_reward */
+    bool want_reward;
+} nas__pass_result;
+/* Gradients are added to what parameters and variables hold; the caller steps or clears. A loss that is not finite fails (NAS_NUMERIC) with
+ * the step in the message. */
+nas_status nas__search_pass(nas__search *s, const nas__pass *pass, nas__pass_result *result);
+
+/* Pass on a training batch with gradients for the weights under the decisions in force (or pass's decide), clip, one update. */
+nas_status nas__search_weight_step(nas__search *s, const nas_batch *train, nas_status (*decide)(nas__search *, void *), void *user,
+                                   double *loss);
+
+/* Score of an architecture on the valid part: that path alone, batch norm recalibrated on training batches; the supernet's state is as
+ * before afterwards. The score is the first metric. Recorded as an evaluation, and remembered when it is the best. */
+nas_status nas__search_score(nas__search *s, const nas_architecture *a, double *score);
+/* a better than b under the first metric's direction? (NaN is worse than anything.) */
+bool nas__search_better(const nas__search *s, double a, double b);
+
+/* A line in the log and an event of the run. */
+void nas__search_note(nas__search *s, nas_log_level level, const char *kind, const char *format, ...) NAS_PRINTF(4, 5);
+
+/* All strategies, ending with NULL. */
+extern const nas__strategy *const nas__strategies[];
+const nas__strategy *nas__strategy_find(const char *name);
+
+#endif
