@@ -47,7 +47,6 @@ dnnl_status_t nas__pd_eltwise_backward(dnnl_primitive_desc_t *pd, dnnl_engine_t 
                                        float alpha, const_dnnl_primitive_desc_t hint, const_dnnl_primitive_attr_t attr) {
     return dnnl_eltwise_backward_primitive_desc_create(pd, e, kind, data, data, data, alpha, 0, hint, attr);
 }
-nas__cmd nas__pd_md(const_dnnl_primitive_desc_t pd, dnnl_query_t what) { return dnnl_primitive_desc_query_md(pd, what, 0); }
 
 #else /* 2.x: descriptors are structs, and an operation descriptor comes first */
 
@@ -109,10 +108,12 @@ dnnl_status_t nas__pd_eltwise_backward(dnnl_primitive_desc_t *pd, dnnl_engine_t 
     dnnl_status_t status = dnnl_eltwise_backward_desc_init(&desc, kind, data, data, alpha, 0);
     return status ? status : dnnl_primitive_desc_create(pd, &desc, attr, e, hint);
 }
-nas__cmd nas__pd_md(const_dnnl_primitive_desc_t pd, dnnl_query_t what) { return dnnl_primitive_desc_query_md(pd, what, 0); }
 
 #endif
 
+nas__cmd nas__pd_md(const_dnnl_primitive_desc_t pd, int arg) {
+    return dnnl_primitive_desc_query_md(pd, dnnl_query_exec_arg_md, arg);
+}
 bool nas__md_equal(nas__cmd a, nas__cmd b) { return dnnl_memory_desc_equal(a, b); }
 size_t nas__md_size(nas__cmd md) { return dnnl_memory_desc_get_size(md); }
 dnnl_status_t nas__memory_new(dnnl_memory_t *memory, nas__cmd md, dnnl_engine_t engine) {

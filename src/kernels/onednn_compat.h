@@ -20,8 +20,8 @@ nas__md nas__md_strides(int ndims, const int64_t *dims, const int64_t *strides);
 void nas__md_free(nas__md md);
 bool nas__md_equal(nas__cmd a, nas__cmd b);
 size_t nas__md_size(nas__cmd md);
-/* Borrowed from pd. */
-nas__cmd nas__pd_md(const_dnnl_primitive_desc_t pd, dnnl_query_t what);
+/* Of one execution argument (DNNL_ARG_SRC, ...); borrowed from pd. */
+nas__cmd nas__pd_md(const_dnnl_primitive_desc_t pd, int arg);
 dnnl_status_t nas__memory_new(dnnl_memory_t *memory, nas__cmd md, dnnl_engine_t engine);
 
 typedef struct nas__conv_desc {

@@ -1,0 +1,154 @@
+/* onednn_conv.c - convolution in its three directions. The activations' layouts are given, the primitive chooses that of
+ * the weights, and the plan takes plain weights to it (or their gradient back). */
+#include "kernels/kernels.h"
+#include "kernels/onednn.h"
+#include "kernels/onednn_cache.h"
+#include "core/error.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct request {
+    const nas__conv_shape *shape;
+    nas__direction direction;
+    bool bias;
+} request;
+
+static dnnl_format_tag_t activation_tag(int plain) {
+    return plain ? dnnl_nchw : nas__kernel_table()->block == 16 ? dnnl_nChw16c : dnnl_nChw8c;
+}
+
+static nas__md weight_md(const nas__conv_shape *s, bool plain) {
+    if (s->groups == 1) {
+        return nas__md_tag(4, (const int64_t[]){s->oc, s->ic, s->kh, s->kw}, plain ? dnnl_oihw : dnnl_format_tag_any);
+    }
+    const int64_t dims[] = {s->groups, s->oc / s->groups, s->ic / s->groups, s->kh, s->kw};
+    return nas__md_tag(5, dims, plain ? dnnl_goihw : dnnl_format_tag_any);
+}
+
+static void free_desc(nas__conv_desc *d) {
+    nas__md_free(d->src);
+    nas__md_free(d->weight);
+    nas__md_free(d->bias);
+    nas__md_free(d->dst);
+}
+
+static bool make_desc(nas__conv_desc *d, const nas__conv_shape *s, bool bias) {
+    *d = (nas__conv_desc){.strides = {s->stride, s->stride},
+                          .dilates = {s->dilation - 1, s->dilation - 1},
+                          .padding_l = {s->pad_h, s->pad_w},
+                          .padding_r = {s->pad_h, s->pad_w}};
+    d->src = nas__md_tag(4, (const int64_t[]){s->n, s->ic, s->ih, s->iw}, activation_tag(s->plain_src));
+    d->dst = nas__md_tag(4, (const int64_t[]){s->n, s->oc, s->oh, s->ow}, activation_tag(s->plain_dst));
+    d->weight = weight_md(s, false);
+    d->bias = bias ? nas__md_tag(1, (const int64_t[]){s->oc}, dnnl_x) : NULL;
+    return d->src && d->dst && d->weight && (d->bias || !bias);
+}
+
+/* Backward descriptors need that of the forward pass as a hint. */
+static dnnl_status_t make_pd(dnnl_primitive_desc_t *pd, const request *r) {
+    dnnl_engine_t engine = nas__plan_engine();
+    const_dnnl_primitive_attr_t attr = nas__plan_attr();
+    nas__conv_desc d;
+    dnnl_primitive_desc_t forward = NULL;
+    dnnl_status_t status = make_desc(&d, r->shape, r->bias) ? nas__pd_conv_forward(&forward, engine, &d, attr) : dnnl_invalid_arguments;
+    if (status || r->direction == NAS__FORWARD) {
+        *pd = forward;
+    } else {
+        status = r->direction == NAS__BACKWARD_DATA ? nas__pd_conv_backward_data(pd, engine, &d, forward, attr)
+                                                    : nas__pd_conv_backward_weights(pd, engine, &d, forward, attr);
+        dnnl_primitive_desc_destroy(forward);
+    }
+    free_desc(&d);
+    return status;
+}
+
+static const char *const labels[] = {"conv_fwd", "conv_bwd_data", "conv_bwd_weights"};
+
+static const char *describe(const request *r, char text[160]) {
+    const nas__conv_shape *s = r->shape;
+    snprintf(text, 160, "%s of (%d,%d,%d,%d) to (%d,%d,%d,%d), kernel %dx%d, stride %d, dilation %d, groups %d",
+             labels[r->direction], s->n, s->ic, s->ih, s->iw, s->n, s->oc, s->oh, s->ow, s->kh, s->kw, s->stride, s->dilation,
+             s->groups);
+    return text;
+}
+
+/* Positions of the arguments: source, weights, destination of the direction, then the bias. */
+static nas_status build(nas__plan *plan, const void *what) {
+    static const int args[][4] = {
+        {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_BIAS},
+        {DNNL_ARG_DIFF_DST, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_SRC},
+        {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_BIAS},
+    };
+    const request *r = what;
+    char text[160];
+    dnnl_primitive_desc_t pd = NULL;
+    if (nas__onednn_check(make_pd(&pd, r), describe(r, text))) {
+        return nas_error_status();
+    }
+    nas__md plain = weight_md(r->shape, true);
+    nas_status status = plain ? nas__plan_primitive(plan, labels[r->direction], pd, 3 + r->bias, args[r->direction])
+                              : nas__fail(NAS_NO_MEMORY, "no memory for %s", text);
+    if (!status) {
+        status = nas__plan_stage(plan, pd, 1, plain, r->direction == NAS__BACKWARD_WEIGHTS);
+    }
+    nas__md_free(plain);
+    dnnl_primitive_desc_destroy(pd);
+    return status;
+}
+
+static nas__plan_key key_of(const nas__conv_shape *s, nas__plan_kind kind, int variant) {
+    return (nas__plan_key){{(int32_t)kind, 0, variant, s->n, s->ic, s->ih, s->iw, s->oc, s->oh, s->ow, s->kh, s->kw, s->stride,
+                            s->dilation, s->pad_h, s->pad_w, s->groups, s->plain_src, s->plain_dst}};
+}
+
+static nas_status run(const request *r, const void *const *data) {
+    static const nas__plan_kind kinds[] = {NAS__PLAN_CONV_FORWARD, NAS__PLAN_CONV_BACKWARD_DATA, NAS__PLAN_CONV_BACKWARD_WEIGHTS};
+    nas__plan_key key = key_of(r->shape, kinds[r->direction], r->bias);
+    nas__plan *plan = nas__plan_get(&key, build, r);
+    return plan ? nas__plan_run(plan, data) : nas_error_status();
+}
+
+nas_status nas__conv_forward(const nas__conv_shape *s, const float *src, const float *weight, const float *bias, float *dst) {
+    return run(&(request){s, NAS__FORWARD, bias != NULL}, (const void *[]){src, weight, dst, bias});
+}
+
+nas_status nas__conv_backward_data(const nas__conv_shape *s, const float *diff_dst, const float *weight, float *diff_src) {
+    return run(&(request){s, NAS__BACKWARD_DATA, false}, (const void *[]){diff_dst, weight, diff_src});
+}
+
+nas_status nas__conv_backward_weights(const nas__conv_shape *s, const float *src, const float *diff_dst, float *diff_weight,
+                                      float *diff_bias) {
+    return run(&(request){s, NAS__BACKWARD_WEIGHTS, diff_bias != NULL}, (const void *[]){src, diff_weight, diff_dst, diff_bias});
+}
+
+/* --- speed --------------------------------------------------------------------------------------- */
+static bool direction_is_fast(const nas__conv_shape *s, nas__direction direction) {
+    dnnl_primitive_desc_t pd = NULL;
+    if (make_pd(&pd, &(request){s, direction, false})) {
+        return false;
+    }
+    const char *name = nas__implementation(pd);
+    /* "gemm:jit" lowers to im2col and a product per image; "brgemm" is another matter. */
+    bool fast = !strstr(name, "ref") && strncmp(name, "gemm", 4) != 0 && !strstr(name, ":gemm");
+    dnnl_primitive_desc_destroy(pd);
+    return fast;
+}
+
+typedef struct question {
+    const nas__conv_shape *shape;
+    bool data, weights;
+} question;
+
+static nas_status answer(nas__plan *plan, const void *what) {
+    const question *q = what;
+    plan->fast = direction_is_fast(q->shape, NAS__FORWARD) && (!q->data || direction_is_fast(q->shape, NAS__BACKWARD_DATA)) &&
+                 (!q->weights || direction_is_fast(q->shape, NAS__BACKWARD_WEIGHTS));
+    return NAS_OK;
+}
+
+bool nas__conv_is_fast(const nas__conv_shape *s, bool backward_data, bool backward_weights) {
+    nas__plan_key key = key_of(s, NAS__PLAN_CONV_SPEED, backward_data + 2 * backward_weights);
+    nas__plan *plan = nas__plan_get(&key, answer, &(question){s, backward_data, backward_weights});
+    return plan && plan->fast;
+}
