@@ -69,8 +69,6 @@ NAS_API nas_tensor *nas_log(nas_tensor *x);
 /* The mixed operation: sum_i weight[i] * x[i]; weight (n). x of equal shape; zero tensors (nas_zero) and candidates whose
  * entry is NULL in `x` cost nothing. DARTS, Liu et al. 2019, eq. 2. Gradients to the weights and to every x. */
 NAS_API nas_tensor *nas_weighted_sum(nas_tensor *weight, int n, nas_tensor *const *x);
-/* A tensor of zeros that occupies no memory and costs no pass where operations know it (sums, mixed sums). */
-NAS_API nas_tensor *nas_zero(int ndim, const int64_t *dims);
 /* x unchanged going forward; nothing flows back. */
 NAS_API nas_tensor *nas_detach(nas_tensor *x);
 

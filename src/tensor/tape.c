@@ -1,6 +1,6 @@
 /* tape.c - the record of one forward pass, and the backward pass over it. */
 #include "tensor/tensor.h"
-#include <espalier/ops.h>
+#include <espalier/tensor.h>
 #include "core/threads.h"
 #include "kernels/kernels.h"
 

@@ -1,0 +1,73 @@
+# Thin front of the CMake build: `make` lists the targets. Variables: JOBS, PREFIX, ONEDNN, FILTER, CMAKE_FLAGS.
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+PREFIX ?= /usr/local
+CLANG_FORMAT ?= clang-format
+# Another oneDNN than the system's builds into a directory of its own.
+ONEDNN ?=
+BUILD ?= $(if $(ONEDNN),build-onednn,build)
+# Regular expression: only the tests whose names match.
+FILTER ?=
+CMAKE_FLAGS ?=
+
+SOURCES = $(wildcard src/*/*.[ch] src/*/*/*.[ch] include/espalier/*.h tests/*.[ch] tests/*/*.[ch] tests/*/*.cpp \
+	examples/*.[ch] bench/*.[ch])
+SCRIPTS = $(shell grep -lE '^.!/bin/sh|^.!/usr/bin/env bash' .ci/run tools/* tests/*/*.sh 2>/dev/null)
+
+# configure DIRECTORY,FLAGS: ninja and ccache when they are there; a configured directory keeps its generator.
+configure = cmake -S . -B $(1) $(if $(wildcard $(1)/CMakeCache.txt),,$(if $(shell command -v ninja),-G Ninja)) \
+	$(if $(shell command -v ccache),-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache) \
+	$(if $(ONEDNN),-DONEDNN_ROOT=$(abspath $(ONEDNN))) $(2) $(CMAKE_FLAGS)
+build = $(call configure,$(1),$(2)) && cmake --build $(1) -j $(JOBS)
+ctest = ctest --test-dir $(1) --output-on-failure --no-tests=error $(if $(FILTER),-R '$(FILTER)') $(2)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+deps: ## the packages that the build and the tests need (apt; elsewhere: prints them)
+	@ONEDNN='$(ONEDNN)' tools/install-deps
+
+build: ## library and command in build/ (build/espalier); ONEDNN=PREFIX: against that oneDNN, in build-onednn/
+	$(call build,$(BUILD),)
+
+demo: deps ## search and retrain a network on real images, from nothing, in some minutes
+	@$(MAKE) --no-print-directory build
+	tools/demo
+
+test: deps ## everything: build with warnings as errors, run all tests (FILTER=REGEX: only those)
+	$(call build,$(BUILD),-DESPALIER_WERROR=ON)
+	$(call ctest,$(BUILD),)
+
+quick: ## build and run the tests that take seconds
+	$(call build,$(BUILD),-DESPALIER_WERROR=ON)
+	$(call ctest,$(BUILD),-LE slow)
+
+bench: build ## speed of search steps against this machine's measured peak
+	$(BUILD)/espalier bench
+
+asan: deps ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(call build,build-asan,-DESPALIER_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=RelWithDebInfo)
+	LSAN_OPTIONS=suppressions=$(CURDIR)/tools/lsan.supp UBSAN_OPTIONS=print_stacktrace=1 $(call ctest,build-asan,)
+
+tsan: deps ## the tests with threads of our own under ThreadSanitizer (what is left out, and why: tools/tsan.supp)
+	$(call build,build-tsan,-DESPALIER_SANITIZE=thread -DCMAKE_BUILD_TYPE=RelWithDebInfo)
+	OMP_NUM_THREADS=1 TSAN_OPTIONS='suppressions=$(CURDIR)/tools/tsan.supp ignore_noninstrumented_modules=1' \
+		$(call ctest,build-tsan,-L threads)
+
+valgrind: build ## leak check of examples/train
+	tools/valgrind $(BUILD)
+
+format: ## rewrite the sources in the project's style
+	$(CLANG_FORMAT) -i $(SOURCES)
+
+lint: ## style, layers, shell scripts
+	tools/check-layers
+	$(if $(shell command -v shellcheck),shellcheck $(SCRIPTS),@echo 'lint: no shellcheck here, scripts not checked')
+	$(CLANG_FORMAT) --dry-run --Werror $(SOURCES)
+
+install: build ## library, headers, pkg-config file and command below PREFIX (default /usr/local)
+	cmake --install $(BUILD) --prefix $(PREFIX)
+
+clean: ## remove everything that was built
+	rm -rf build build-*
+
+.PHONY: help deps build demo test quick bench asan tsan valgrind format lint install clean

@@ -1,0 +1,9 @@
+/* espalier.h - everything. The rooms, from the bottom up: */
+#ifndef ESPALIER_ESPALIER_H
+#define ESPALIER_ESPALIER_H
+
+#include <espalier/core.h>
+#include <espalier/tensor.h>
+#include <espalier/ops.h>
+
+#endif
