@@ -5,5 +5,8 @@
 #include <espalier/core.h>
 #include <espalier/tensor.h>
 #include <espalier/ops.h>
+#include <espalier/options.h>
+#include <espalier/nn.h>
+#include <espalier/space.h>
 
 #endif

@@ -64,9 +64,9 @@ NAS_API float nas_tensor_item(const nas_tensor *t);
 NAS_API nas_status nas_tensor_read_grad(const nas_tensor *t, float *dst);
 /* A constant on the current tape, copied from row-major values (NULL: uninitialised). */
 NAS_API nas_tensor *nas_input(int ndim, const int64_t *dims, const float *values);
+#define NAS_DIMS(...) ((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))), (const int64_t[]){__VA_ARGS__}
 /* A tensor of zeros that occupies no memory and costs no pass where operations know it (sums, mixed sums). */
 NAS_API nas_tensor *nas_zero(int ndim, const int64_t *dims);
-#define NAS_DIMS(...) ((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))), (const int64_t[]){__VA_ARGS__}
 /* Keeps data (and gradient) of an intermediate tensor readable after nas_backward. Returns t. */
 NAS_API nas_tensor *nas_retain(nas_tensor *t);
 /* A tensor that is differentiated for (role) and lives until nas_tensor_free: alphas, a user's own parameters. Zero-filled. */

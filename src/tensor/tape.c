@@ -1,6 +1,5 @@
 /* tape.c - the record of one forward pass, and the backward pass over it. */
 #include "tensor/tensor.h"
-#include <espalier/tensor.h>
 #include "core/threads.h"
 #include "kernels/kernels.h"
 
