@@ -101,7 +101,8 @@ NAS_API nas_tensor *nas_dropout(nas_tensor *x, float p);   /* elements; survivor
 NAS_API nas_tensor *nas_drop_path(nas_tensor *x, float p); /* whole samples; p < 0 takes the tape's drop_path */
 
 /* --- losses: scalar {1}, mean over the batch ------------------------------------------------------ */
-/* logits (N, classes), target (N) class numbers. */
+/* logits (N, classes), target (N) class numbers; or for dense prediction logits (N, classes, H, W), target (N,H,W) or
+ * (N,1,H,W), mean over the pixels. */
 NAS_API nas_tensor *nas_cross_entropy(nas_tensor *logits, nas_tensor *target);
 NAS_API nas_tensor *nas_cross_entropy_smooth(nas_tensor *logits, nas_tensor *target, float smoothing);
 NAS_API nas_tensor *nas_mse(nas_tensor *prediction, nas_tensor *target); /* equal shapes */

@@ -44,7 +44,7 @@ NAS_API void nas_tape_free(nas_tape *tape); /* NULL is fine */
 /* Makes `tape` the calling thread's current tape for one forward pass; drops whatever it held before. */
 NAS_API void nas_tape_begin(nas_tape *tape, const nas_tape_config *config);
 /* Differentiates the scalar `loss` (shape {1}) on its tape: fills the gradients of parameters of the asked roles (added to what
- * they hold). Activations are released on the way, except retained ones. The tape can be used for one backward pass. */
+ * they hold). Activations are released on the way, except retained ones and the loss. The tape can be used for one backward pass. */
 NAS_API nas_status nas_backward(nas_tensor *loss);
 /* Ends the pass: frees all tensors of the tape, which stops being current. */
 NAS_API void nas_tape_reset(nas_tape *tape);

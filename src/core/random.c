@@ -1,6 +1,6 @@
 /* random.c - Philox4x32-10, a counter-based generator (Salmon, Moraes, Dror, Shaw, SC 2011, "Parallel random numbers:
  * as easy as 1, 2, 3"): word number `position` of a stream is a pure function of (seed, stream, position). */
-#include <espalier/core.h>
+#include "core/random.h"
 
 #include <math.h>
 
@@ -24,12 +24,30 @@ static void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t ou
 
 nas_rng nas_rng_new(uint64_t seed, uint64_t stream) { return (nas_rng){.seed = seed, .stream = stream}; }
 
-uint32_t nas_rng_u32(nas_rng *rng) {
-    uint64_t block = rng->position >> 2;
+/* The four words at positions 4*block .. 4*block + 3. */
+static void words_of(const nas_rng *rng, uint64_t block, uint32_t out[4]) {
     uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)rng->stream, (uint32_t)(rng->stream >> 32)};
-    uint32_t key[2] = {(uint32_t)rng->seed, (uint32_t)(rng->seed >> 32)}, out[4];
+    uint32_t key[2] = {(uint32_t)rng->seed, (uint32_t)(rng->seed >> 32)};
     philox(counter, key, out);
+}
+
+uint32_t nas_rng_u32(nas_rng *rng) {
+    uint32_t out[4];
+    words_of(rng, rng->position >> 2, out);
     return out[rng->position++ & 3];
+}
+
+void nas__rng_fill(nas_rng *rng, uint32_t *words, size_t count) {
+    size_t i = 0;
+    for (; i < count && (rng->position & 3); i++) {
+        words[i] = nas_rng_u32(rng);
+    }
+    for (; i + 4 <= count; i += 4, rng->position += 4) {
+        words_of(rng, rng->position >> 2, words + i);
+    }
+    for (; i < count; i++) {
+        words[i] = nas_rng_u32(rng);
+    }
 }
 
 double nas_rng_uniform(nas_rng *rng) {

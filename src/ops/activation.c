@@ -65,6 +65,9 @@ static nas_tensor *smooth(const char *op, nas_tensor *x, nas__eltwise kind) {
     if (!x) {
         return nas__null_input(op);
     }
+    if (x->is_zero && kind != NAS__SIGMOID) {
+        return x;
+    }
     x = nas__as(x, kind == NAS__SIGMOID ? nas__tailless(x) : x->layout);
     nas_tensor *y = x ? nas__like(x) : NULL;
     if (!y || nas__dry()) {

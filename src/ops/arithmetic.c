@@ -59,24 +59,23 @@ static void add_one_backward(nas__node *node) {
     nas_tensor *x = node->inputs[0], *b = node->inputs[1];
     nas__grad dy = nas__grad_of(node->outputs[0]);
     if (nas__wants(b)) {
-        double sum = 0;
-        for (size_t i = 0; i < nas__storage(x); i++) {
-            sum += dy.buffer->data[i];
-        }
-        nas__grad_add_array(b, (float[]){(float)(sum * dy.scale)});
+        nas__grad_add_array(b, (float[]){(float)(nas__sum_floats(nas__storage(x), dy.buffer->data) * dy.scale)});
     }
     nas__grad_give(x, nas__buffer_ref(dy.buffer), dy.scale);
 }
 
 static nas_tensor *add_one(nas_tensor *x, nas_tensor *b) {
     x = nas__as(x, nas__tailless(x));
-    nas_tensor *y = x ? nas__like(x) : NULL;
+    nas_tensor *y = x && b ? nas__like(x) : NULL;
     if (!y || nas__dry()) {
         return y;
     }
-    float value = nas__data(b)[0], *src = nas__data(x);
-    for (size_t i = 0; i < nas__storage(x); i++) {
-        y->data[i] = src[i] + value;
+    size_t count = nas__storage(x);
+    float value = nas__data(b)[0], *dst = y->data;
+    const float *src = nas__data(x);
+#pragma omp parallel for simd schedule(static) if (count > NAS__SMALL)
+    for (size_t i = 0; i < count; i++) {
+        dst[i] = src[i] + value;
     }
     nas__record("add_one", add_one_backward, 2, (nas_tensor *[]){x, b}, 1, &y, 0);
     return y;
@@ -86,7 +85,7 @@ nas_tensor *nas_add(nas_tensor *a, nas_tensor *b) {
     if (!a || !b) {
         return nas__null_input("nas_add");
     }
-    return nas__count(b) == 1 && nas__count(a) > 1 ? add_one(a, b) : combine("nas_add", a, b, 1);
+    return nas__count(b) == 1 && !nas__same_shape(a, b) ? add_one(a, b) : combine("nas_add", a, b, 1);
 }
 
 nas_tensor *nas_sub(nas_tensor *a, nas_tensor *b) {
@@ -116,6 +115,9 @@ nas_tensor *nas_sum_of(int n, nas_tensor *const *x) {
                 return nas_add(nas_sum_of(i, x), nas_sum_of(n - i, x + i));
             }
             list[used] = nas__as(x[i], x[i]->ndim == 4 ? NAS__BLOCKED : NAS__PLAIN);
+            if (!list[used]) {
+                return NULL;
+            }
             ones[used++] = 1;
         }
     }
@@ -170,98 +172,130 @@ static void mul_backward(nas__node *node) {
     }
 }
 
-/* b broadcast over x: b[i] multiplies the stretch of elements that belongs to it. stretch(p) walks x in its own layout. */
-typedef struct broadcast {
-    int64_t n, c, inner, block; /* x is n x c/block x inner x block */
-    bool per_sample;            /* b has n*c elements instead of c; scalar: n = c = 1 */
-} broadcast;
-
-static broadcast find_broadcast(const nas_tensor *x, const nas_tensor *b) {
-    broadcast s = {1, 1, (int64_t)nas__storage(x), 1, false};
-    if (nas__count(b) > 1) {
-        s = (broadcast){x->dims[0], x->dims[1], x->dims[2] * x->dims[3], x->layout == NAS__BLOCKED ? nas__block() : 1,
-                        nas__count(b) != x->dims[1] || b->ndim == 2};
+/* b has one element */
+static void scalar_backward(nas__node *node) {
+    nas_tensor *x = node->inputs[0], *b = node->inputs[1];
+    nas__grad dy = nas__grad_of(node->outputs[0]);
+    if (nas__wants(b)) {
+        double dot = nas__kernel_table()->dot(nas__storage(x), dy.buffer->data, nas__data(x));
+        nas__grad_add_array(b, (float[]){(float)(dot * dy.scale)});
     }
-    return s;
+    nas__grad_give(x, nas__buffer_ref(dy.buffer), dy.scale * nas__data(b)[0]);
 }
 
-/* y = x*b, and, when sums is given, sums[b index] = sum of x*other over its stretch */
-static void broadcast_pass(const broadcast *s, const float *x, const float *b, const float *other, float *y, float *sums) {
-    int64_t cb = (s->c + s->block - 1) / s->block;
-    for (int64_t p = 0; p < s->n * cb; p++) {
-        for (int64_t k = 0; k < s->block && p % cb * s->block + k < s->c; k++) {
-            int64_t c = p % cb * s->block + k, at = s->per_sample ? p / cb * s->c + c : c;
-            const float *src = x + p * s->inner * s->block + k;
-            double sum = 0;
-            for (int64_t i = 0; i < s->inner; i++) {
-                if (y) {
-                    y[(p * s->inner + i) * s->block + k] = src[i * s->block] * b[at];
-                }
-                if (sums) {
-                    sum += (double)src[i * s->block] * other[(p * s->inner + i) * s->block + k];
-                }
-            }
-            if (sums) {
-                sums[at] += (float)sum;
-            }
+static nas_tensor *mul_scalar(nas_tensor *x, nas_tensor *b) {
+    nas_tensor *y = nas__like(x);
+    if (!y || nas__dry()) {
+        return y;
+    }
+    nas__kernel_table()->axpby(nas__storage(x), nas__data(b)[0], nas__data(x), 0, y->data);
+    nas__record("mul_scalar", scalar_backward, 2, (nas_tensor *[]){x, b}, 1, &y, 0);
+    return y;
+}
+
+/* b has one number per channel, or per sample and channel: the scaling of batch norm, where samples count as channels
+ * in the second case. Rows of coefficients: b with zero tails, then as many zeros. */
+typedef struct channels {
+    int n, c, padded, samples; /* n times c (padded) numbers; samples is x's n, or 1 when b has a row for each */
+} channels;
+
+static channels find_channels(const nas_tensor *x, const nas_tensor *b) {
+    int padded = nas__padded(x->dims[1]);
+    bool per_sample = b->ndim == 2;
+    return (channels){per_sample ? (int)x->dims[0] : 1, (int)x->dims[1], padded, per_sample ? 1 : (int)x->dims[0]};
+}
+
+static nas__buffer *coefficients(const channels *s, const float *b) {
+    size_t count = (size_t)s->n * (size_t)s->padded;
+    nas__buffer *rows = nas__floats(2 * count);
+    if (rows) {
+        memset(rows->data, 0, 2 * count * sizeof(float));
+        for (int i = 0; i < s->n; i++) {
+            memcpy(rows->data + (size_t)i * s->padded, b + (size_t)i * s->c, (size_t)s->c * sizeof(float));
         }
+    }
+    return rows;
+}
+
+/* db = sum of dy*x over the pixels */
+static void factor_gradient(nas_tensor *b, const channels *s, int hw, const float *x, nas__grad dy, const float *zeros) {
+    int wide = s->n * s->padded;
+    nas__buffer *sums = nas__floats(2 * (size_t)wide);
+    if (sums) {
+        float *dots = sums->data + wide;
+        nas__kernel_table()->bn_backward_sums(s->samples, s->n == 1 ? s->c : wide, hw, x, dy.buffer->data, dy.scale, zeros, zeros, zeros,
+                                              false, sums->data, dots);
+        for (int i = 1; i < s->n; i++) {
+            memmove(dots + (size_t)i * s->c, dots + (size_t)i * s->padded, (size_t)s->c * sizeof(float));
+        }
+        nas__grad_add_array(b, dots);
+        nas__buffer_unref(sums);
     }
 }
 
 static void broadcast_backward(nas__node *node) {
     nas_tensor *x = node->inputs[0], *b = node->inputs[1];
-    const broadcast *s = node->state;
-    const float *dy = nas__grad_data(node->outputs[0]);
-    if (!dy) {
-        return;
+    const channels *s = node->state;
+    int hw = (int)(x->dims[2] * x->dims[3]), wide = s->n * s->padded;
+    const float *rows = node->saved[0]->data, *zeros = rows + wide;
+    if (nas__wants(b)) {
+        factor_gradient(b, s, hw, nas__data(x), nas__grad_of(node->outputs[0]), zeros);
     }
-    nas__buffer *dx = nas__wants(x) ? nas__floats(nas__storage(x)) : NULL;
-    nas__buffer *db = nas__wants(b) ? nas__floats((size_t)nas__count(b)) : NULL;
-    if (db) {
-        memset(db->data, 0, (size_t)nas__count(b) * sizeof(float));
-    }
+    const float *dy = nas__wants(x) ? nas__grad_data(node->outputs[0]) : NULL;
+    nas__buffer *dx = dy ? nas__floats(nas__storage(x)) : NULL;
     if (dx) {
-        memset(dx->data, 0, nas__storage(x) * sizeof(float));
+        nas__kernel_table()->bn_apply(s->samples, s->n == 1 ? s->c : wide, hw, dy, rows, zeros, false, dx->data);
+        nas__grad_give(x, dx, 1);
     }
-    broadcast_pass(s, dy, nas__data(b), nas__data(x), dx ? dx->data : NULL, db ? db->data : NULL);
-    nas__grad_give(x, dx, 1);
-    if (db) {
-        nas__grad_add_array(b, db->data);
-        nas__buffer_unref(db);
+}
+
+static nas_tensor *mul_channels(nas_tensor *x, nas_tensor *b) {
+    x = nas__as(x, NAS__BLOCKED);
+    nas_tensor *y = x ? nas__like(x) : NULL;
+    if (!y || nas__dry()) {
+        return y;
     }
+    channels s = find_channels(x, b);
+    nas__buffer *rows = coefficients(&s, nas__data(b));
+    if (!rows) {
+        return NULL;
+    }
+    int wide = s.n * s.padded;
+    nas__kernel_table()->bn_apply(s.samples, s.n == 1 ? s.c : wide, (int)(x->dims[2] * x->dims[3]), nas__data(x), rows->data,
+                                  rows->data + wide, false, y->data);
+    nas__node *node = nas__record("mul_channels", broadcast_backward, 2, (nas_tensor *[]){x, b}, 1, &y, sizeof s);
+    if (node) {
+        *(channels *)node->state = s;
+        node->saved[0] = rows;
+    } else {
+        nas__buffer_unref(rows);
+    }
+    return y;
 }
 
 static nas_tensor *mul_broadcast(nas_tensor *x, nas_tensor *b) {
     bool scalar = nas__count(b) == 1;
-    bool channels = x->ndim == 4 && ((b->ndim == 1 && b->dims[0] == x->dims[1]) ||
-                                     (b->ndim == 2 && b->dims[0] == x->dims[0] && b->dims[1] == x->dims[1]));
-    if (!scalar && !channels) {
+    bool channel = x->ndim == 4 && ((b->ndim == 1 && b->dims[0] == x->dims[1]) ||
+                                    (b->ndim == 2 && b->dims[0] == x->dims[0] && b->dims[1] == x->dims[1]));
+    if (!scalar && !channel) {
         return nas__fail_null(NAS_SHAPE, "nas_mul: %s cannot multiply %s: equal shapes, one element, (C) or (N,C) on (N,C,H,W)",
                               nas__shape(b), nas__shape(x));
     }
-    nas_tensor *y = nas__like(x);
-    if (!y || nas__dry()) {
-        return y;
+    if (x->is_zero || b->is_zero) {
+        return nas__zero_like(x, x->layout);
     }
-    broadcast s = find_broadcast(x, b);
-    memset(y->data, 0, nas__storage(y) * sizeof(float));
-    broadcast_pass(&s, nas__data(x), nas__data(b), NULL, y->data, NULL);
-    nas__node *node = nas__record("mul_broadcast", broadcast_backward, 2, (nas_tensor *[]){x, b}, 1, &y, sizeof s);
-    if (node) {
-        *(broadcast *)node->state = s;
-    }
-    return y;
+    return scalar ? mul_scalar(x, b) : mul_channels(x, b);
 }
 
 nas_tensor *nas_mul(nas_tensor *a, nas_tensor *b) {
     if (!a || !b) {
         return nas__null_input("nas_mul");
     }
-    if (a->is_zero) {
-        return a;
-    }
     if (!nas__same_shape(a, b)) {
         return mul_broadcast(a, b);
+    }
+    if (a->is_zero || b->is_zero) {
+        return a->is_zero ? a : b;
     }
     if (!agree("nas_mul", &a, &b)) {
         return NULL;
@@ -288,7 +322,9 @@ static void log_backward(nas__node *node) {
     const float *dy = nas__grad_data(node->outputs[0]), *v = nas__data(x);
     nas__buffer *dx = dy ? nas__floats(nas__storage(x)) : NULL;
     if (dx) {
-        for (size_t i = 0; i < nas__storage(x); i++) {
+        size_t count = nas__storage(x);
+#pragma omp parallel for simd schedule(static) if (count > NAS__SMALL)
+        for (size_t i = 0; i < count; i++) {
             dx->data[i] = dy[i] / v[i];
         }
         nas__grad_give(x, dx, 1);
@@ -305,7 +341,9 @@ static nas_tensor *map(const char *op, nas_tensor *x, float (*f)(float), void (*
         return y;
     }
     const float *src = nas__data(x);
-    for (size_t i = 0; i < nas__storage(x); i++) {
+    size_t count = nas__storage(x);
+#pragma omp parallel for schedule(static) if (count > NAS__SMALL)
+    for (size_t i = 0; i < count; i++) {
         y->data[i] = f(src[i]);
     }
     nas__record(op, backward, 1, &x, 1, &y, 0);

@@ -18,7 +18,7 @@ static bool uses_batch(const nas_bn_state *s) {
 }
 
 static void stored_statistics(const nas_bn_state *s, int c, float *mean, float *var) {
-    bool calibrated = nas__tape()->config.bn == NAS_BN_CALIBRATED && s->calibrated_mean && *s->calibrated_batches > 0;
+    bool calibrated = nas__tape()->config.bn == NAS_BN_CALIBRATED && s->calibrated_mean && s->calibrated_batches && *s->calibrated_batches > 0;
     memcpy(mean, calibrated ? s->calibrated_mean->data : s->running_mean->data, (size_t)c * sizeof(float));
     memcpy(var, calibrated ? s->calibrated_var->data : s->running_var->data, (size_t)c * sizeof(float));
 }
@@ -29,7 +29,7 @@ static void update_estimates(const nas_bn_state *s, int c, double count, const f
     double unbias = count > 1 ? count / (count - 1) : 1;
     float *m = NULL, *v = NULL;
     double rate = s->momentum > 0 ? s->momentum : 0.1;
-    if (config->bn == NAS_BN_CALIBRATE && s->calibrated_mean) {
+    if (config->bn == NAS_BN_CALIBRATE && s->calibrated_mean && s->calibrated_batches) {
         m = s->calibrated_mean->data;
         v = s->calibrated_var->data;
         rate = 1.0 / ++*s->calibrated_batches;
@@ -144,13 +144,13 @@ nas_tensor *nas_batch_norm(nas_tensor *x, const nas_bn_state *s) {
     if (x->ndim != 4 && x->ndim != 2) {
         return nas__fail_null(NAS_SHAPE, "nas_batch_norm: x %s must be (N,C,H,W) or (N,C)", nas__shape(x));
     }
-    nas_tensor *per_channel[] = {s->gamma, s->beta, s->running_mean, s->running_var};
-    for (int i = 0; i < 4; i++) {
+    nas_tensor *per_channel[] = {s->gamma, s->beta, s->running_mean, s->running_var, s->calibrated_mean, s->calibrated_var};
+    for (int i = 0; i < 6; i++) {
         if (per_channel[i] && nas__count(per_channel[i]) != x->dims[1]) {
             return nas__fail_null(NAS_SHAPE, "nas_batch_norm: x %s with parameters of %s channels", nas__shape(x), nas__shape(per_channel[i]));
         }
     }
-    if (nas__dry()) {
+    if (!nas__tape() || nas__dry()) {
         return nas__new(x->ndim, x->dims, NAS__BLOCKED);
     }
     if (!uses_batch(s) && !s->running_mean) {

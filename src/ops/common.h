@@ -25,8 +25,16 @@ static inline nas__layout nas__tailless(const nas_tensor *x) {
     return x->layout == NAS__BLOCKED && x->dims[1] % nas__block() == 0 ? NAS__BLOCKED : NAS__PLAIN;
 }
 
-/* {1} with a value, and one float of a gradient buffer. */
+/* Loops over fewer elements than this are not worth waking the other threads. */
+enum { NAS__SMALL = 16384 };
+
+/* {1} with a value. */
 nas_tensor *nas__scalar(float value);
+
+/* Sums in double, in an order that does not depend on the number of threads. */
+double nas__sum_floats(size_t count, const float *x);
+/* sums[j] = sum over the rows of x (rows, columns). */
+void nas__sum_rows(int64_t rows, int64_t columns, const float *x, float *sums);
 
 /* The table of all operations: the tests demand a gradient check for each of them. */
 typedef struct nas__op {

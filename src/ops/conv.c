@@ -137,6 +137,9 @@ static void dense_weight_gradient(const nas__conv_shape *s, nas_tensor *x, const
         if (db) {
             nas__grad_end(bias, b_scratch);
         }
+    } else {
+        nas__buffer_unref(w_scratch);
+        nas__buffer_unref(b_scratch);
     }
     nas__buffer_unref(unwanted);
 }
@@ -232,6 +235,10 @@ nas_tensor *nas_conv2d(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas_
         return nas_zero(4, out);
     }
     weight = nas__as(weight, NAS__PLAIN);
+    bias = nas__as(bias, NAS__PLAIN);
+    if (!nas__tape() || !weight) {
+        return NULL;
+    }
     if (s.groups == s.ic && s.groups == s.oc && s.groups > 1) {
         nas__dw_shape dw = {.n = s.n, .c = s.ic, .h = s.ih, .w = s.iw, .oh = s.oh, .ow = s.ow, .kernel_h = s.kh, .kernel_w = s.kw,
                             .stride = s.stride, .dilation = s.dilation, .pad_h = s.pad_h, .pad_w = s.pad_w};

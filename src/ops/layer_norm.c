@@ -17,20 +17,28 @@ static void row_gradient(int64_t d, const float *x, const float *dy, const float
     }
 }
 
+enum { STRIP = 32 };
+
 static void parameter_gradients(nas__node *node, int64_t rows, int64_t d, const float *x, const float *dy, const float *stats) {
     nas_tensor *gamma = node->inputs[1], *beta = node->inputs[2];
     nas__buffer *sums = nas__floats(2 * (size_t)d);
     if (!sums) {
         return;
     }
-    for (int64_t i = 0; i < d; i++) {
-        double g = 0, gx = 0;
+    nas__sum_rows(rows, d, dy, sums->data + d);
+#pragma omp parallel for schedule(static) if (rows * d > NAS__SMALL)
+    for (int64_t first = 0; first < d; first += STRIP) { /* memory is read along the rows */
+        int64_t n = d - first < STRIP ? d - first : STRIP;
+        double gx[STRIP] = {0};
         for (int64_t r = 0; r < rows; r++) {
-            g += dy[r * d + i];
-            gx += (double)dy[r * d + i] * (x[r * d + i] - stats[2 * r]) * stats[2 * r + 1];
+            const float *g = dy + r * d + first, *v = x + r * d + first;
+            for (int64_t i = 0; i < n; i++) {
+                gx[i] += (double)g[i] * (v[i] - stats[2 * r]) * stats[2 * r + 1];
+            }
         }
-        sums->data[i] = (float)gx;
-        sums->data[d + i] = (float)g;
+        for (int64_t i = 0; i < n; i++) {
+            sums->data[first + i] = (float)gx[i];
+        }
     }
     if (nas__wants(gamma)) {
         nas__grad_add_array(gamma, sums->data);

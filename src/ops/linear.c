@@ -2,21 +2,13 @@
 #include "kernels/onednn.h"
 #include "ops/common.h"
 
-#include <string.h>
-
 static void bias_gradient(nas_tensor *bias, int64_t rows, int64_t cols, const float *dy) {
     nas__buffer *scratch;
     float *db = nas__grad_begin(bias, &scratch);
     if (!db) {
         return;
     }
-    for (int64_t j = 0; j < cols; j++) {
-        double sum = 0;
-        for (int64_t i = 0; i < rows; i++) {
-            sum += dy[i * cols + j];
-        }
-        db[j] = (float)sum;
-    }
+    nas__sum_rows(rows, cols, dy, db);
     nas__grad_end(bias, scratch);
 }
 
@@ -47,6 +39,15 @@ static void linear_backward(nas__node *node) {
     }
 }
 
+static void add_bias(int64_t rows, int64_t cols, const float *bias, float *y) {
+#pragma omp parallel for schedule(static) if (rows * cols > NAS__SMALL)
+    for (int64_t i = 0; i < rows; i++) {
+        for (int64_t j = 0; j < cols; j++) {
+            y[i * cols + j] += bias[j];
+        }
+    }
+}
+
 nas_tensor *nas_linear(nas_tensor *x, nas_tensor *weight, nas_tensor *bias) {
     if (!x || !weight) {
         return nas__null_input("nas_linear");
@@ -64,10 +65,8 @@ nas_tensor *nas_linear(nas_tensor *x, nas_tensor *weight, nas_tensor *bias) {
     if (nas__matmul(rows, out, in, nas__data(x), false, nas__data(weight), true, y->data)) {
         return NULL;
     }
-    for (int64_t i = 0; bias && i < rows; i++) {
-        for (int64_t j = 0; j < out; j++) {
-            y->data[i * out + j] += bias->data[j];
-        }
+    if (bias) {
+        add_bias(rows, out, nas__data(bias), y->data);
     }
     nas__record("linear", linear_backward, bias ? 3 : 2, (nas_tensor *[]){x, weight, bias}, 1, &y, 0);
     return y;

@@ -46,12 +46,19 @@ static void weighted_sum_backward(nas__node *node) {
     }
 }
 
-/* All candidates in one layout; the first that is neither missing nor zero gives shape and layout. */
+/* All candidates in one layout: blocked when any is. The first that is neither missing nor zero gives the shape. */
 static bool prepare(int n, nas_tensor *const *x, nas_tensor **same, nas_tensor **model) {
     *model = NULL;
+    nas__layout layout = NAS__PLAIN;
     for (int i = 0; i < n; i++) {
         if (x[i] && (!*model || (*model)->is_zero)) {
             *model = x[i];
+        }
+        if (x[i] && !x[i]->is_zero && x[i]->layout == NAS__BLOCKED) {
+            layout = NAS__BLOCKED;
+        }
+        if (!x[i] && nas_error_status()) { /* not left out, but failed */
+            return false;
         }
     }
     if (!*model) {
@@ -61,10 +68,11 @@ static bool prepare(int n, nas_tensor *const *x, nas_tensor **same, nas_tensor *
         if (x[i] && !nas__same_shape(x[i], *model)) {
             return nas__fail_null(NAS_SHAPE, "nas_weighted_sum: candidate %d has shape %s, others %s", i, nas__shape(x[i]), nas__shape(*model));
         }
-        same[i] = x[i] ? nas__as(x[i], (*model)->layout) : NULL;
+        same[i] = x[i] && !x[i]->is_zero ? nas__as(x[i], layout) : x[i];
         if (x[i] && !same[i]) {
             return false;
         }
+        *model = x[i] && !x[i]->is_zero ? same[i] : *model;
     }
     return true;
 }
@@ -74,7 +82,7 @@ static nas_tensor *mix(nas_tensor *weight, int n, nas_tensor **list, nas_tensor 
     nas__buffer *memory = y ? nas__buffer_new((size_t)n * sizeof(float *)) : NULL;
     if (!memory || nas__dry()) {
         nas__buffer_unref(memory);
-        return y;
+        return memory ? y : NULL;
     }
     const float **data = (const float **)memory->data;
     gather(n, list, data);
@@ -97,7 +105,8 @@ nas_tensor *nas_weighted_sum(nas_tensor *weight, int n, nas_tensor *const *x) {
     if (n < 1 || nas__count(weight) != n) {
         return nas__fail_null(NAS_SHAPE, "nas_weighted_sum: %d candidates with %s weights", n, nas__shape(weight));
     }
-    nas_tensor **list = nas__arena_alloc(&nas__tape()->arena, (size_t)(n + 1) * sizeof *list), *model;
+    nas_tape *tape = nas__tape();
+    nas_tensor **list = tape ? nas__arena_alloc(&tape->arena, (size_t)(n + 1) * sizeof *list) : NULL, *model;
     if (!list || !prepare(n, x, list, &model)) {
         return NULL;
     }

@@ -93,8 +93,8 @@ nas_tensor *nas_global_avg_pool(nas_tensor *x) {
     if (x->ndim != 4) {
         return nas__fail_null(NAS_SHAPE, "nas_global_avg_pool: x %s must be (N,C,H,W)", nas__shape(x));
     }
-    nas_tensor *y = nas__new(2, x->dims, NAS__PLAIN);
-    if (!y || nas__dry()) {
+    nas_tensor *y = x->is_zero ? nas_zero(2, x->dims) : nas__new(2, x->dims, NAS__PLAIN);
+    if (!y || nas__dry() || y->is_zero) {
         return y;
     }
     nas__kernel_table()->global_pool_forward((int)x->dims[0], (int)x->dims[1], (int)(x->dims[2] * x->dims[3]), nas__data(x), y->data);

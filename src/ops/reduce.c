@@ -3,6 +3,42 @@
 
 #include <string.h>
 
+double nas__sum_floats(size_t count, const float *x) {
+    enum { PIECES = 64 };
+    double sums[PIECES], sum = 0;
+    size_t length = (count + PIECES - 1) / PIECES;
+#pragma omp parallel for schedule(static) if (count > NAS__SMALL)
+    for (size_t p = 0; p < PIECES; p++) {
+        size_t begin = p * length, end = begin + length < count ? begin + length : count;
+        sums[p] = 0;
+        for (size_t i = begin; i < end; i++) {
+            sums[p] += x[i];
+        }
+    }
+    for (int p = 0; p < PIECES; p++) {
+        sum += sums[p];
+    }
+    return sum;
+}
+
+/* Columns in strips, so that memory is read along the rows. */
+void nas__sum_rows(int64_t rows, int64_t columns, const float *x, float *sums) {
+    enum { STRIP = 32 };
+#pragma omp parallel for schedule(static) if (rows * columns > NAS__SMALL)
+    for (int64_t first = 0; first < columns; first += STRIP) {
+        int64_t n = columns - first < STRIP ? columns - first : STRIP;
+        double sum[STRIP] = {0};
+        for (int64_t r = 0; r < rows; r++) {
+            for (int64_t i = 0; i < n; i++) {
+                sum[i] += x[r * columns + first + i];
+            }
+        }
+        for (int64_t i = 0; i < n; i++) {
+            sums[first + i] = (float)sum[i];
+        }
+    }
+}
+
 typedef struct reduce_state {
     float factor;
     int64_t outer, size, inner; /* of the reduced dimension */
@@ -16,11 +52,11 @@ static void reduce_backward(nas__node *node) {
     if (!dx) {
         return;
     }
-    for (int64_t o = 0; o < s->outer; o++) {
-        for (int64_t k = 0; k < s->size; k++) {
-            for (int64_t i = 0; i < s->inner; i++) {
-                dx->data[(o * s->size + k) * s->inner + i] = dy[o * s->inner + i] * s->factor;
-            }
+#pragma omp parallel for schedule(static) if (s->outer * s->size * s->inner > NAS__SMALL)
+    for (int64_t p = 0; p < s->outer * s->size; p++) {
+        const float *src = dy + p / s->size * s->inner;
+        for (int64_t i = 0; i < s->inner; i++) {
+            dx->data[p * s->inner + i] = src[i] * s->factor;
         }
     }
     nas__grad_give(x, dx, 1);
@@ -32,13 +68,16 @@ static nas_tensor *reduce(const char *op, nas_tensor *x, reduce_state s, int ndi
         return y;
     }
     const float *v = nas__data(x);
-    for (int64_t o = 0; o < s.outer; o++) {
-        for (int64_t i = 0; i < s.inner; i++) {
-            double sum = 0;
-            for (int64_t k = 0; k < s.size; k++) {
-                sum += v[(o * s.size + k) * s.inner + i];
-            }
-            y->data[o * s.inner + i] = (float)(sum * s.factor);
+    if (s.inner == 1) {
+        for (int64_t o = 0; o < s.outer; o++) {
+            y->data[o] = (float)(nas__sum_floats((size_t)s.size, v + o * s.size) * s.factor);
+        }
+    } else {
+        for (int64_t o = 0; o < s.outer; o++) {
+            nas__sum_rows(s.size, s.inner, v + o * s.size * s.inner, y->data + o * s.inner);
+        }
+        for (int64_t i = 0; s.factor != 1 && i < s.outer * s.inner; i++) {
+            y->data[i] *= s.factor;
         }
     }
     nas__node *node = nas__record(op, reduce_backward, 1, &x, 1, &y, sizeof s);

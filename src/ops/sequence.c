@@ -32,12 +32,13 @@ nas_tensor *nas_embedding(nas_tensor *index, nas_tensor *table) {
     if (!y || nas__dry()) {
         return y;
     }
+    const float *rows = nas__data(table);
     for (int64_t i = 0; i < n; i++) {
         float at = nas__data(index)[i];
         if (!(at >= 0 && at < (float)table->dims[0]) || at != (float)(int64_t)at) {
             return nas__fail_null(NAS_INVALID, "nas_embedding: index %g is not a row of a table with %lld rows", at, (long long)table->dims[0]);
         }
-        memcpy(y->data + i * d, nas__data(table) + (int64_t)at * d, (size_t)d * sizeof(float));
+        memcpy(y->data + i * d, rows + (int64_t)at * d, (size_t)d * sizeof(float));
     }
     nas__record("embedding", embedding_backward, 2, (nas_tensor *[]){index, table}, 1, &y, 0);
     return y;

@@ -5,7 +5,7 @@
 
 /* --- pieces along one dimension ------------------------------------------------------------------
  * Seen along `dim`, a tensor is `outer` rows of `row` floats; a piece is a stretch of each row. The blocked layout has the
- * same form along the samples, and along the channels when every border lies between blocks. */
+ * same form, but along the channels only when every border lies between blocks: other pieces move channel by channel. */
 typedef struct rows {
     size_t outer, row;
 } rows;
@@ -13,7 +13,7 @@ typedef struct rows {
 static rows rows_along(const nas_tensor *t, int dim) {
     size_t outer = 1;
     for (int i = 0; i < dim; i++) {
-        outer *= (size_t)t->dims[i];
+        outer *= i == 1 && t->layout == NAS__BLOCKED ? (size_t)nas__padded(t->dims[1]) / (size_t)nas__block() : (size_t)t->dims[i];
     }
     return (rows){outer, nas__storage(t) / outer};
 }
@@ -22,6 +22,54 @@ static void copy_rows(rows dst, float *to, rows src, const float *from, size_t l
 #pragma omp parallel for schedule(static) if (dst.outer > 1 && length > 4096)
     for (size_t i = 0; i < dst.outer; i++) {
         memcpy(to + i * dst.row, from + i * src.row, length * sizeof(float));
+    }
+}
+
+/* Copies `count` channels of blocked src, from channel `from`, to channel `to` of blocked dst, in runs that cross no border
+ * between blocks on either side. */
+static void copy_channels(const nas_tensor *dst, float *y, int64_t to, const nas_tensor *src, const float *x, int64_t from, int64_t count) {
+    int64_t block = nas__block(), hw = src->dims[2] * src->dims[3];
+    int64_t dst_planes = nas__padded(dst->dims[1]) / block, src_planes = nas__padded(src->dims[1]) / block;
+#pragma omp parallel for schedule(static) if (src->dims[0] * count * hw > NAS__SMALL)
+    for (int64_t n = 0; n < src->dims[0]; n++) {
+        for (int64_t c = 0, run; c < count; c += run) {
+            int64_t d = to + c, s = from + c, room = block - (d % block > s % block ? d % block : s % block);
+            run = count - c < room ? count - c : room;
+            float *out = y + (n * dst_planes + d / block) * hw * block + d % block;
+            const float *in = x + (n * src_planes + s / block) * hw * block + s % block;
+            for (int64_t i = 0; i < hw; i++) {
+                for (int64_t k = 0; k < run; k++) {
+                    out[i * block + k] = in[i * block + k];
+                }
+            }
+        }
+    }
+}
+
+/* The piece of `whole` that starts at `begin` of dimension `dim` and has part's shape: copied into part, or from it. */
+static void copy_piece(const nas_tensor *whole, float *w, const nas_tensor *part, float *p, int dim, int64_t begin, bool into_whole) {
+    int64_t length = part->dims[dim], block = nas__block();
+    if (dim == 1 && whole->layout == NAS__BLOCKED && (begin % block || length % block)) {
+        if (into_whole) {
+            copy_channels(whole, w, begin, part, p, 0, length);
+        } else {
+            copy_channels(part, p, 0, whole, w, begin, length);
+        }
+        return;
+    }
+    rows small = rows_along(part, dim), big = rows_along(whole, dim);
+    w += (size_t)begin * (small.row / (size_t)length);
+    if (into_whole) {
+        copy_rows(big, w, small, p, small.row);
+    } else {
+        copy_rows(small, p, big, w, small.row);
+    }
+}
+
+/* Tails that no piece covers have to be zero. */
+static void clear_tail(const nas_tensor *t, float *data) {
+    if (t->layout == NAS__BLOCKED && t->dims[1] % nas__block()) {
+        memset(data, 0, nas__storage(t) * sizeof(float));
     }
 }
 
@@ -35,32 +83,31 @@ static bool bad_dim(const char *op, const nas_tensor *x, int dim) {
 
 typedef struct piece {
     int dim;
-    size_t offset; /* floats inside a row */
+    int64_t begin;
 } piece;
 
 /* --- concat -------------------------------------------------------------------------------------- */
 static void concat_backward(nas__node *node) {
     nas_tensor *y = node->outputs[0];
-    const float *dy = nas__grad_data(y);
+    float *dy = nas__grad_data(y);
     int dim = ((piece *)node->state)->dim;
-    rows whole = rows_along(y, dim);
-    size_t at = 0;
+    int64_t at = 0;
     for (int i = 0; dy && i < node->n_inputs; i++) {
         nas_tensor *x = node->inputs[i];
-        rows part = rows_along(x, dim);
         nas__buffer *dx = nas__wants(x) ? nas__floats(nas__storage(x)) : NULL;
         if (dx) {
-            copy_rows(part, dx->data, whole, dy + at, part.row);
+            clear_tail(x, dx->data);
+            copy_piece(y, dy, x, dx->data, dim, at, false);
             nas__grad_give(x, dx, 1);
         }
-        at += part.row;
+        at += x->dims[dim];
     }
 }
 
-static nas__layout concat_layout(int n, nas_tensor *const *x, int dim) {
-    bool blocked = x[0]->ndim == 4 && dim < 2;
-    for (int i = 0; i < n && dim == 1; i++) {
-        blocked = blocked && x[i]->dims[1] % nas__block() == 0;
+static nas__layout concat_layout(int n, nas_tensor *const *x) {
+    bool blocked = false;
+    for (int i = 0; i < n; i++) {
+        blocked = blocked || (x[i]->layout == NAS__BLOCKED && !x[i]->is_zero);
     }
     return blocked ? NAS__BLOCKED : NAS__PLAIN;
 }
@@ -89,22 +136,21 @@ nas_tensor *nas_concat(int n, nas_tensor *const *x, int dim) {
     if (n < 1 || bad_dim("nas_concat", x[0], dim) || !concat_fits(n, x, dim, dims)) {
         return nas__null_input("nas_concat");
     }
-    nas__layout layout = concat_layout(n, x, dim);
+    nas__layout layout = concat_layout(n, x);
     nas_tensor *y = nas__new(x[0]->ndim, dims, layout);
     nas_tensor **list = y ? nas__arena_alloc(&y->tape->arena, (size_t)n * sizeof *list) : NULL;
     if (!list || nas__dry()) {
-        return y;
+        return list ? y : NULL;
     }
-    rows whole = rows_along(y, dim);
-    size_t at = 0;
+    clear_tail(y, y->data);
+    int64_t at = 0;
     for (int i = 0; i < n; i++) {
         list[i] = nas__as(x[i], layout);
         if (!list[i]) {
             return NULL;
         }
-        rows part = rows_along(list[i], dim);
-        copy_rows(whole, y->data + at, part, nas__data(list[i]), part.row);
-        at += part.row;
+        copy_piece(y, y->data, list[i], nas__data(list[i]), dim, at, true);
+        at += list[i]->dims[dim];
     }
     nas__node *node = nas__record("concat", concat_backward, n, list, 1, &y, sizeof(piece));
     if (node) {
@@ -117,12 +163,11 @@ nas_tensor *nas_concat(int n, nas_tensor *const *x, int dim) {
 static void slice_backward(nas__node *node) {
     nas_tensor *x = node->inputs[0], *y = node->outputs[0];
     const piece *p = node->state;
-    const float *dy = nas__grad_data(y);
+    float *dy = nas__grad_data(y);
     nas__buffer *dx = dy ? nas__floats(nas__storage(x)) : NULL;
     if (dx) {
-        rows part = rows_along(y, p->dim);
         memset(dx->data, 0, nas__storage(x) * sizeof(float));
-        copy_rows((rows){part.outer, rows_along(x, p->dim).row}, dx->data + p->offset, part, dy, part.row);
+        copy_piece(x, dx->data, y, dy, p->dim, p->begin, true);
         nas__grad_give(x, dx, 1);
     }
 }
@@ -143,24 +188,24 @@ nas_tensor *nas_slice(nas_tensor *x, int dim, int64_t begin, int64_t length) {
     if (x->is_zero) {
         return nas_zero(x->ndim, dims);
     }
-    bool between_blocks = dim == 0 || (dim == 1 && begin % nas__block() == 0 && length % nas__block() == 0);
-    x = nas__as(x, x->layout == NAS__BLOCKED && between_blocks ? NAS__BLOCKED : NAS__PLAIN);
-    nas_tensor *y = x ? nas__new(x->ndim, dims, x->layout) : NULL;
+    nas_tensor *y = nas__new(x->ndim, dims, x->layout);
     if (!y || nas__dry()) {
         return y;
     }
-    rows part = rows_along(y, dim), whole = rows_along(x, dim);
-    size_t offset = (size_t)begin * (part.row / (size_t)length);
-    copy_rows(part, y->data, whole, nas__data(x) + offset, part.row);
+    clear_tail(y, y->data);
+    copy_piece(x, nas__data(x), y, y->data, dim, begin, false);
     nas__node *node = nas__record("slice", slice_backward, 1, &x, 1, &y, sizeof(piece));
     if (node) {
-        *(piece *)node->state = (piece){dim, offset};
+        *(piece *)node->state = (piece){dim, begin};
     }
     return y;
 }
 
 bool nas_split(nas_tensor *x, int dim, int n, const int64_t *lengths, nas_tensor **parts) {
     int64_t sum = 0;
+    for (int i = 0; i < n; i++) {
+        parts[i] = NULL;
+    }
     if (!x || bad_dim("nas_split", x, dim)) {
         nas__null_input("nas_split");
         return false;
@@ -191,8 +236,9 @@ static void shift_images(const nas_tensor *dst, float *to, const nas_tensor *src
     int64_t dh = dst->dims[2], dw = dst->dims[3], sh = src->dims[2], sw = src->dims[3];
     int64_t inner = dst->layout == NAS__BLOCKED ? nas__block() : 1, planes = (int64_t)nas__storage(dst) / (dh * dw * inner);
     int64_t first = right < 0 ? -right : 0, last = sw < dw - right ? sw : dw - right;
-    memset(to, 0, nas__storage(dst) * sizeof(float));
+#pragma omp parallel for schedule(static) if (planes * dh * dw * inner > NAS__SMALL)
     for (int64_t p = 0; p < planes; p++) {
+        memset(to + p * dh * dw * inner, 0, (size_t)(dh * dw * inner) * sizeof(float));
         for (int64_t y = 0; y < sh; y++) {
             if (y + down >= 0 && y + down < dh && last > first) {
                 memcpy(to + ((p * dh + y + down) * dw + first + right) * inner, from + ((p * sh + y) * sw + first) * inner,
@@ -251,15 +297,21 @@ nas_tensor *nas_reshape(nas_tensor *x, int ndim, const int64_t *dims) {
     int open = -1;
     for (int i = 0; i < ndim && ndim <= NAS_MAX_DIMS; i++) {
         shape[i] = dims[i];
+        if (dims[i] < -1 || dims[i] == 0 || (dims[i] == -1 && open >= 0)) {
+            return nas__fail_null(NAS_SHAPE, "nas_reshape: dimension %d of the new shape is %lld; one may be -1, the others are positive", i, (long long)dims[i]);
+        }
         known *= dims[i] == -1 ? 1 : dims[i];
         open = dims[i] == -1 ? i : open;
     }
-    if (open >= 0 && known > 0) {
+    if (open >= 0) {
         shape[open] = count / known;
         known *= shape[open];
     }
     if (ndim < 1 || ndim > NAS_MAX_DIMS || known != count) {
         return nas__fail_null(NAS_SHAPE, "nas_reshape: %s has %lld elements, the new shape %lld", nas__shape(x), (long long)count, (long long)known);
+    }
+    if (x->is_zero) {
+        return nas_zero(ndim, shape);
     }
     x = nas__as(x, NAS__PLAIN);
     nas_tensor *y = x ? nas__alias(x, ndim, shape) : NULL;

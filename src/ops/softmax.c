@@ -12,6 +12,7 @@ static void backward(nas__node *node, bool logarithm) {
     if (!dx) {
         return;
     }
+#pragma omp parallel for schedule(static) if (rows * d > NAS__SMALL)
     for (int64_t r = 0; r < rows; r++) {
         const float *g = dy + r * d, *v = y->data + r * d;
         float *out = dx->data + r * d;
@@ -39,8 +40,10 @@ static nas_tensor *forward(const char *op, nas_tensor *x, bool logarithm) {
         return y;
     }
     int64_t d = x->dims[x->ndim - 1], rows = nas__count(x) / d;
+    const float *values = nas__data(x);
+#pragma omp parallel for schedule(static) if (rows * d > NAS__SMALL)
     for (int64_t r = 0; r < rows; r++) {
-        const float *v = nas__data(x) + r * d;
+        const float *v = values + r * d;
         float *out = y->data + r * d, max = v[0];
         double sum = 0;
         for (int64_t i = 1; i < d; i++) {

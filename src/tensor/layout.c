@@ -81,15 +81,11 @@ nas_tensor *nas__as(nas_tensor *t, nas__layout layout) {
     if (t->twin) {
         return t->twin;
     }
-    if (t->is_zero) {
-        t->layout = layout; /* nothing is stored yet */
-        return t;
-    }
-    nas_tensor *y = nas__new(t->ndim, t->dims, layout);
+    nas_tensor *y = t->is_zero ? nas__zero_like(t, layout) : nas__new(t->ndim, t->dims, layout);
     if (!y) {
         return NULL;
     }
-    if (!nas__dry()) {
+    if (!nas__dry() && !t->is_zero) {
         convert(t, layout, nas__data(t), y->data);
         /* A 1x1 image only sheds its padding, and the network's input has to be blocked once: neither is a reorder of
          * activations inside the network, which is what the counter watches. */
@@ -98,6 +94,7 @@ nas_tensor *nas__as(nas_tensor *t, nas__layout layout) {
         }
     }
     nas__record("reorder", reorder_backward, 1, &t, 1, &y, 0);
+    y->twin = t; /* going back costs nothing */
     if (!t->persistent) {
         t->twin = y;
     }

@@ -159,6 +159,14 @@ nas_tensor *nas_zero(int ndim, const int64_t *dims) {
     return t;
 }
 
+nas_tensor *nas__zero_like(const nas_tensor *t, nas__layout layout) {
+    nas_tensor *y = nas_zero(t->ndim, t->dims);
+    if (y && y->ndim == 4) {
+        y->layout = layout;
+    }
+    return y;
+}
+
 bool nas__wants(const nas_tensor *t) {
     if (!t) {
         return false;
@@ -236,6 +244,7 @@ nas_status nas_backward(nas_tensor *loss) {
     one->data[0] = 1;
     nas__grad_give(loss, one, 1);
     tape->spent = true;
+    loss->retained = true; /* its value is wanted after the step */
     for (nas__node *node = tape->last; node && !nas_error_status(); node = node->previous) {
         if (reached(node)) {
             node->backward(node);

@@ -81,6 +81,8 @@ uint64_t nas__reorder_count(void);
 /* A fresh tensor on the current tape with memory (none when dry). NULL and an error on failure. */
 nas_tensor *nas__new(int ndim, const int64_t *dims, nas__layout layout);
 nas_tensor *nas__like(const nas_tensor *x);
+/* A zero tensor (no memory) of t's shape. */
+nas_tensor *nas__zero_like(const nas_tensor *t, nas__layout layout);
 /* A second tensor over x's memory with another (plain) shape. */
 nas_tensor *nas__alias(nas_tensor *x, int ndim, const int64_t *dims);
 /* Records `outputs = name(inputs)` when any input is differentiated for; returns the node, or NULL when nothing has to be
