@@ -59,6 +59,28 @@ NAS_INLINE vec vmask_pos(vec c, vec x) { return (vec)((ivec)x & (c > vzero())); 
 NAS_INLINE vec vfma(vec a, vec b, vec c) { return a * b + c; }
 #endif
 
+/* Flat arrays are shared among threads, and summed, in pieces of this many floats, whatever the number of threads. */
+enum { FLAT_PIECE = 4096 };
+
+/* Work on fewer floats than this is over before the other threads have woken up. */
+enum { SERIAL_BELOW = 1 << 15 };
+
+/* Sums over images are taken in groups that depend on the shape alone, then the groups in order: the result does not
+ * depend on the number of threads. Enough groups to occupy many threads, few enough to make their sum cheap. */
+NAS_INLINE int image_groups(int n, int cb) {
+    const int groups = (128 + cb - 1) / cb;
+    return n < groups ? n : groups;
+}
+
+NAS_INLINE int group_start(int n, int group, int groups) { return (int)((int64_t)n * group / groups); }
+
+/* total[i] += lane i */
+NAS_INLINE void fold(double *total, vec v) {
+    for (int i = 0; i < BLOCK; i++) {
+        total[i] += (double)v[i];
+    }
+}
+
 /* Adds up the lanes in a fixed order. */
 NAS_INLINE float vsum(vec v) {
     float s = 0;

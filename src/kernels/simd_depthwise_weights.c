@@ -111,10 +111,6 @@ static void accumulate(const product *p) {
     any_kernel(p);
 }
 
-/* Images are summed in groups that depend on the shape alone, then the groups in order: the result does not depend on
- * the number of threads. Enough groups to occupy many threads, few enough to make their sum cheap. */
-static int image_groups(int n, int cb) { return dw_min(n, dw_ceil_div(128, cb)); }
-
 typedef struct strips {
     dw_frame frame;
     int rows, reach, bordered;
@@ -162,7 +158,7 @@ static void fill_partial(const nas__dw_shape *s, const float *x, const float *dy
         const int g = task / cb, block = task % cb;
         float *dw = partial + (size_t)task * taps * BLOCK;
         memset(dw, 0, sizeof(float) * taps * BLOCK);
-        for (int n = (int)((long)s->n * g / groups); n < (int)((long)s->n * (g + 1) / groups); n++) {
+        for (int n = group_start(s->n, g, groups); n < group_start(s->n, g + 1, groups); n++) {
             const size_t p = (size_t)n * cb + block;
             add_plane(s, &t, x + p * s->h * s->w * BLOCK, dy + p * s->oh * s->ow * BLOCK, plane, dw, relu_input);
         }
