@@ -25,10 +25,14 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 nas_status nas__onednn_check(dnnl_status_t status, const char *what) {
     switch (status) {
-    case dnnl_success: return NAS_OK;
-    case dnnl_out_of_memory: return nas__fail(NAS_NO_MEMORY, "oneDNN: no memory for %s; use a smaller batch or network", what);
-    case dnnl_unimplemented: return nas__fail(NAS_UNSUPPORTED, "oneDNN has no implementation for %s on this machine", what);
-    default: return nas__fail(NAS_ENGINE, "oneDNN failed (status %d) at %s", (int)status, what);
+    case dnnl_success:
+        return NAS_OK;
+    case dnnl_out_of_memory:
+        return nas__fail(NAS_NO_MEMORY, "oneDNN: no memory for %s; use a smaller batch or network", what);
+    case dnnl_unimplemented:
+        return nas__fail(NAS_UNSUPPORTED, "oneDNN has no implementation for %s on this machine", what);
+    default:
+        return nas__fail(NAS_ENGINE, "oneDNN failed (status %d) at %s", (int)status, what);
     }
 }
 
@@ -128,7 +132,8 @@ static void widen(context *c) {
     c->n_buckets = n;
 }
 
-static nas__plan *add_plan(context *c, const nas__plan_key *key, uint64_t hash, nas__plan_build *build, const void *what) {
+static nas__plan *add_plan(context *c, const nas__plan_key *key, uint64_t hash, nas__plan_build *build,
+                           const void *what) {
     nas__plan *plan = nas__alloc(sizeof *plan);
     if (!plan) {
         return NULL;
@@ -176,7 +181,8 @@ static dnnl_status_t add_argument(nas__step *step, int arg, nas__cmd md) {
     return status;
 }
 
-static nas_status make_step(nas__step *step, const char *label, const_dnnl_primitive_desc_t pd, int n_args, const int *args) {
+static nas_status make_step(nas__step *step, const char *label, const_dnnl_primitive_desc_t pd, int n_args,
+                            const int *args) {
     dnnl_status_t status = dnnl_primitive_create(&step->primitive, pd);
     for (int i = 0; i < n_args && !status; i++) {
         status = add_argument(step, args[i], nas__pd_md(pd, args[i]));
@@ -190,7 +196,8 @@ static nas_status make_step(nas__step *step, const char *label, const_dnnl_primi
     return nas__onednn_check(status, label);
 }
 
-nas_status nas__plan_primitive(nas__plan *plan, const char *label, const_dnnl_primitive_desc_t pd, int n_args, const int *args) {
+nas_status nas__plan_primitive(nas__plan *plan, const char *label, const_dnnl_primitive_desc_t pd, int n_args,
+                               const int *args) {
     snprintf(plan->name, sizeof plan->name, "%s %s", label, nas__implementation(pd));
     return make_step(&plan->main, label, pd, n_args, args);
 }
@@ -204,11 +211,13 @@ nas_status nas__plan_stage(nas__plan *plan, const_dnnl_primitive_desc_t pd, int 
     plan->reorder_after = after;
     plan->staged_bytes = (nas__md_size(wanted) + 63) / 64 * 64;
     dnnl_primitive_desc_t reorder = NULL;
-    dnnl_status_t status = nas__pd_reorder(&reorder, mine->engine, after ? wanted : plain, after ? plain : wanted, mine->attr);
+    dnnl_status_t status =
+        nas__pd_reorder(&reorder, mine->engine, after ? wanted : plain, after ? plain : wanted, mine->attr);
     if (nas__onednn_check(status, "a reorder of weights")) {
         return nas_error_status();
     }
-    nas_status made = make_step(&plan->reorder, "a reorder of weights", reorder, 2, (const int[]){DNNL_ARG_FROM, DNNL_ARG_TO});
+    nas_status made =
+        make_step(&plan->reorder, "a reorder of weights", reorder, 2, (const int[]){DNNL_ARG_FROM, DNNL_ARG_TO});
     dnnl_primitive_desc_destroy(reorder);
     return made;
 }
@@ -245,7 +254,8 @@ static dnnl_status_t run_steps(nas__plan *plan, const void *const *data, char *w
 }
 
 nas_status nas__plan_run(nas__plan *plan, const void *const *data) {
-    size_t scratch = plan->main.scratch_bytes > plan->reorder.scratch_bytes ? plan->main.scratch_bytes : plan->reorder.scratch_bytes;
+    size_t scratch =
+        plan->main.scratch_bytes > plan->reorder.scratch_bytes ? plan->main.scratch_bytes : plan->reorder.scratch_bytes;
     nas__buffer *work = NULL;
     if (plan->staged_bytes + scratch && !(work = nas__buffer_new(plan->staged_bytes + scratch))) {
         return NAS_NO_MEMORY;

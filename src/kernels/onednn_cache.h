@@ -20,7 +20,8 @@ typedef enum nas__plan_kind {
     NAS__PLAN_ELTWISE_BACKWARD,
 } nas__plan_kind;
 
-/* What a plan is for: [0] is the kind, [1] the thread count (set by nas__plan_get), the rest belongs to the operation. */
+/* What a plan is for: [0] is the kind, [1] the thread count (set by nas__plan_get), the rest belongs to the operation.
+ */
 typedef struct nas__plan_key {
     int32_t v[NAS__KEY_LENGTH];
 } nas__plan_key;
@@ -57,7 +58,8 @@ dnnl_engine_t nas__plan_engine(void);
 /* Scratch memory is passed in by the caller: exact accounting, and none is held between calls. */
 const_dnnl_primitive_attr_t nas__plan_attr(void);
 /* Makes the main step from pd. `label` is what the implementation's name is put behind. */
-nas_status nas__plan_primitive(nas__plan *plan, const char *label, const_dnnl_primitive_desc_t pd, int n_args, const int *args);
+nas_status nas__plan_primitive(nas__plan *plan, const char *label, const_dnnl_primitive_desc_t pd, int n_args,
+                               const int *args);
 /* Argument `index` is `plain` outside; when pd wants it otherwise it is reordered before the main step, or after. */
 nas_status nas__plan_stage(nas__plan *plan, const_dnnl_primitive_desc_t pd, int index, nas__cmd plain, bool after);
 /* Reports what oneDNN refused; NAS_OK for dnnl_success. */

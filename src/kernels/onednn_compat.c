@@ -21,19 +21,20 @@ void nas__md_free(nas__md md) {
 dnnl_status_t nas__pd_conv_forward(dnnl_primitive_desc_t *pd, dnnl_engine_t e, const nas__conv_desc *d,
                                    const_dnnl_primitive_attr_t attr) {
     return dnnl_convolution_forward_primitive_desc_create(pd, e, dnnl_forward_training, dnnl_convolution_direct, d->src,
-                                                          d->weight, d->bias, d->dst, d->strides, d->dilates, d->padding_l,
-                                                          d->padding_r, attr);
+                                                          d->weight, d->bias, d->dst, d->strides, d->dilates,
+                                                          d->padding_l, d->padding_r, attr);
 }
 dnnl_status_t nas__pd_conv_backward_data(dnnl_primitive_desc_t *pd, dnnl_engine_t e, const nas__conv_desc *d,
                                          const_dnnl_primitive_desc_t hint, const_dnnl_primitive_attr_t attr) {
-    return dnnl_convolution_backward_data_primitive_desc_create(pd, e, dnnl_convolution_direct, d->src, d->weight, d->dst,
-                                                                d->strides, d->dilates, d->padding_l, d->padding_r, hint, attr);
+    return dnnl_convolution_backward_data_primitive_desc_create(pd, e, dnnl_convolution_direct, d->src, d->weight,
+                                                                d->dst, d->strides, d->dilates, d->padding_l,
+                                                                d->padding_r, hint, attr);
 }
 dnnl_status_t nas__pd_conv_backward_weights(dnnl_primitive_desc_t *pd, dnnl_engine_t e, const nas__conv_desc *d,
                                             const_dnnl_primitive_desc_t hint, const_dnnl_primitive_attr_t attr) {
-    return dnnl_convolution_backward_weights_primitive_desc_create(pd, e, dnnl_convolution_direct, d->src, d->weight, d->bias,
-                                                                   d->dst, d->strides, d->dilates, d->padding_l, d->padding_r,
-                                                                   hint, attr);
+    return dnnl_convolution_backward_weights_primitive_desc_create(pd, e, dnnl_convolution_direct, d->src, d->weight,
+                                                                   d->bias, d->dst, d->strides, d->dilates,
+                                                                   d->padding_l, d->padding_r, hint, attr);
 }
 dnnl_status_t nas__pd_matmul(dnnl_primitive_desc_t *pd, dnnl_engine_t e, nas__md a, nas__md b, nas__md c,
                              const_dnnl_primitive_attr_t attr) {
@@ -44,7 +45,8 @@ dnnl_status_t nas__pd_eltwise_forward(dnnl_primitive_desc_t *pd, dnnl_engine_t e
     return dnnl_eltwise_forward_primitive_desc_create(pd, e, dnnl_forward_training, kind, data, data, alpha, 0, attr);
 }
 dnnl_status_t nas__pd_eltwise_backward(dnnl_primitive_desc_t *pd, dnnl_engine_t e, dnnl_alg_kind_t kind, nas__md data,
-                                       float alpha, const_dnnl_primitive_desc_t hint, const_dnnl_primitive_attr_t attr) {
+                                       float alpha, const_dnnl_primitive_desc_t hint,
+                                       const_dnnl_primitive_attr_t attr) {
     return dnnl_eltwise_backward_primitive_desc_create(pd, e, kind, data, data, data, alpha, 0, hint, attr);
 }
 
@@ -70,24 +72,24 @@ void nas__md_free(nas__md md) { free(md); }
 dnnl_status_t nas__pd_conv_forward(dnnl_primitive_desc_t *pd, dnnl_engine_t e, const nas__conv_desc *d,
                                    const_dnnl_primitive_attr_t attr) {
     dnnl_convolution_desc_t desc;
-    dnnl_status_t status =
-        dnnl_dilated_convolution_forward_desc_init(&desc, dnnl_forward_training, dnnl_convolution_direct, d->src, d->weight, d->bias,
-                                                   d->dst, d->strides, d->dilates, d->padding_l, d->padding_r);
+    dnnl_status_t status = dnnl_dilated_convolution_forward_desc_init(
+        &desc, dnnl_forward_training, dnnl_convolution_direct, d->src, d->weight, d->bias, d->dst, d->strides,
+        d->dilates, d->padding_l, d->padding_r);
     return status ? status : dnnl_primitive_desc_create(pd, &desc, attr, e, NULL);
 }
 dnnl_status_t nas__pd_conv_backward_data(dnnl_primitive_desc_t *pd, dnnl_engine_t e, const nas__conv_desc *d,
                                          const_dnnl_primitive_desc_t hint, const_dnnl_primitive_attr_t attr) {
     dnnl_convolution_desc_t desc;
-    dnnl_status_t status = dnnl_dilated_convolution_backward_data_desc_init(&desc, dnnl_convolution_direct, d->src, d->weight, d->dst,
-                                                                            d->strides, d->dilates, d->padding_l, d->padding_r);
+    dnnl_status_t status = dnnl_dilated_convolution_backward_data_desc_init(
+        &desc, dnnl_convolution_direct, d->src, d->weight, d->dst, d->strides, d->dilates, d->padding_l, d->padding_r);
     return status ? status : dnnl_primitive_desc_create(pd, &desc, attr, e, hint);
 }
 dnnl_status_t nas__pd_conv_backward_weights(dnnl_primitive_desc_t *pd, dnnl_engine_t e, const nas__conv_desc *d,
                                             const_dnnl_primitive_desc_t hint, const_dnnl_primitive_attr_t attr) {
     dnnl_convolution_desc_t desc;
     dnnl_status_t status =
-        dnnl_dilated_convolution_backward_weights_desc_init(&desc, dnnl_convolution_direct, d->src, d->weight, d->bias, d->dst,
-                                                            d->strides, d->dilates, d->padding_l, d->padding_r);
+        dnnl_dilated_convolution_backward_weights_desc_init(&desc, dnnl_convolution_direct, d->src, d->weight, d->bias,
+                                                            d->dst, d->strides, d->dilates, d->padding_l, d->padding_r);
     return status ? status : dnnl_primitive_desc_create(pd, &desc, attr, e, hint);
 }
 dnnl_status_t nas__pd_matmul(dnnl_primitive_desc_t *pd, dnnl_engine_t e, nas__md a, nas__md b, nas__md c,
@@ -103,7 +105,8 @@ dnnl_status_t nas__pd_eltwise_forward(dnnl_primitive_desc_t *pd, dnnl_engine_t e
     return status ? status : dnnl_primitive_desc_create(pd, &desc, attr, e, NULL);
 }
 dnnl_status_t nas__pd_eltwise_backward(dnnl_primitive_desc_t *pd, dnnl_engine_t e, dnnl_alg_kind_t kind, nas__md data,
-                                       float alpha, const_dnnl_primitive_desc_t hint, const_dnnl_primitive_attr_t attr) {
+                                       float alpha, const_dnnl_primitive_desc_t hint,
+                                       const_dnnl_primitive_attr_t attr) {
     dnnl_eltwise_desc_t desc;
     dnnl_status_t status = dnnl_eltwise_backward_desc_init(&desc, kind, data, data, alpha, 0);
     return status ? status : dnnl_primitive_desc_create(pd, &desc, attr, e, hint);

@@ -25,7 +25,7 @@ nas__cmd nas__pd_md(const_dnnl_primitive_desc_t pd, int arg);
 dnnl_status_t nas__memory_new(dnnl_memory_t *memory, nas__cmd md, dnnl_engine_t engine);
 
 typedef struct nas__conv_desc {
-    nas__md src, weight, bias, dst; /* bias may be NULL */
+    nas__md src, weight, bias, dst;                     /* bias may be NULL */
     dnnl_dims_t strides, dilates, padding_l, padding_r; /* dilates: 0 is not dilated */
 } nas__conv_desc;
 dnnl_status_t nas__pd_conv_forward(dnnl_primitive_desc_t *pd, dnnl_engine_t e, const nas__conv_desc *d,

@@ -1,5 +1,5 @@
-/* onednn_conv.c - convolution in its three directions. The activations' layouts are given, the primitive chooses that of
- * the weights, and the plan takes plain weights to it (or their gradient back). */
+/* onednn_conv.c - convolution in its three directions. The activations' layouts are given, the primitive chooses that
+ * of the weights, and the plan takes plain weights to it (or their gradient back). */
 #include "kernels/kernels.h"
 #include "kernels/onednn.h"
 #include "kernels/onednn_cache.h"
@@ -51,7 +51,8 @@ static dnnl_status_t make_pd(dnnl_primitive_desc_t *pd, const request *r) {
     const_dnnl_primitive_attr_t attr = nas__plan_attr();
     nas__conv_desc d;
     dnnl_primitive_desc_t forward = NULL;
-    dnnl_status_t status = make_desc(&d, r->shape, r->bias) ? nas__pd_conv_forward(&forward, engine, &d, attr) : dnnl_invalid_arguments;
+    dnnl_status_t status =
+        make_desc(&d, r->shape, r->bias) ? nas__pd_conv_forward(&forward, engine, &d, attr) : dnnl_invalid_arguments;
     if (status || r->direction == NAS__FORWARD) {
         *pd = forward;
     } else {
@@ -68,8 +69,8 @@ static const char *const labels[] = {"conv_fwd", "conv_bwd_data", "conv_bwd_weig
 static const char *describe(const request *r, char text[160]) {
     const nas__conv_shape *s = r->shape;
     snprintf(text, 160, "%s of (%d,%d,%d,%d) to (%d,%d,%d,%d), kernel %dx%d, stride %d, dilation %d, groups %d",
-             labels[r->direction], s->n, s->ic, s->ih, s->iw, s->n, s->oc, s->oh, s->ow, s->kh, s->kw, s->stride, s->dilation,
-             s->groups);
+             labels[r->direction], s->n, s->ic, s->ih, s->iw, s->n, s->oc, s->oh, s->ow, s->kh, s->kw, s->stride,
+             s->dilation, s->groups);
     return text;
 }
 
@@ -98,28 +99,32 @@ static nas_status build(nas__plan *plan, const void *what) {
 }
 
 static nas__plan_key key_of(const nas__conv_shape *s, nas__plan_kind kind, int variant) {
-    return (nas__plan_key){{(int32_t)kind, 0, variant, s->n, s->ic, s->ih, s->iw, s->oc, s->oh, s->ow, s->kh, s->kw, s->stride,
-                            s->dilation, s->pad_h, s->pad_w, s->groups, s->plain_src, s->plain_dst}};
+    return (nas__plan_key){{(int32_t)kind, 0, variant, s->n, s->ic, s->ih, s->iw, s->oc, s->oh, s->ow, s->kh, s->kw,
+                            s->stride, s->dilation, s->pad_h, s->pad_w, s->groups, s->plain_src, s->plain_dst}};
 }
 
 static nas_status run(const request *r, const void *const *data) {
-    static const nas__plan_kind kinds[] = {NAS__PLAN_CONV_FORWARD, NAS__PLAN_CONV_BACKWARD_DATA, NAS__PLAN_CONV_BACKWARD_WEIGHTS};
+    static const nas__plan_kind kinds[] = {NAS__PLAN_CONV_FORWARD, NAS__PLAN_CONV_BACKWARD_DATA,
+                                           NAS__PLAN_CONV_BACKWARD_WEIGHTS};
     nas__plan_key key = key_of(r->shape, kinds[r->direction], r->bias);
     nas__plan *plan = nas__plan_get(&key, build, r);
     return plan ? nas__plan_run(plan, data) : nas_error_status();
 }
 
-nas_status nas__conv_forward(const nas__conv_shape *s, const float *src, const float *weight, const float *bias, float *dst) {
+nas_status nas__conv_forward(const nas__conv_shape *s, const float *src, const float *weight, const float *bias,
+                             float *dst) {
     return run(&(request){s, NAS__FORWARD, bias != NULL}, (const void *[]){src, weight, dst, bias});
 }
 
-nas_status nas__conv_backward_data(const nas__conv_shape *s, const float *diff_dst, const float *weight, float *diff_src) {
+nas_status nas__conv_backward_data(const nas__conv_shape *s, const float *diff_dst, const float *weight,
+                                   float *diff_src) {
     return run(&(request){s, NAS__BACKWARD_DATA, false}, (const void *[]){diff_dst, weight, diff_src});
 }
 
-nas_status nas__conv_backward_weights(const nas__conv_shape *s, const float *src, const float *diff_dst, float *diff_weight,
-                                      float *diff_bias) {
-    return run(&(request){s, NAS__BACKWARD_WEIGHTS, diff_bias != NULL}, (const void *[]){src, diff_weight, diff_dst, diff_bias});
+nas_status nas__conv_backward_weights(const nas__conv_shape *s, const float *src, const float *diff_dst,
+                                      float *diff_weight, float *diff_bias) {
+    return run(&(request){s, NAS__BACKWARD_WEIGHTS, diff_bias != NULL},
+               (const void *[]){src, diff_weight, diff_dst, diff_bias});
 }
 
 /* --- speed --------------------------------------------------------------------------------------- */
@@ -142,7 +147,8 @@ typedef struct question {
 
 static nas_status answer(nas__plan *plan, const void *what) {
     const question *q = what;
-    plan->fast = direction_is_fast(q->shape, NAS__FORWARD) && (!q->data || direction_is_fast(q->shape, NAS__BACKWARD_DATA)) &&
+    plan->fast = direction_is_fast(q->shape, NAS__FORWARD) &&
+                 (!q->data || direction_is_fast(q->shape, NAS__BACKWARD_DATA)) &&
                  (!q->weights || direction_is_fast(q->shape, NAS__BACKWARD_WEIGHTS));
     return NAS_OK;
 }

@@ -19,7 +19,8 @@ static dnnl_status_t make_pd(dnnl_primitive_desc_t *pd, const request *r, nas__m
     };
     const float alpha = r->kind == NAS__SWISH ? 1 : 0; /* swish is x sigmoid(alpha x); the others have no parameter */
     dnnl_primitive_desc_t forward = NULL;
-    dnnl_status_t status = nas__pd_eltwise_forward(&forward, nas__plan_engine(), kinds[r->kind], data, alpha, nas__plan_attr());
+    dnnl_status_t status =
+        nas__pd_eltwise_forward(&forward, nas__plan_engine(), kinds[r->kind], data, alpha, nas__plan_attr());
     if (status || !r->backward) {
         *pd = forward;
         return status;

@@ -51,7 +51,8 @@ static void compare(const float *got, const double *expected, int n, int c, int 
                 size_t at = ((size_t)i * c + j) * hw + p;
                 double want = j < c ? expected[at] : 0, have = got[plain ? at : place(c, hw, i, j, p)];
                 if (!(fabs(have - want) <= (j < c ? 3e-5 * (1 + fabs(want)) : 0))) {
-                    fail_msg("%s: image %d channel %d of %d pixel %d is %.9g instead of %.9g", what, i, j, c, p, have, want);
+                    fail_msg("%s: image %d channel %d of %d pixel %d is %.9g instead of %.9g", what, i, j, c, p, have,
+                             want);
                 }
             }
         }
@@ -77,7 +78,8 @@ static void naive_pixel(example *e, int i, int o, int y, int x) {
     for (int c = 0; c < per_group; c++) {
         for (int a = 0; a < s->kh; a++) {
             for (int b = 0; b < s->kw; b++) {
-                int row = y * s->stride - s->pad_h + a * s->dilation, column = x * s->stride - s->pad_w + b * s->dilation;
+                int row = y * s->stride - s->pad_h + a * s->dilation,
+                    column = x * s->stride - s->pad_w + b * s->dilation;
                 if (row < 0 || row >= s->ih || column < 0 || column >= s->iw) {
                     continue;
                 }
@@ -136,8 +138,8 @@ static void check_backward_data(const example *e, const nas__conv_shape *s, cons
     free(diff_src);
 }
 
-static void check_backward_weights(const example *e, const nas__conv_shape *s, const float *src, const float *diff_dst, bool bias,
-                                   const char *what) {
+static void check_backward_weights(const example *e, const nas__conv_shape *s, const float *src, const float *diff_dst,
+                                   bool bias, const char *what) {
     float *diff_weight = aligned(weights(s), NAN), *diff_bias = aligned((size_t)s->oc, NAN);
     assert_int_equal(nas__conv_backward_weights(s, src, diff_dst, diff_weight, bias ? diff_bias : NULL), NAS_OK);
     compare(diff_weight, e->diff_weight, 1, 1, (int)weights(s), true, what);
@@ -156,8 +158,9 @@ static void check(const example *e, bool plain_src, bool plain_dst, bool data) {
     float *diff_dst = arrange(e->diff_dst, s.n, s.oc, s.oh * s.ow, plain_dst);
     char what[200];
     for (int bias = 0; bias < 2; bias++) {
-        snprintf(what, sizeof what, "(%d,%d,%d,%d)->%d k%dx%d s%d d%d g%d %s->%s%s", s.n, s.ic, s.ih, s.iw, s.oc, s.kh, s.kw,
-                 s.stride, s.dilation, s.groups, plain_src ? "plain" : "blocked", plain_dst ? "plain" : "blocked", bias ? " bias" : "");
+        snprintf(what, sizeof what, "(%d,%d,%d,%d)->%d k%dx%d s%d d%d g%d %s->%s%s", s.n, s.ic, s.ih, s.iw, s.oc, s.kh,
+                 s.kw, s.stride, s.dilation, s.groups, plain_src ? "plain" : "blocked", plain_dst ? "plain" : "blocked",
+                 bias ? " bias" : "");
         check_forward(e, &s, src, bias, what);
         if (data && !bias) {
             check_backward_data(e, &s, diff_dst, what);
@@ -171,8 +174,18 @@ static void check(const example *e, bool plain_src, bool plain_dst, bool data) {
 
 static nas__conv_shape shape(int n, int ic, int oc, int size, int kernel, int stride, int dilation, int groups) {
     int pad = dilation * (kernel - 1) / 2, width = size + 2;
-    return (nas__conv_shape){.n = n, .ic = ic, .ih = size, .iw = width, .oc = oc, .kh = kernel, .kw = kernel, .stride = stride,
-                             .dilation = dilation, .pad_h = pad, .pad_w = pad, .groups = groups,
+    return (nas__conv_shape){.n = n,
+                             .ic = ic,
+                             .ih = size,
+                             .iw = width,
+                             .oc = oc,
+                             .kh = kernel,
+                             .kw = kernel,
+                             .stride = stride,
+                             .dilation = dilation,
+                             .pad_h = pad,
+                             .pad_w = pad,
+                             .groups = groups,
                              .oh = (size + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1,
                              .ow = (width + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1};
 }
@@ -201,7 +214,8 @@ static void dense_convolutions(void **state) {
     for (int kernel = 1; kernel <= 7; kernel += kernel == 1 || kernel >= 3 ? 2 : 1) {
         for (int i = 0; i < 7; i++, tried++) {
             int stride = 1 + (i + kernel / 2) % 2, dilation = kernel > 1 && (i / 2 + kernel / 2) % 3 == 0 ? 2 : 1;
-            nas__conv_shape s = shape(i % 2 ? 1 : 3, channels[i][0], channels[i][1], 5 + i % 4, kernel, stride, dilation, 1);
+            nas__conv_shape s =
+                shape(i % 2 ? 1 : 3, channels[i][0], channels[i][1], 5 + i % 4, kernel, stride, dilation, 1);
             check_layouts(&s, 1000 + 10 * (uint64_t)tried);
         }
     }
@@ -221,7 +235,8 @@ static void dense_convolutions(void **state) {
 static void grouped_convolutions(void **state) {
     (void)state;
     for (int groups = 2; groups <= 4; groups += 2) {
-        const int channels[][2] = {{groups, 2 * groups}, {3 * groups, 17 * groups}, {16 * groups, 16 * groups}, {40, 40}};
+        const int channels[][2] = {
+            {groups, 2 * groups}, {3 * groups, 17 * groups}, {16 * groups, 16 * groups}, {40, 40}};
         for (int i = 0; i < 4; i++) {
             for (int kernel = 1; kernel <= 3; kernel += 2) {
                 nas__conv_shape s = shape(1 + 2 * (i % 2), channels[i][0], channels[i][1], 6 + i % 2, kernel, 1 + i % 2,
@@ -234,7 +249,8 @@ static void grouped_convolutions(void **state) {
 
 static void common_convolutions_are_fast(void **state) {
     (void)state;
-    bool backward = strcmp(nas__kernel_table()->isa, "generic") != 0; /* with SSE alone oneDNN has fast forward passes only */
+    bool backward =
+        strcmp(nas__kernel_table()->isa, "generic") != 0; /* with SSE alone oneDNN has fast forward passes only */
     for (int kernel = 1; kernel <= 5; kernel += 2) {
         for (int stride = 1; stride <= 2; stride++) {
             nas__conv_shape s = shape(8, 32, 48, 16, kernel, stride, 1, 1);
@@ -263,11 +279,13 @@ static void products(void **state) {
         double *expected = calloc((size_t)m * n, sizeof *expected);
         for (int p = 0; p < m * n * k; p++) {
             int i = p / (n * k), j = p / k % n, l = p % k;
-            expected[i * n + j] += (double)a[transpose_a ? l * m + i : i * k + l] * b[transpose_b ? j * k + l : l * n + j];
+            expected[i * n + j] +=
+                (double)a[transpose_a ? l * m + i : i * k + l] * b[transpose_b ? j * k + l : l * n + j];
         }
         assert_int_equal(nas__matmul(m, n, k, a, transpose_a, b, transpose_b, c), NAS_OK);
         char what[80];
-        snprintf(what, sizeof what, "product %dx%dx%d%s%s", m, n, k, transpose_a ? " a'" : "", transpose_b ? " b'" : "");
+        snprintf(what, sizeof what, "product %dx%dx%d%s%s", m, n, k, transpose_a ? " a'" : "",
+                 transpose_b ? " b'" : "");
         compare(c, expected, 1, 1, m * n, true, what);
         free(a);
         free(b);
@@ -280,20 +298,28 @@ static void products(void **state) {
 /* --- activations --------------------------------------------------------------------------------- */
 static double value(nas__eltwise kind, double x) {
     switch (kind) {
-    case NAS__SIGMOID: return 1 / (1 + exp(-x));
-    case NAS__TANH: return tanh(x);
-    case NAS__GELU: return x / 2 * (1 + erf(x / sqrt(2)));
-    default: return x / (1 + exp(-x));
+    case NAS__SIGMOID:
+        return 1 / (1 + exp(-x));
+    case NAS__TANH:
+        return tanh(x);
+    case NAS__GELU:
+        return x / 2 * (1 + erf(x / sqrt(2)));
+    default:
+        return x / (1 + exp(-x));
     }
 }
 
 static double slope(nas__eltwise kind, double x) {
     double s = 1 / (1 + exp(-x));
     switch (kind) {
-    case NAS__SIGMOID: return s * (1 - s);
-    case NAS__TANH: return 1 - tanh(x) * tanh(x);
-    case NAS__GELU: return (1 + erf(x / sqrt(2))) / 2 + x * exp(-x * x / 2) / sqrt(2 * acos(-1));
-    default: return s + x * s * (1 - s);
+    case NAS__SIGMOID:
+        return s * (1 - s);
+    case NAS__TANH:
+        return 1 - tanh(x) * tanh(x);
+    case NAS__GELU:
+        return (1 + erf(x / sqrt(2))) / 2 + x * exp(-x * x / 2) / sqrt(2 * acos(-1));
+    default:
+        return s + x * s * (1 - s);
     }
 }
 
@@ -303,7 +329,8 @@ static void activations(void **state) {
     for (int t = 0; t < 20; t++) {
         nas__eltwise kind = (nas__eltwise)(t % 4);
         size_t count = counts[t / 4];
-        float *x = random_floats(7, count), *dy = random_floats(8, count), *y = aligned(count, NAN), *dx = aligned(count, NAN);
+        float *x = random_floats(7, count), *dy = random_floats(8, count), *y = aligned(count, NAN),
+              *dx = aligned(count, NAN);
         double *expected = malloc(count * sizeof *expected);
         for (size_t i = 0; i < count; i++) {
             x[i] *= 6;
@@ -349,7 +376,8 @@ typedef struct observed {
 static void *in_a_thread(void *result) {
     observed *o = result;
     nas__conv_shape s = shape(2, 20, 24, 6, 3, 1, 1, 1);
-    float *src = aligned(stored(2, 20, 48, false), 0), *dst = aligned(stored(2, 24, 48, false), 0), *weight = aligned(weights(&s), 0);
+    float *src = aligned(stored(2, 20, 48, false), 0), *dst = aligned(stored(2, 24, 48, false), 0),
+          *weight = aligned(weights(&s), 0);
     nas__onednn_implementations(count_name, o->at_start);
     o->failures += one_step(&s, src, dst, weight) != NAS_OK;
     uint64_t before = nas_memory().system_allocations;
@@ -410,6 +438,23 @@ static void refusals_are_reported(void **state) {
     assert_no_error();
 }
 
+static void count_above(const char *name, void *user) {
+    const char *isa = nas__kernel_table()->isa;
+    int *counts = user;
+    counts[0]++;
+    counts[1] +=
+        (strcmp(isa, "avx512") != 0 && strstr(name, "avx512")) || (strcmp(isa, "generic") == 0 && strstr(name, "avx"));
+}
+
+/* The tests before this one have filled the cache; with a lower set forced, no plan may use a higher one. */
+static void instruction_set_is_limited(void **state) {
+    (void)state;
+    int counts[2] = {0};
+    nas__onednn_implementations(count_above, counts);
+    assert_true(counts[0] > 100);
+    assert_int_equal(counts[1], 0);
+}
+
 static void version(void **state) {
     (void)state;
     int major = 0, minor = -1, patch = -1;
@@ -419,10 +464,15 @@ static void version(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plans_are_kept),        cmocka_unit_test(dense_convolutions),
-        cmocka_unit_test(grouped_convolutions),  cmocka_unit_test(common_convolutions_are_fast),
-        cmocka_unit_test(products),              cmocka_unit_test(activations),
-        cmocka_unit_test(many_shapes_are_kept_apart), cmocka_unit_test(refusals_are_reported),
+        cmocka_unit_test(plans_are_kept),
+        cmocka_unit_test(dense_convolutions),
+        cmocka_unit_test(grouped_convolutions),
+        cmocka_unit_test(common_convolutions_are_fast),
+        cmocka_unit_test(products),
+        cmocka_unit_test(activations),
+        cmocka_unit_test(many_shapes_are_kept_apart),
+        cmocka_unit_test(refusals_are_reported),
+        cmocka_unit_test(instruction_set_is_limited),
         cmocka_unit_test(version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
