@@ -1,4 +1,4 @@
-# Thin front of the CMake build: `make` lists the targets. Variables: JOBS, PREFIX, ONEDNN, FILTER, CMAKE_FLAGS.
+# Thin front of the CMake build: `make` lists the targets. Variables: JOBS, PREFIX, ONEDNN, FILTER, SECONDS, CMAKE_FLAGS.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 CLANG_FORMAT ?= clang-format
@@ -8,6 +8,7 @@ BUILD ?= $(if $(ONEDNN),build-onednn,build)
 # Regular expression: only the tests whose names match.
 FILTER ?=
 CMAKE_FLAGS ?=
+SECONDS ?= 60
 
 SOURCES = $(wildcard src/*/*.[ch] src/*/*/*.[ch] include/espalier/*.h tests/*.[ch] tests/*/*.[ch] tests/*/*.cpp \
 	examples/*.[ch] bench/*.[ch])
@@ -56,6 +57,9 @@ tsan: deps ## the tests with threads of our own under ThreadSanitizer (what is l
 valgrind: build ## leak check of examples/train
 	tools/valgrind $(BUILD)
 
+fuzz: deps ## the readers against broken input, SECONDS (60) each
+	JOBS=$(JOBS) tools/fuzz $(SECONDS)
+
 format: ## rewrite the sources in the project's style
 	$(CLANG_FORMAT) -i $(SOURCES)
 
@@ -70,4 +74,4 @@ install: build ## library, headers, pkg-config file and command below PREFIX (de
 clean: ## remove everything that was built
 	rm -rf build build-*
 
-.PHONY: help deps build demo test quick bench asan tsan valgrind format lint install clean
+.PHONY: help deps build demo test quick bench asan tsan valgrind fuzz format lint install clean
