@@ -47,7 +47,7 @@ bench: build ## speed of search steps against this machine's measured peak
 
 asan: deps ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call build,build-asan,-DESPALIER_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=RelWithDebInfo)
-	LSAN_OPTIONS=suppressions=$(CURDIR)/tools/lsan.supp UBSAN_OPTIONS=print_stacktrace=1 $(call ctest,build-asan,)
+	UBSAN_OPTIONS=print_stacktrace=1 $(call ctest,build-asan,)
 
 tsan: deps ## the tests with threads of our own under ThreadSanitizer (what is left out, and why: tools/tsan.supp)
 	$(call build,build-tsan,-DESPALIER_SANITIZE=thread -DCMAKE_BUILD_TYPE=RelWithDebInfo)
