@@ -1,0 +1,70 @@
+/* module.h - the inside of modules, for layers and for the rooms that work on trees of them (spaces, checkpoints). */
+#ifndef NN_MODULE_H
+#define NN_MODULE_H
+
+#include <espalier/nn.h>
+
+/* A parameter or buffer of a module. */
+typedef struct nas__parameter {
+    char *name;
+    nas_tensor *tensor;
+    nas_init init;
+    nas_role role;
+} nas__parameter;
+
+/* Something that lives with a module and is none of nn's business (input and value choices), found again by its tag. */
+typedef struct nas__attachment {
+    const char *tag; /* a string literal */
+    void *object;
+    void (*free_fn)(void *object);
+} nas__attachment;
+
+struct nas_module_state {
+    char *name; /* "" for a root */
+    nas_module *parent;
+    nas_module **children;
+    nas__parameter *parameters;
+    nas__attachment *attachments;
+    size_t n_children, n_parameters, n_attachments;
+    bool initialised; /* by nas_initialise, from here on down */
+    bool fixed;       /* the hook `fixed` has run */
+    uint64_t seed;    /* of the initialisation */
+};
+
+/* --- the tree ------------------------------------------------------------------------------------ */
+nas_module *nas__module_parent(const nas_module *module); /* NULL for a root */
+nas_module *nas__module_root(nas_module *module);
+const char *nas__module_name(const nas_module *module);
+/* Children in order; *n of them. Borrowed; invalid after the next change of the tree. */
+nas_module *const *nas__module_children(const nas_module *module, size_t *n);
+/* Calls visit for the module and everything below it, parents first; ends with the first status other than 0. */
+typedef nas_status (*nas__module_fn)(nas_module *module, void *user);
+nas_status nas__module_walk(nas_module *module, nas__module_fn visit, void *user);
+/* Takes a module out of its parent; the caller owns it from then on. A module without a parent is left alone. */
+void nas__module_detach(nas_module *module);
+/* Puts `replacement` where `old` is and hands `old` to the caller, detached. A replacement from below `old` keeps its path (its name
+ * becomes "old.replacement"); any other takes old's name. */
+nas_status nas__module_replace_child(nas_module *old, nas_module *replacement);
+/* Runs the hook `fixed` of the module and of everything below it; once each, however often it is called. */
+nas_status nas__module_fix(nas_module *module);
+/* Returns the module, or frees it and returns NULL when `complete` is false: the end of a constructor. */
+nas_module *nas__module_complete(void *module, bool complete);
+
+/* --- parameters ---------------------------------------------------------------------------------- */
+/* As nas_visit_parameters, with what the initialiser needs and without initialising anything. */
+typedef nas_status (*nas__parameter_fn)(const char *path, nas__parameter *parameter, void *user);
+nas_status nas__module_parameters(nas_module *module, nas__parameter_fn visit, void *user);
+/* Frees the module's own parameters and buffers (not those of its children). */
+void nas__module_drop_parameters(nas_module *module);
+/* Initialises the tree that the module belongs to when that has never been done (seed 0), or what came to it later. */
+nas_status nas__initialise_once(nas_module *module);
+/* Values of one parameter as nas_initialise makes them. */
+nas_status nas__initialise_parameter(const char *path, nas__parameter *parameter, uint64_t seed);
+
+/* --- attachments --------------------------------------------------------------------------------- */
+/* The module owns the object from here on (it is freed at once on failure). */
+nas_status nas__attach(nas_module *module, const char *tag, void *object, void (*free_fn)(void *object));
+/* The index-th object with this tag in the order of attaching, or NULL. */
+void *nas__attached(const nas_module *module, const char *tag, size_t index);
+
+#endif
