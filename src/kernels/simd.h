@@ -21,9 +21,9 @@
 #endif
 
 #define NAS_CAT2(a, b) a##_##b
-#define NAS_CAT(a, b) NAS_CAT2(a, b)
+#define NAS_CAT(a, b)  NAS_CAT2(a, b)
 #define NAS_SIMD(name) NAS_CAT(name, NAS_ISA)
-#define NAS_INLINE static inline __attribute__((always_inline))
+#define NAS_INLINE     static inline __attribute__((always_inline))
 
 typedef float vec __attribute__((vector_size(BLOCK * 4), aligned(BLOCK * 4)));
 typedef float vec_u __attribute__((vector_size(BLOCK * 4), aligned(4), may_alias)); /* unaligned access */

@@ -25,32 +25,39 @@ NAS_INLINE vec sum_stretch(const float *x, int pixels) {
     return (s[0] + s[1]) + (s[2] + s[3]);
 }
 
-NAS_INLINE vec squared_deviations(const float *x, int pixels, vec mean) {
-    vec s[4] = {vzero(), vzero(), vzero(), vzero()};
+typedef struct deviations {
+    vec sum, squares;
+} deviations;
+
+NAS_INLINE deviations sum_deviations(const float *x, int pixels, vec centre) {
+    vec sum[4] = {vzero(), vzero(), vzero(), vzero()}, squares[4] = {vzero(), vzero(), vzero(), vzero()};
     int i = 0;
     for (; i + 4 <= pixels; i += 4) {
         for (int j = 0; j < 4; j++) {
-            const vec d = vload(x + (i + j) * BLOCK) - mean;
-            s[j] = vfma(d, d, s[j]);
+            const vec d = vload(x + (i + j) * BLOCK) - centre;
+            sum[j] += d;
+            squares[j] = vfma(d, d, squares[j]);
         }
     }
     for (; i < pixels; i++) {
-        const vec d = vload(x + i * BLOCK) - mean;
-        s[0] = vfma(d, d, s[0]);
+        const vec d = vload(x + i * BLOCK) - centre;
+        sum[0] += d;
+        squares[0] = vfma(d, d, squares[0]);
     }
-    return (s[0] + s[1]) + (s[2] + s[3]);
+    return (deviations){(sum[0] + sum[1]) + (sum[2] + sum[3]), (squares[0] + squares[1]) + (squares[2] + squares[3])};
 }
 
-/* Adds sum and sum of squares of one plane. Squares are taken around the mean of their stretch, where f32 loses nothing
- * however far the mean is from zero; the mean's own square is added in double. */
+/* Adds sum and sum of squares of one plane. Both are taken around the (rounded) mean of their stretch, where f32 loses
+ * nothing however far the mean is from zero; the shift back is made in double. */
 static void add_moments(const float *x, int hw, pair *total) {
     for (int from = 0; from < hw; from += STRETCH, x += STRETCH * BLOCK) {
         const int pixels = hw - from < STRETCH ? hw - from : STRETCH;
-        const vec mean = sum_stretch(x, pixels) / (float)pixels, squares = squared_deviations(x, pixels, mean);
+        const vec centre = sum_stretch(x, pixels) / (float)pixels;
+        const deviations around = sum_deviations(x, pixels, centre);
         for (int i = 0; i < BLOCK; i++) {
-            const double m = mean[i];
-            total->first[i] += pixels * m;
-            total->second[i] += squares[i] + pixels * m * m;
+            const double m = centre[i], d = around.sum[i];
+            total->first[i] += pixels * m + d;
+            total->second[i] += around.squares[i] + m * (pixels * m + 2 * d);
         }
     }
 }

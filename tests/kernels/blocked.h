@@ -1,0 +1,85 @@
+/* blocked.h - what the kernels' tests share: aligned arrays with a guard behind them, the blocked layout, the loop over
+ * every instruction set that this CPU runs. */
+#ifndef TESTS_KERNELS_BLOCKED_H
+#define TESTS_KERNELS_BLOCKED_H
+
+#include "support.h"
+
+#include "kernels/kernel_tables.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GUARD = 16 };
+
+/* Aligned as the kernels want it, full of NaNs: what a kernel forgets to write is seen. */
+static inline float *new_array(size_t count) {
+    size_t bytes = ((count + GUARD) * sizeof(float) + 63) / 64 * 64;
+    float *array = aligned_alloc(64, bytes);
+    for (size_t i = 0; i < bytes / sizeof(float); i++) {
+        array[i] = NAN;
+    }
+    return array;
+}
+
+static inline float *copy_array(const float *values, size_t count) {
+    float *array = new_array(count);
+    for (size_t i = 0; i < count; i++) {
+        array[i] = values[i];
+    }
+    return array;
+}
+
+/* Frees an array whose guard must still be there. */
+static inline void free_array(float *array, size_t count) {
+    for (size_t i = count; i < count + GUARD; i++) {
+        if (!isnan(array[i])) {
+            fail_msg("a kernel wrote %zu floats behind the end of an array of %zu", i - count, count);
+        }
+    }
+    free(array);
+}
+
+static inline int padded(int c, int block) { return (c + block - 1) / block * block; }
+
+/* (n, c, hw) plain to blocked with zero tails */
+static inline float *to_blocked(const float *plain, int n, int c, int hw, int block) {
+    const int p = padded(c, block);
+    float *out = new_array((size_t)n * p * hw);
+    for (int i = 0; i < n; i++) {
+        for (int ch = 0; ch < p; ch++) {
+            for (int s = 0; s < hw; s++) {
+                size_t at = ((size_t)(i * (p / block) + ch / block) * hw + s) * block + ch % block;
+                out[at] = ch < c ? plain[((size_t)i * c + ch) * hw + s] : 0;
+            }
+        }
+    }
+    return out;
+}
+
+/* Compares a blocked array with a plain one; tails must be zero. Frees `got`. */
+static inline void check_blocked(float *got, const float *plain, int n, int c, int hw, int block, double tolerance,
+                                 const char *what) {
+    const size_t count = (size_t)n * padded(c, block) * hw;
+    float *expected = to_blocked(plain, n, c, hw, block);
+    assert_floats_near(got, expected, count, tolerance, what);
+    for (size_t i = 0; i < count; i++) {
+        int channel = (int)(i / block / hw % (padded(c, block) / block)) * block + (int)(i % block);
+        if (channel >= c && got[i] != 0) {
+            fail_msg("%s: the tail is not zero", what);
+        }
+    }
+    free_array(got, count);
+    free(expected);
+}
+
+/* Coefficients per channel, with a zero tail. */
+static inline float *channel_array(const float *values, int c, int block) { return to_blocked(values, 1, c, 1, block); }
+
+static inline int uniform_int(nas_rng *rng, int from, int to) {
+    return from + (int)(nas_rng_uniform(rng) * (to - from + 1));
+}
+
+#endif
