@@ -7,6 +7,8 @@
 #include <espalier/ops.h>
 #include <espalier/options.h>
 #include <espalier/nn.h>
+#include <espalier/data.h>
 #include <espalier/space.h>
+#include <espalier/search.h>
 
 #endif
