@@ -23,7 +23,8 @@ static bool block_config(const char *what, const nas_conv_config *given, nas_con
     *c = *given;
     c->out = c->out ? c->out : c->in;
     if (c->groups || c->bias || (c->padding && c->padding != NAS_SAME)) {
-        return nas__fail_null(NAS_INVALID, "%s: .groups, .bias and .padding are the block's own and cannot be set", what);
+        return nas__fail_null(NAS_INVALID, "%s: .groups, .bias and .padding are the block's own and cannot be set",
+                              what);
     }
     return nas__conv_config_fits(what, c);
 }
@@ -35,8 +36,9 @@ static bool add_separable(nas_module *m, int number, const nas_conv_config *c, i
                                             {"relu2", "depthwise2", "pointwise2", "bn2"}};
     const char *const *name = names[number];
     return nas_child(m, name[0], nas_activation_new(NAS_RELU)) &&
-           nas_child(m, name[1], nas_conv(.in = c->in, .out = c->in, .kernel = c->kernel, .stride = stride, .dilation = dilation,
-                                          .groups = c->in)) &&
+           nas_child(m, name[1],
+                     nas_conv(.in = c->in, .out = c->in, .kernel = c->kernel, .stride = stride, .dilation = dilation,
+                              .groups = c->in)) &&
            nas_child(m, name[2], nas_conv(.in = c->in, .out = out, .kernel = 1)) &&
            nas_child(m, name[3], nas_bn(.channels = out, .affine = (nas_affine)c->affine));
 }
@@ -47,7 +49,8 @@ nas_module *nas_sep_conv_new(const nas_conv_config *config) {
         return NULL;
     }
     nas_module *m = nas_module_alloc(sizeof *m, nas__row_forward, "sep_conv");
-    bool complete = m && add_separable(m, 1, &c, c.in, c.stride, c.dilation) && add_separable(m, 2, &c, c.out, 1, c.dilation);
+    bool complete =
+        m && add_separable(m, 1, &c, c.in, c.stride, c.dilation) && add_separable(m, 2, &c, c.out, 1, c.dilation);
     return nas__module_complete(m, complete);
 }
 
@@ -70,7 +73,8 @@ static nas_tensor *factorized_forward(nas_module *self, nas_tensor *x) {
     factorized_reduce *f = (factorized_reduce *)self;
     if (nas_tensor_ndim(x) != 4 || nas_tensor_dim(x, 2) % 2 || nas_tensor_dim(x, 3) % 2) {
         return nas__fail_null(NAS_SHAPE,
-                              "nas_factorized_reduce: an image (N,C,H,W) with even height and width is needed, not %d x %d (%d dimensions);"
+                              "nas_factorized_reduce: an image (N,C,H,W) with even height and width is needed, not %d "
+                              "x %d (%d dimensions);"
                               " pad the input or reduce less often",
                               (int)nas_tensor_dim(x, 2), (int)nas_tensor_dim(x, 3), nas_tensor_ndim(x));
     }
@@ -83,7 +87,8 @@ nas_module *nas_factorized_reduce_new(const nas_conv_config *config) {
     nas_conv_config c = *config;
     c.out = c.out ? c.out : c.in;
     if (c.in < 1 || c.out < 2 || c.out % 2) {
-        return nas__fail_null(NAS_INVALID, "nas_factorized_reduce: .in %d must be positive and .out %d even", c.in, c.out);
+        return nas__fail_null(NAS_INVALID, "nas_factorized_reduce: .in %d must be positive and .out %d even", c.in,
+                              c.out);
     }
     factorized_reduce *f = nas_module_alloc(sizeof *f, factorized_forward, "factorized_reduce");
     if (!f) {

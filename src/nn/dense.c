@@ -15,7 +15,8 @@ static nas_tensor *dense_forward(nas_module *self, nas_tensor *x) {
 
 nas_module *nas_dense_new(const nas_dense_config *config) {
     if (config->in < 1 || config->out < 1) {
-        return nas__fail_null(NAS_INVALID, "nas_dense: .in %d and .out %d must be given and positive", config->in, config->out);
+        return nas__fail_null(NAS_INVALID, "nas_dense: .in %d and .out %d must be given and positive", config->in,
+                              config->out);
     }
     dense *d = nas_module_alloc(sizeof *d, dense_forward, "dense");
     if (!d) {

@@ -121,14 +121,15 @@ static bool has_child(const nas_module_state *s, const char *name) {
     return false;
 }
 
-/* The parent owns the child from the call on, so a child that cannot be added is freed; unless somebody else owns it. */
+/* The parent owns the child from the call on, so a child that cannot be added is freed; unless somebody else owns it.
+ */
 nas_module *nas_module_add(nas_module *parent, const char *name, nas_module *child) {
     if (!child) {
         return nas__fail_null(NAS_INVALID, "nas_child: the module for \"%s\" is NULL", name ? name : "");
     }
     if (child->state->parent) {
-        return nas__fail_null(NAS_INVALID, "nas_child: \"%s\" is a child already, at \"%s\"; make a second module", name ? name : "",
-                              nas_module_path(child));
+        return nas__fail_null(NAS_INVALID, "nas_child: \"%s\" is a child already, at \"%s\"; make a second module",
+                              name ? name : "", nas_module_path(child));
     }
     if (parent && nas__module_root(parent) == child) {
         return nas__fail_null(NAS_INVALID, "nas_child: \"%s\" would stand below itself", name ? name : "");
@@ -195,7 +196,8 @@ static char *name_from(const nas_module *old, const nas_module *module) {
 nas_status nas__module_replace_child(nas_module *old, nas_module *replacement) {
     nas_module *parent = old->state->parent;
     if (!parent || (replacement->state->parent && !is_below(replacement, old))) {
-        return nas__fail(NAS_INVALID, "cannot replace module \"%s\": it is a root, or its replacement belongs elsewhere",
+        return nas__fail(NAS_INVALID,
+                         "cannot replace module \"%s\": it is a root, or its replacement belongs elsewhere",
                          nas_module_path(old));
     }
     char *name = name_from(old, is_below(replacement, old) ? replacement : old);
@@ -239,19 +241,22 @@ static nas_status fill_new(nas_module *owner, nas__parameter *p) {
     }
     const char *above = nas_module_path(owner);
     char *path = nas__format(*above ? "%s.%s" : "%s%s", above, p->name);
-    nas_status status = path ? nas__initialise_parameter(path, p, nas__module_root(owner)->state->seed) : nas_error_status();
+    nas_status status =
+        path ? nas__initialise_parameter(path, p, nas__module_root(owner)->state->seed) : nas_error_status();
     free(path);
     return status;
 }
 
-static nas_tensor *add_parameter(nas_module *owner, const char *name, int ndim, const int64_t *dims, nas_init init, nas_role role) {
+static nas_tensor *add_parameter(nas_module *owner, const char *name, int ndim, const int64_t *dims, nas_init init,
+                                 nas_role role) {
     if (!owner || bad_name("nas_parameter", owner, name)) {
         return nas__fail_null(NAS_INVALID, "nas_parameter: the owner of \"%s\" is NULL", name ? name : "");
     }
     nas_module_state *s = owner->state;
     for (size_t i = 0; i < s->n_parameters; i++) {
         if (!strcmp(s->parameters[i].name, name)) {
-            return nas__fail_null(NAS_INVALID, "nas_parameter: \"%s\" has a parameter \"%s\" already", nas_module_path(owner), name);
+            return nas__fail_null(NAS_INVALID, "nas_parameter: \"%s\" has a parameter \"%s\" already",
+                                  nas_module_path(owner), name);
         }
     }
     bool fits = ndim >= 1 && ndim <= NAS_MAX_DIMS;
@@ -361,7 +366,8 @@ void *nas__attached(const nas_module *module, const char *tag, size_t index) {
 }
 
 /* --- running ------------------------------------------------------------------------------------- */
-/* Says where in the network an error arose. The innermost module speaks first; its path begins with that of those around it. */
+/* Says where in the network an error arose. The innermost module speaks first; its path begins with that of those
+ * around it. */
 static void locate_error(const nas_module *module) {
     const char *path = nas_module_path(module), *message = nas_error_message();
     size_t length = strlen(path);

@@ -42,8 +42,8 @@ typedef nas_status (*nas__module_fn)(nas_module *module, void *user);
 nas_status nas__module_walk(nas_module *module, nas__module_fn visit, void *user);
 /* Takes a module out of its parent; the caller owns it from then on. A module without a parent is left alone. */
 void nas__module_detach(nas_module *module);
-/* Puts `replacement` where `old` is and hands `old` to the caller, detached. A replacement from below `old` keeps its path (its name
- * becomes "old.replacement"); any other takes old's name. */
+/* Puts `replacement` where `old` is and hands `old` to the caller, detached. A replacement from below `old` keeps its
+ * path (its name becomes "old.replacement"); any other takes old's name. */
 nas_status nas__module_replace_child(nas_module *old, nas_module *replacement);
 /* Runs the hook `fixed` of the module and of everything below it; once each, however often it is called. */
 nas_status nas__module_fix(nas_module *module);

@@ -1,5 +1,5 @@
-/* norm.c - the batch norm layer: running estimates, a second set of estimates for calibration, and gamma and beta that may come
- * only with the fixed architecture. */
+/* norm.c - the batch norm layer: running estimates, a second set of estimates for calibration, and gamma and beta that
+ * may come only with the fixed architecture. */
 #include "nn/module.h"
 
 #include "core/error.h"
@@ -52,7 +52,8 @@ static void bn_fixed(nas_module *self) {
 
 nas_module *nas_bn_new(const nas_bn_config *config) {
     if (config->channels < 1 || config->momentum < 0 || config->momentum > 1 || config->eps < 0) {
-        return nas__fail_null(NAS_INVALID, "nas_bn: .channels %d must be positive, .momentum %g in 0..1, .eps %g not negative",
+        return nas__fail_null(NAS_INVALID,
+                              "nas_bn: .channels %d must be positive, .momentum %g in 0..1, .eps %g not negative",
                               config->channels, (double)config->momentum, (double)config->eps);
     }
     batch_norm *b = nas_module_alloc(sizeof *b, bn_forward, "batch norm");
@@ -75,7 +76,8 @@ nas_module *nas_bn_new(const nas_bn_config *config) {
     /* not part of the model's state: they belong to one scoring and are gone with the next nas_calibration_reset() */
     s->calibrated_mean = nas__persistent(1, &b->channels, NAS_ROLE_BUFFER);
     s->calibrated_var = nas__persistent(1, &b->channels, NAS_ROLE_BUFFER);
-    return nas__module_complete(b, affine && s->running_mean && s->running_var && s->calibrated_mean && s->calibrated_var);
+    return nas__module_complete(b,
+                                affine && s->running_mean && s->running_var && s->calibrated_mean && s->calibrated_var);
 }
 
 static nas_status reset_one(nas_module *module, void *user) {

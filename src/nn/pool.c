@@ -20,16 +20,20 @@ static nas_tensor *pool_forward(nas_module *self, nas_tensor *x) {
 
 nas_module *nas_pool_new(const nas_pool_config *c) {
     int padding = c->padding == NAS_SAME ? (c->kernel - 1) / 2 : c->padding;
-    if (c->kind != NAS_POOL_GLOBAL && (c->kernel < 1 || c->kernel > 15 || c->stride < 0 || padding < 0 || padding >= c->kernel)) {
-        return nas__fail_null(NAS_INVALID, "nas_pool: .kernel %d must be 1..15, .stride %d not negative, .padding %d less than the kernel",
-                              c->kernel, c->stride, c->padding);
+    if (c->kind != NAS_POOL_GLOBAL &&
+        (c->kernel < 1 || c->kernel > 15 || c->stride < 0 || padding < 0 || padding >= c->kernel)) {
+        return nas__fail_null(
+            NAS_INVALID,
+            "nas_pool: .kernel %d must be 1..15, .stride %d not negative, .padding %d less than the kernel", c->kernel,
+            c->stride, c->padding);
     }
     pool *p = nas_module_alloc(sizeof *p, pool_forward, "pool");
     if (!p) {
         return NULL;
     }
     p->kind = c->kind;
-    p->args = (nas_pool_args){.kernel = c->kernel, .stride = c->stride, .padding = padding, .count_padding = c->count_padding};
+    p->args = (nas_pool_args){
+        .kernel = c->kernel, .stride = c->stride, .padding = padding, .count_padding = c->count_padding};
     if (c->bn_search_only) {
         p->bn = nas_child(p, "bn", nas_bn(.channels = c->channels, .affine = NAS_AFFINE_NEVER, .search_only = true));
     }

@@ -16,7 +16,9 @@ static nas_tensor *(*const functions[])(nas_tensor *) = {
     [NAS_TANH] = nas_tanh, [NAS_GELU] = nas_gelu,   [NAS_SWISH] = nas_swish,
 };
 
-static nas_tensor *activation_forward(nas_module *self, nas_tensor *x) { return functions[((activation *)self)->kind](x); }
+static nas_tensor *activation_forward(nas_module *self, nas_tensor *x) {
+    return functions[((activation *)self)->kind](x);
+}
 
 nas_module *nas_activation_new(nas_activation kind) {
     if ((unsigned)kind >= sizeof functions / sizeof *functions) {
@@ -65,7 +67,8 @@ static nas_tensor *none_forward(nas_module *self, nas_tensor *x) {
     int64_t stride = ((none *)self)->stride, dims[NAS_MAX_DIMS];
     int ndim = nas_tensor_ndim(x);
     if (stride > 1 && ndim != 4) {
-        return nas__fail_null(NAS_SHAPE, "nas_none: stride %d needs an image (N,C,H,W), not %d dimensions", (int)stride, ndim);
+        return nas__fail_null(NAS_SHAPE, "nas_none: stride %d needs an image (N,C,H,W), not %d dimensions", (int)stride,
+                              ndim);
     }
     for (int i = 0; i < ndim; i++) {
         dims[i] = i >= 2 && ndim == 4 ? (nas_tensor_dim(x, i) + stride - 1) / stride : nas_tensor_dim(x, i);

@@ -41,15 +41,17 @@ static void paths_order_and_counts(void **state) {
     (void)state;
     nas_module *net = nas_module_new(nas_module, pass);
     nas_parameter(net, "scale", NAS_DIMS(3), NAS_INIT_ONE);
-    nas_module *cells = nas_child(net, "cells", nas_sequential(nas_conv_bn_relu(.in = 3, .out = 4, .kernel = 1),
-                                                                nas_conv(.in = 4, .out = 2, .kernel = 3, .bias = true)));
+    nas_module *cells = nas_child(net, "cells",
+                                  nas_sequential(nas_conv_bn_relu(.in = 3, .out = 4, .kernel = 1),
+                                                 nas_conv(.in = 4, .out = 2, .kernel = 3, .bias = true)));
     nas_child(net, "head", nas_dense(.in = 2, .out = 5));
     assert_no_error();
     char text[1024] = "";
     assert_int_equal(nas_visit_parameters(net, append, text), NAS_OK);
-    assert_string_equal(text, "scale:3:1 cells.0.conv.weight:12:1 cells.0.bn.gamma:4:1 cells.0.bn.beta:4:1 "
-                              "cells.0.bn.running_mean:4:4 cells.0.bn.running_var:4:4 cells.1.weight:72:1 cells.1.bias:2:1 "
-                              "head.weight:10:1 head.bias:5:1 ");
+    assert_string_equal(text,
+                        "scale:3:1 cells.0.conv.weight:12:1 cells.0.bn.gamma:4:1 cells.0.bn.beta:4:1 "
+                        "cells.0.bn.running_mean:4:4 cells.0.bn.running_var:4:4 cells.1.weight:72:1 cells.1.bias:2:1 "
+                        "head.weight:10:1 head.bias:5:1 ");
     assert_int_equal(nas_parameter_count(net), 3 + 12 + 8 + 72 + 2 + 15);
     size_t n;
     nas_module *bn = nas__module_children(nas__module_children(cells, &n)[0], &n)[1];
@@ -145,7 +147,8 @@ static void a_replacement_keeps_its_path(void **state) {
     (void)state;
     nas_module *choice = nas_module_new(nas_module, pass), *net = nas_module_new(nas_module, pass);
     nas_child(choice, "conv3x3", nas_conv_bn_relu(.in = 1, .out = 2, .kernel = 3, .affine = NAS_AFFINE_NEVER));
-    nas_module *chosen = nas_child(choice, "conv1x1", nas_conv_bn_relu(.in = 1, .out = 2, .kernel = 1, .affine = NAS_AFFINE_NEVER));
+    nas_module *chosen =
+        nas_child(choice, "conv1x1", nas_conv_bn_relu(.in = 1, .out = 2, .kernel = 1, .affine = NAS_AFFINE_NEVER));
     nas_child(net, "first", nas_identity_new());
     nas_child(net, "conv", choice);
     nas_child(net, "last", nas_dense(.in = 2, .out = 1, .no_bias = true));
@@ -153,8 +156,9 @@ static void a_replacement_keeps_its_path(void **state) {
     nas_module_free(choice);
     char text[256] = "";
     nas_visit_parameters(net, append, text);
-    assert_string_equal(text, "conv.conv1x1.conv.weight:2:1 conv.conv1x1.bn.running_mean:2:4 conv.conv1x1.bn.running_var:2:4 "
-                              "last.weight:2:1 ");
+    assert_string_equal(text,
+                        "conv.conv1x1.conv.weight:2:1 conv.conv1x1.bn.running_mean:2:4 conv.conv1x1.bn.running_var:2:4 "
+                        "last.weight:2:1 ");
     assert_int_equal(nas__module_replace_child(net, nas__module_parent(chosen)), NAS_INVALID);
     assert_error(NAS_INVALID, "cannot replace");
     nas_module_free(net);
