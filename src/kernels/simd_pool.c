@@ -53,11 +53,32 @@ NAS_INLINE void take_larger(vec *best, tap_vec *at, vec v, int tap) {
     *at = (ivec)_mm256_blendv_epi8((__m256i)*at, (__m256i)tap_set1(tap), (__m256i)larger);
     *best = vmax(v, *best);
 #else
-    const ivec larger = v > *best;
+    const ivec larger = vgreater(v, *best);
     *at = (tap_set1(tap) & larger) | (*at & ~larger);
     *best = vselect(larger, v, *best);
 #endif
 }
+
+#if !defined(__AVX512F__) && !defined(__AVX2__)
+/* All ones in the lanes whose byte equals `tap`. Each byte of the comparison is doubled twice: two steps that any
+ * instruction set has, where the conversion of bytes to integers would go lane by lane. */
+NAS_INLINE ivec bytes_equal(const uint8_t *index, int tap) {
+    typedef int8_t bytes_16 __attribute__((vector_size(16)));
+    typedef int16_t words_8 __attribute__((vector_size(16)));
+    typedef int64_t longs_2 __attribute__((vector_size(16)));
+    union {
+        half_ivec half[2];
+        ivec whole;
+    } mask;
+    int64_t eight;
+    memcpy(&eight, index, sizeof eight);
+    const bytes_16 at = (bytes_16)(longs_2){eight, 0} == (int8_t)tap;
+    const words_8 twice = (words_8)__builtin_shufflevector(at, at, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    mask.half[0] = (half_ivec)__builtin_shufflevector(twice, twice, 0, 0, 1, 1, 2, 2, 3, 3);
+    mask.half[1] = (half_ivec)__builtin_shufflevector(twice, twice, 4, 4, 5, 5, 6, 6, 7, 7);
+    return mask.whole;
+}
+#endif
 
 /* sum + dy in the lanes whose maximum came through `tap` */
 NAS_INLINE vec add_where(vec sum, const float *dy, const uint8_t *index, int tap) {
@@ -69,8 +90,7 @@ NAS_INLINE vec add_where(vec sum, const float *dy, const uint8_t *index, int tap
     const __m256 mine = (__m256)_mm256_cmpeq_epi32(at, _mm256_set1_epi32(tap));
     return sum + (vec)_mm256_and_ps(mine, (__m256)vload(dy));
 #else
-    const ivec at = __builtin_convertvector(*(const bytes *)index, ivec);
-    return sum + (vec)((at == tap - (ivec){0}) & (ivec)vload(dy));
+    return sum + (vec)(bytes_equal(index, tap) & (ivec)vload(dy));
 #endif
 }
 
