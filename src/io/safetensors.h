@@ -38,7 +38,9 @@ void nas__safetensors_free(nas__safetensors *file); /* NULL is fine */
 size_t nas__safetensors_size(const nas__safetensors *file);
 const nas__array *nas__safetensors_at(const nas__safetensors *file, size_t i);           /* in the order of the data */
 const nas__array *nas__safetensors_find(const nas__safetensors *file, const char *name); /* NULL when there is none */
-const char *nas__safetensors_metadata(const nas__safetensors *file, const char *key);    /* NULL when there is none */
-bool nas__safetensors_checked(const nas__safetensors *file);                             /* did it have a checksum? */
+size_t nas__safetensors_index(const nas__safetensors *file,
+                              const nas__array *array); /* of one that at() or find() gave */
+const char *nas__safetensors_metadata(const nas__safetensors *file, const char *key); /* NULL when there is none */
+bool nas__safetensors_checked(const nas__safetensors *file);                          /* did it have a checksum? */
 
 #endif

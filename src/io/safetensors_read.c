@@ -291,6 +291,11 @@ const nas__array *nas__safetensors_find(const nas__safetensors *s, const char *n
     return found ? &(*found)->array : NULL;
 }
 
+/* The array is the first member of its entry. */
+size_t nas__safetensors_index(const nas__safetensors *s, const nas__array *array) {
+    return (size_t)((const entry *)array - s->entries);
+}
+
 const char *nas__safetensors_metadata(const nas__safetensors *s, const char *key) {
     return json_string_value(json_object_get(s->metadata, key));
 }

@@ -167,6 +167,8 @@ void nas__state_list_u64(nas__state *s, const char *name, uint64_t **values, siz
     *values = list;
 }
 
+void nas__state_fail(nas__state *s) { failed(s, nas_error_status()); }
+
 bool nas__state_is_loading(const nas__state *s) { return s->loading; }
 
 static nas__state *begin(const char *path, const char *metadata, bool loading) {

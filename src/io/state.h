@@ -21,6 +21,8 @@ void nas__state_model(nas__state *s, const char *prefix, nas_module *model);
  * that later bindings may depend on them; NULL and 0 after a failure. */
 void nas__state_list_f64(nas__state *s, const char *name, double **values, size_t *count);
 void nas__state_list_u64(nas__state *s, const char *name, uint64_t **values, size_t *count);
+/* Takes the calling thread's pending error as a failure of the state. */
+void nas__state_fail(nas__state *s);
 bool nas__state_is_loading(const nas__state *s);
 
 /* A safetensors file; metadata (may be NULL) is kept under the key "espalier". */

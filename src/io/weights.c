@@ -1,0 +1,138 @@
+/* weights.c - all parameters and buffers of a model, by path: in files of their own, and as a part of a checkpoint. */
+#include <espalier/search.h>
+
+#include "core/error.h"
+#include "core/memory.h"
+#include "io/safetensors.h"
+#include "io/state.h"
+#include "tensor/tensor.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- as a part of a checkpoint ----------------------------------------------------------------------- */
+typedef struct state_walk {
+    nas__state *state;
+    const char *prefix;
+} state_walk;
+
+static nas_status bind_one(const char *path, nas_tensor *tensor, nas_role role, void *user) {
+    (void)role;
+    const state_walk *walk = user;
+    char *name = nas__format("%s%s", walk->prefix, path);
+    if (!name) {
+        return NAS_NO_MEMORY;
+    }
+    nas__state_tensor(walk->state, name, tensor);
+    free(name);
+    return NAS_OK;
+}
+
+void nas__state_model(nas__state *s, const char *prefix, nas_module *model) {
+    if (nas_visit_parameters(model, bind_one, &(state_walk){s, prefix})) {
+        nas__state_fail(s);
+    }
+}
+
+nas_status nas_save_weights(nas_module *model, const char *path) {
+    nas__state *s = nas__state_save_begin(path, NULL);
+    if (!s) {
+        return nas_error_status();
+    }
+    nas__state_model(s, "", model);
+    return nas__state_finish(s);
+}
+
+/* --- from a file ------------------------------------------------------------------------------------- */
+typedef struct weight_walk {
+    const char *path;
+    const nas__safetensors *file;
+    size_t met; /* arrays of the file that the model has, */
+    bool *seen; /* and which (may be NULL) */
+} weight_walk;
+
+static nas__array describe(const char *name, const nas_tensor *t) {
+    nas__array a = {.name = name, .dtype = NAS__F32, .ndim = nas_tensor_ndim(t)};
+    for (int i = 0; i < a.ndim; i++) {
+        a.dims[i] = nas_tensor_dim(t, i);
+    }
+    return a;
+}
+
+static bool fits(const nas__array *found, const nas__array *wanted) {
+    return found->dtype == wanted->dtype && found->ndim == wanted->ndim &&
+           !memcmp(found->dims, wanted->dims, sizeof found->dims[0] * (size_t)found->ndim);
+}
+
+static nas_status check_one(const char *name, nas_tensor *tensor, nas_role role, void *user) {
+    (void)role;
+    weight_walk *walk = user;
+    const nas__array wanted = describe(name, tensor), *found = nas__safetensors_find(walk->file, name);
+    if (!found) {
+        return nas__fail(NAS_NOT_FOUND,
+                         "%s: has no \"%s\", which the model has: the weights are of another network or architecture",
+                         walk->path, name);
+    }
+    walk->met++;
+    walk->seen[nas__safetensors_index(walk->file, found)] = true;
+    return fits(found, &wanted)
+               ? NAS_OK
+               : nas__fail(NAS_SHAPE, "%s: \"%s\" is %s, but %s in the model: the weights are of another network",
+                           walk->path, name, nas__array_text(found), nas__array_text(&wanted));
+}
+
+/* Copies what fits; counts it. */
+static nas_status copy_one(const char *name, nas_tensor *tensor, nas_role role, void *user) {
+    (void)role;
+    weight_walk *walk = user;
+    const nas__array wanted = describe(name, tensor), *found = nas__safetensors_find(walk->file, name);
+    if (!found || !fits(found, &wanted)) {
+        return NAS_OK;
+    }
+    walk->met++;
+    return nas_tensor_write(tensor, found->data);
+}
+
+/* The model has fewer arrays than the file: names the first that it lacks. */
+static nas_status refuse_surplus(const weight_walk *walk) {
+    size_t i = 0;
+    while (walk->seen[i]) {
+        i++;
+    }
+    return nas__fail(NAS_NOT_FOUND,
+                     "%s: has \"%s\", which the model has not: the weights are of another network or architecture",
+                     walk->path, nas__safetensors_at(walk->file, i)->name);
+}
+
+nas_status nas_load_weights(nas_module *model, const char *path) {
+    nas__safetensors *file = nas__safetensors_read(path);
+    if (!file) {
+        return nas_error_status();
+    }
+    weight_walk walk = {path, file, 0, nas__alloc(nas__safetensors_size(file) + 1)};
+    nas_status status = walk.seen ? nas_visit_parameters(model, check_one, &walk) : nas_error_status();
+    if (!status && walk.met < nas__safetensors_size(file)) {
+        status = refuse_surplus(&walk);
+    }
+    status = status ? status : nas_visit_parameters(model, copy_one, &walk);
+    free(walk.seen);
+    nas__safetensors_free(file);
+    return status;
+}
+
+nas_status nas_inherit_weights(nas_module *model, const char *path, int *loaded) {
+    nas__safetensors *file = nas__safetensors_read(path);
+    if (loaded) {
+        *loaded = 0;
+    }
+    if (!file) {
+        return nas_error_status();
+    }
+    weight_walk walk = {path, file, 0, NULL};
+    nas_status status = nas_visit_parameters(model, copy_one, &walk);
+    if (!status && loaded) {
+        *loaded = (int)walk.met;
+    }
+    nas__safetensors_free(file);
+    return status;
+}
