@@ -33,30 +33,34 @@ NAS_API void *nas_module_alloc(size_t size, nas_forward_fn forward, const char *
 NAS_API void nas_module_free(nas_module *module);
 #define nas_free(module) nas_module_free((nas_module *)(module))
 
-/* Makes `child` a child named `name` (unique among its siblings, no '.') and returns it; parent owns it. NULL passes through. */
+/* Makes `child` a child named `name` (unique among its siblings, no '.') and returns it. The parent owns it from the call on: a child
+ * that cannot be added is freed, unless it has a parent already. NULL passes through. On failure NULL and an error. */
 #define nas_child(parent, name, child) nas_module_add((nas_module *)(parent), (name), (nas_module *)(child))
 NAS_API nas_module *nas_module_add(nas_module *parent, const char *name, nas_module *child);
-/* Runs module->forward; sticky. A model whose parameters were never initialised is initialised first, with seed 0. */
+/* Runs module->forward; sticky. A model whose parameters were never initialised is initialised first, with seed 0 (not in a dry
+ * pass). An error names the path of the innermost module that failed. */
 NAS_API nas_tensor *nas_forward(nas_module *module, nas_tensor *x);
 
 typedef enum nas_init {
     NAS_INIT_ZERO = 0,
     NAS_INIT_ONE,
-    NAS_INIT_HE,      /* normal, deviation sqrt(2 / fan_out) (He et al. 2015, as in residual networks) */
+    NAS_INIT_HE,      /* normal, deviation sqrt(2 / fan_out) (He et al. 2015, as in residual networks); fans as of (out, in, k, k) */
     NAS_INIT_FAN_IN,  /* uniform in +-1/sqrt(fan_in) */
     NAS_INIT_NORMAL,  /* normal, deviation 1 */
     NAS_INIT_UNIFORM  /* uniform in +-0.1 (controllers, Zoph and Le 2017) */
 } nas_init;
 /* A parameter (differentiated for with the weights) or a buffer (state without a gradient, such as running means) of `owner`,
- * by name; owned by it. Values come with nas_initialise(). */
+ * by name; owned by it. Values come with nas_initialise(), so write your own after it; a parameter that is added to an initialised
+ * model has its values at once. */
 NAS_API nas_tensor *nas_parameter(nas_module *owner, const char *name, int ndim, const int64_t *dims, nas_init init);
 NAS_API nas_tensor *nas_state_buffer(nas_module *owner, const char *name, int ndim, const int64_t *dims, nas_init init);
 /* Fills all parameters and buffers below `model`. The values of each depend on (seed, its path) only: a fixed network starts with
  * the same weights as the same path of the supernet. */
 NAS_API nas_status nas_initialise(nas_module *model, uint64_t seed);
 
-/* Calls visit(path, tensor, user) for every parameter and buffer in a fixed order; path is "cells.0.edge_2_0.conv.weight". The
- * first status other than 0 ends the walk and is returned. */
+/* Calls visit(path, tensor, role, user) for every parameter and buffer in a fixed order; path is "cells.0.edge_2_0.conv.weight",
+ * from the root. The first status other than 0 ends the walk and is returned. A model that was never initialised is, with seed
+ * 0, so that values written by the visitor stay. */
 typedef nas_status (*nas_parameter_fn)(const char *path, nas_tensor *tensor, nas_role role, void *user);
 NAS_API nas_status nas_visit_parameters(nas_module *model, nas_parameter_fn visit, void *user);
 /* Number of trainable numbers. */
@@ -64,11 +68,12 @@ NAS_API int64_t nas_parameter_count(nas_module *model);
 /* Dotted path from the root ("" for a root), valid until the next call of this thread. */
 NAS_API const char *nas_module_path(const nas_module *module);
 
-/* --- layers: constructors take their config by designated initialisers, as nas_conv(.in = 3, .out = 16, .kernel = 3) ------- */
+/* --- layers: constructors take their config by designated initialisers, as nas_conv(.in = 3, .out = 16, .kernel = 3) -------
+ * Weights start as torch's, uniform in +-1/sqrt(fan_in); biases at 0. */
 typedef struct nas_conv_config {
     int in, out, kernel; /* required */
     int stride;          /* 0 = 1 */
-    int padding;         /* 0 = "same": dilation*(kernel-1)/2; NAS_NONE = 0 */
+    int padding;         /* 0 or NAS_SAME = dilation*(kernel-1)/2; NAS_NONE = none */
     int dilation;        /* 0 = 1 */
     int groups;          /* 0 = 1 */
     bool bias;
@@ -85,12 +90,14 @@ NAS_API nas_module *nas_conv_new(const nas_conv_config *config);
 NAS_API nas_module *nas_conv_bn_relu_new(const nas_conv_config *config);
 #define nas_relu_conv_bn(...) nas_relu_conv_bn_new(&(nas_conv_config){__VA_ARGS__})
 NAS_API nas_module *nas_relu_conv_bn_new(const nas_conv_config *config);
-/* DARTS' blocks (Liu et al. 2019): separable = [ReLU, depthwise, pointwise, BN] twice, dilated = once; .out 0 = .in */
+/* DARTS' blocks (Liu et al. 2019): separable = [ReLU, depthwise, pointwise, BN] twice, the first with the stride; dilated = once, with
+ * .dilation 0 = 2. .out 0 = .in; groups, padding and bias are their own. */
 #define nas_sep_conv(...) nas_sep_conv_new(&(nas_conv_config){__VA_ARGS__})
 NAS_API nas_module *nas_sep_conv_new(const nas_conv_config *config);
 #define nas_dil_conv(...) nas_dil_conv_new(&(nas_conv_config){__VA_ARGS__})
 NAS_API nas_module *nas_dil_conv_new(const nas_conv_config *config);
-/* ReLU, two 1x1 convolutions of stride 2 on x and on x shifted by one pixel, concatenated, BN; .in, .out (even) and .affine */
+/* ReLU, two 1x1 convolutions of stride 2 on x and on x shifted by one pixel, concatenated, BN; .in, .out (even; 0 = .in) and .affine.
+ * Height and width of x must be even. */
 #define nas_factorized_reduce(...) nas_factorized_reduce_new(&(nas_conv_config){__VA_ARGS__})
 NAS_API nas_module *nas_factorized_reduce_new(const nas_conv_config *config);
 
@@ -99,7 +106,7 @@ typedef struct nas_bn_config {
     nas_affine affine;
     float momentum, eps; /* 0 = 0.1, 1e-5 */
     bool relu;      /* ReLU in the same pass */
-    bool search_only; /* the identity once the architecture is fixed (DARTS' pooling candidates) */
+    bool search_only; /* the identity (or ReLU) once the architecture is fixed, without parameters (DARTS' pooling candidates) */
 } nas_bn_config;
 #define nas_bn(...) nas_bn_new(&(nas_bn_config){__VA_ARGS__})
 NAS_API nas_module *nas_bn_new(const nas_bn_config *config);
@@ -138,7 +145,8 @@ NAS_API nas_module *nas_sequential_new(int n, nas_module *const *modules);
 /* --- losses and metrics ------------------------------------------------------------------------- */
 /* A scalar {1} to be minimised, mean over the batch. nas_cross_entropy, nas_mse, nas_l1, or the user's own. */
 typedef nas_tensor *(*nas_loss_fn)(nas_tensor *output, nas_tensor *target);
-/* A number for one batch, averaged over the images of all batches. The tensors are read, not differentiated. */
+/* A number for one batch, averaged over the images of all batches. The tensors are read, not differentiated. NaN and an error when
+ * they do not fit. */
 typedef double (*nas_metric_fn)(const nas_tensor *output, const nas_tensor *target);
 typedef struct nas_metric {
     const char *name;            /* NULL ends a list */
@@ -182,7 +190,7 @@ NAS_API double nas_optimizer_lr(const nas_optimizer *optimizer); /* of its confi
  * are cleared. Fails (NAS_NUMERIC) without changing anything when the gradient's norm is not finite. */
 NAS_API nas_status nas_optimizer_step(nas_optimizer *optimizer, double lr, double clip_norm /* 0 = none */);
 NAS_API void nas_optimizer_zero_grad(nas_optimizer *optimizer);
-NAS_API double nas_optimizer_last_norm(const nas_optimizer *optimizer); /* of the gradient, before clipping */
+NAS_API double nas_optimizer_last_norm(const nas_optimizer *optimizer); /* of the last step's gradient, before clipping */
 
 /* --- schedules: learning rate from progress, so that a time budget can replan without jumps ------- */
 typedef enum nas_schedule_kind { NAS_SCHEDULE_COSINE = 0, NAS_SCHEDULE_CONSTANT, NAS_SCHEDULE_LINEAR, NAS_SCHEDULE_STEP } nas_schedule_kind;
@@ -197,6 +205,8 @@ typedef struct nas_schedule {
 NAS_API double nas_schedule_lr(const nas_schedule *schedule, double base_lr, double progress);
 
 /* --- exponential moving average of the weights ---------------------------------------------------- */
+/* Of all parameters and buffers (Polyak and Juditsky 1992, in the exponential form): after n updates with min(decay, (1+n)/(10+n)), so
+ * that the first values do not linger. Borrows the model, which must outlive it unpruned. */
 typedef struct nas_ema nas_ema;
 NAS_API nas_ema *nas_ema_new(nas_module *model, double decay);
 NAS_API void nas_ema_update(nas_ema *ema);

@@ -96,10 +96,6 @@ const char *nas_module_path(const nas_module *module) {
 }
 
 /* --- the tree ------------------------------------------------------------------------------------ */
-nas_module *nas__module_parent(const nas_module *module) { return module->state->parent; }
-
-const char *nas__module_name(const nas_module *module) { return module->state->name; }
-
 nas_module *nas__module_root(nas_module *module) {
     while (module->state->parent) {
         module = module->state->parent;
@@ -173,44 +169,6 @@ void nas__module_detach(nas_module *module) {
         memmove(s->children + i, s->children + i + 1, (--s->n_children - i) * sizeof *s->children);
         module->state->parent = NULL;
     }
-}
-
-static bool is_below(const nas_module *module, const nas_module *ancestor) {
-    while (module && module != ancestor) {
-        module = module->state->parent;
-    }
-    return module != NULL;
-}
-
-/* Names from `old` down to the module, joined by dots. */
-static char *name_from(const nas_module *old, const nas_module *module) {
-    if (module == old) {
-        return nas__strdup(old->state->name);
-    }
-    char *front = name_from(old, module->state->parent);
-    char *name = front ? nas__format("%s.%s", front, module->state->name) : NULL;
-    free(front);
-    return name;
-}
-
-nas_status nas__module_replace_child(nas_module *old, nas_module *replacement) {
-    nas_module *parent = old->state->parent;
-    if (!parent || (replacement->state->parent && !is_below(replacement, old))) {
-        return nas__fail(NAS_INVALID,
-                         "cannot replace module \"%s\": it is a root, or its replacement belongs elsewhere",
-                         nas_module_path(old));
-    }
-    char *name = name_from(old, is_below(replacement, old) ? replacement : old);
-    if (!name) {
-        return nas_error_status();
-    }
-    nas__module_detach(replacement);
-    parent->state->children[position(parent->state, old)] = replacement;
-    old->state->parent = NULL;
-    free(replacement->state->name);
-    replacement->state->name = name;
-    replacement->state->parent = parent;
-    return NAS_OK;
 }
 
 nas_status nas__module_walk(nas_module *module, nas__module_fn visit, void *user) {

@@ -32,9 +32,7 @@ struct nas_module_state {
 };
 
 /* --- the tree ------------------------------------------------------------------------------------ */
-nas_module *nas__module_parent(const nas_module *module); /* NULL for a root */
 nas_module *nas__module_root(nas_module *module);
-const char *nas__module_name(const nas_module *module);
 /* Children in order; *n of them. Borrowed; invalid after the next change of the tree. */
 nas_module *const *nas__module_children(const nas_module *module, size_t *n);
 /* Calls visit for the module and everything below it, parents first; ends with the first status other than 0. */
@@ -42,9 +40,6 @@ typedef nas_status (*nas__module_fn)(nas_module *module, void *user);
 nas_status nas__module_walk(nas_module *module, nas__module_fn visit, void *user);
 /* Takes a module out of its parent; the caller owns it from then on. A module without a parent is left alone. */
 void nas__module_detach(nas_module *module);
-/* Puts `replacement` where `old` is and hands `old` to the caller, detached. A replacement from below `old` keeps its
- * path (its name becomes "old.replacement"); any other takes old's name. */
-nas_status nas__module_replace_child(nas_module *old, nas_module *replacement);
 /* Runs the hook `fixed` of the module and of everything below it; once each, however often it is called. */
 nas_status nas__module_fix(nas_module *module);
 /* Returns the module, or frees it and returns NULL when `complete` is false: the end of a constructor. */
