@@ -47,18 +47,19 @@ NAS_INLINE deviations sum_deviations(const float *x, int pixels, vec centre) {
     return (deviations){(sum[0] + sum[1]) + (sum[2] + sum[3]), (squares[0] + squares[1]) + (squares[2] + squares[3])};
 }
 
-/* Adds sum and sum of squares of one plane. Both are taken around the (rounded) mean of their stretch, where f32 loses
- * nothing however far the mean is from zero; the shift back is made in double. */
-static void add_moments(const float *x, int hw, pair *total) {
+/* Adds sum and sum of squares of one plane. Both are taken around a centre near the data (the mean of the stretch
+ * before), where f32 loses nothing however far the mean is from zero; the shift back is made in double. Should the data
+ * jump, what f32 loses is small beside the variance of the jump itself. */
+static void add_moments(const float *x, int hw, vec *centre, pair *total) {
     for (int from = 0; from < hw; from += STRETCH, x += STRETCH * BLOCK) {
         const int pixels = hw - from < STRETCH ? hw - from : STRETCH;
-        const vec centre = sum_stretch(x, pixels) / (float)pixels;
-        const deviations around = sum_deviations(x, pixels, centre);
+        const deviations around = sum_deviations(x, pixels, *centre);
         for (int i = 0; i < BLOCK; i++) {
-            const double m = centre[i], d = around.sum[i];
+            const double m = (*centre)[i], d = around.sum[i];
             total->first[i] += pixels * m + d;
             total->second[i] += around.squares[i] + m * (pixels * m + 2 * d);
         }
+        *centre += around.sum / (float)pixels;
     }
 }
 
@@ -85,9 +86,11 @@ void NAS_SIMD(nas__bn_stats)(int n, int c, int hw, const float *x, float *mean, 
 #pragma omp parallel for schedule(static) if ((size_t)n * cb * plane >= SERIAL_BELOW)
     for (int task = 0; task < groups * cb; task++) {
         const int g = task / cb, block = task % cb;
+        const int first = hw < STRETCH ? hw : STRETCH;
+        vec centre = sum_stretch(x + ((size_t)group_start(n, g, groups) * cb + block) * plane, first) / (float)first;
         partial[task] = (pair){0};
         for (int image = group_start(n, g, groups); image < group_start(n, g + 1, groups); image++) {
-            add_moments(x + ((size_t)image * cb + block) * plane, hw, &partial[task]);
+            add_moments(x + ((size_t)image * cb + block) * plane, hw, &centre, &partial[task]);
         }
     }
     const double count = (double)n * hw;

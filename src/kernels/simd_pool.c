@@ -32,31 +32,53 @@ NAS_INLINE range windows_over(int in, int outs, int kernel, int stride, int pad)
     return (range){first <= 0 ? 0 : (first + stride - 1) / stride, to < outs ? to : outs};
 }
 
-/* best, at = v, tap in the lanes where v is larger: the first of equal values stays. */
-NAS_INLINE void take_larger(vec *best, ivec *at, vec v, int tap) {
-    const ivec position = tap - (ivec){0};
+/* The taps that the maxima came from, while they are compared: bytes where single bytes can be masked. */
 #if defined(__AVX512F__)
-    const __mmask16 larger = _mm512_cmp_ps_mask((__m512)v, (__m512)*best, _CMP_GT_OQ);
-    *best = (vec)_mm512_mask_mov_ps((__m512)*best, larger, (__m512)v);
-    *at = (ivec)_mm512_mask_mov_epi32((__m512i)*at, larger, (__m512i)position);
+typedef __m128i tap_vec;
+NAS_INLINE tap_vec tap_set1(int tap) { return _mm_set1_epi8((char)tap); }
+NAS_INLINE void tap_store(uint8_t *index, tap_vec at) { _mm_store_si128((__m128i *)index, at); }
+#else
+typedef ivec tap_vec;
+NAS_INLINE tap_vec tap_set1(int tap) { return tap - (ivec){0}; }
+NAS_INLINE void tap_store(uint8_t *index, tap_vec at) { *(bytes *)index = __builtin_convertvector(at, bytes); }
+#endif
+
+/* best, at = v, tap in the lanes where v is larger: the first of equal values stays. */
+NAS_INLINE void take_larger(vec *best, tap_vec *at, vec v, int tap) {
+#if defined(__AVX512F__)
+    *at = _mm_mask_mov_epi8(*at, _mm512_cmp_ps_mask((__m512)v, (__m512)*best, _CMP_GT_OQ), tap_set1(tap));
+    *best = vmax(v, *best);
 #elif defined(__AVX2__)
     const __m256 larger = _mm256_cmp_ps((__m256)v, (__m256)*best, _CMP_GT_OQ);
-    *best = (vec)_mm256_blendv_ps((__m256)*best, (__m256)v, larger);
-    *at = (ivec)_mm256_blendv_epi8((__m256i)*at, (__m256i)position, (__m256i)larger);
+    *at = (ivec)_mm256_blendv_epi8((__m256i)*at, (__m256i)tap_set1(tap), (__m256i)larger);
+    *best = vmax(v, *best);
 #else
-    const ivec larger = v > *best;
+    const ivec larger = vgreater(v, *best);
+    *at = (tap_set1(tap) & larger) | (*at & ~larger);
     *best = vselect(larger, v, *best);
-    *at = (position & larger) | (*at & ~larger);
 #endif
 }
 
-NAS_INLINE void store_taps(uint8_t *index, ivec at) {
-#if defined(__AVX512F__)
-    _mm_store_si128((__m128i *)index, _mm512_cvtepi32_epi8((__m512i)at));
-#else
-    *(bytes *)index = __builtin_convertvector(at, bytes);
-#endif
+#if !defined(__AVX512F__) && !defined(__AVX2__)
+/* All ones in the lanes whose byte equals `tap`. Each byte of the comparison is doubled twice: two steps that any
+ * instruction set has, where the conversion of bytes to integers would go lane by lane. */
+NAS_INLINE ivec bytes_equal(const uint8_t *index, int tap) {
+    typedef int8_t bytes_16 __attribute__((vector_size(16)));
+    typedef int16_t words_8 __attribute__((vector_size(16)));
+    typedef int64_t longs_2 __attribute__((vector_size(16)));
+    union {
+        half_ivec half[2];
+        ivec whole;
+    } mask;
+    int64_t eight;
+    memcpy(&eight, index, sizeof eight);
+    const bytes_16 at = (bytes_16)(longs_2){eight, 0} == (int8_t)tap;
+    const words_8 twice = (words_8)__builtin_shufflevector(at, at, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    mask.half[0] = (half_ivec)__builtin_shufflevector(twice, twice, 0, 0, 1, 1, 2, 2, 3, 3);
+    mask.half[1] = (half_ivec)__builtin_shufflevector(twice, twice, 4, 4, 5, 5, 6, 6, 7, 7);
+    return mask.whole;
 }
+#endif
 
 /* sum + dy in the lanes whose maximum came through `tap` */
 NAS_INLINE vec add_where(vec sum, const float *dy, const uint8_t *index, int tap) {
@@ -68,8 +90,7 @@ NAS_INLINE vec add_where(vec sum, const float *dy, const uint8_t *index, int tap
     const __m256 mine = (__m256)_mm256_cmpeq_epi32(at, _mm256_set1_epi32(tap));
     return sum + (vec)_mm256_and_ps(mine, (__m256)vload(dy));
 #else
-    const ivec at = __builtin_convertvector(*(const bytes *)index, ivec);
-    return sum + (vec)((at == tap - (ivec){0}) & (ivec)vload(dy));
+    return sum + (vec)(bytes_equal(index, tap) & (ivec)vload(dy));
 #endif
 }
 
@@ -79,16 +100,18 @@ NAS_INLINE vec add_where(vec sum, const float *dy, const uint8_t *index, int tap
 NAS_INLINE void max_window(const float *x, ptrdiff_t at, ptrdiff_t row, range kh, range kw, int k, float *y,
                            uint8_t *index) {
     vec best = vload(x + (at + kh.from * row + kw.from * BLOCK));
-    ivec tap = kh.from * k + kw.from - (ivec){0};
+    tap_vec tap = tap_set1(kh.from * k + kw.from);
 #pragma GCC unroll 3
     for (int i = kh.from; i < kh.to; i++) {
 #pragma GCC unroll 3
         for (int j = kw.from; j < kw.to; j++) {
-            take_larger(&best, &tap, vload(x + (at + i * row + j * BLOCK)), i * k + j);
+            if (i > kh.from || j > kw.from) {
+                take_larger(&best, &tap, vload(x + (at + i * row + j * BLOCK)), i * k + j);
+            }
         }
     }
     vstore(y, best);
-    store_taps(index, tap);
+    tap_store(index, tap);
 }
 
 NAS_INLINE void max_row(const nas__pool_shape *s, const float *x, int out, float *y, uint8_t *index, const int k,
@@ -182,6 +205,27 @@ static range inner_pixels(int w, int ow, int pad) {
     return (range){from, clamp(ow - pad, from, w)};
 }
 
+/* 3x3 with stride 2: is `col` the left one of two pixels that share window (col + pad) / 2, with one more to its left?
+ */
+NAS_INLINE bool starts_pair(const nas__pool_shape *s, int col) {
+    const int u = col + s->pad;
+    return u % 2 == 0 && u >= 2 && u / 2 < s->ow && col + 1 < s->w;
+}
+
+NAS_INLINE void max_pair_backward(const nas__pool_shape *s, const float *dy, const uint8_t *index, int in, int col,
+                                  range rows, float *dx) {
+    vec left = vzero(), right = vzero();
+    for (int oh = rows.from; oh < rows.to; oh++) {
+        const int tap = (in + s->pad - oh * 2) * 3;
+        const ptrdiff_t at = ((ptrdiff_t)oh * s->ow + (col + s->pad) / 2) * BLOCK;
+        left = add_where(left, dy + at - BLOCK, index + at - BLOCK, tap + 2);
+        left = add_where(left, dy + at, index + at, tap);
+        right = add_where(right, dy + at, index + at, tap + 1);
+    }
+    vstore(dx + (ptrdiff_t)col * BLOCK, left);
+    vstore(dx + (ptrdiff_t)(col + 1) * BLOCK, right);
+}
+
 NAS_INLINE void max_row_backward(const nas__pool_shape *s, const float *dy, const uint8_t *index, int in, float *dx,
                                  const int k, const int stride) {
     const range rows = windows_over(in, s->oh, k, stride, s->pad);
@@ -190,6 +234,10 @@ NAS_INLINE void max_row_backward(const nas__pool_shape *s, const float *dy, cons
         if (col == inner.from && inner.to > inner.from) {
             max_row_backward_3(s, dy, index, in, inner, dx);
             col = inner.to - 1;
+            continue;
+        }
+        if (k == 3 && stride == 2 && starts_pair(s, col)) {
+            max_pair_backward(s, dy, index, in, col++, rows, dx);
             continue;
         }
         const range cols = windows_over(col, s->ow, k, stride, s->pad);
@@ -237,6 +285,34 @@ NAS_INLINE vec window_sum(const float *x, ptrdiff_t at, ptrdiff_t row, range kh,
     return sum;
 }
 
+/* y[i] = sum over r < rows of factor[r] * (x[r][i] + x[r][i+1] + x[r][i+2]), where each column is summed only once. */
+NAS_INLINE void slide(const float *x, ptrdiff_t row, const int rows, const vec *factor, int count, float *y) {
+    vec column[2];
+    for (int i = -2; i < count; i++, x += BLOCK) {
+        vec next = factor[0] * vload(x);
+        for (int r = 1; r < rows; r++) {
+            next = vfma(factor[r], vload(x + r * row), next);
+        }
+        if (i >= 0) {
+            vstore(y + (ptrdiff_t)i * BLOCK, column[0] + column[1] + next);
+        }
+        column[0] = i == -2 ? next : column[1];
+        column[1] = next;
+    }
+}
+
+static void slide_3(const float *x, ptrdiff_t row, int rows, const vec *factor, int count, float *y) {
+    if (rows == 3) {
+        slide(x, row, 3, factor, count, y);
+    } else if (rows == 2) {
+        slide(x, row, 2, factor, count, y);
+    } else if (rows == 1) {
+        slide(x, row, 1, factor, count, y);
+    } else {
+        memset(y, 0, sizeof(vec) * (size_t)count);
+    }
+}
+
 NAS_INLINE void avg_row(const nas__pool_shape *s, const float *x, int out, float row_factor, const float *factor,
                         float *y, const int k, const int stride) {
     const range kh = taps_inside(out, s->h, k, stride, s->pad), whole = whole_windows(s->w, s->ow, k, stride, s->pad);
@@ -248,7 +324,11 @@ NAS_INLINE void avg_row(const nas__pool_shape *s, const float *x, int out, float
         vstore(y + o * BLOCK, window_sum(x, at + o * step, row, kh, kw) * (row_factor * factor[o]));
     }
     const float whole_factor = whole.from < whole.to ? row_factor * factor[whole.from] : 0;
-    if (kh.to - kh.from == k) {
+    if (k == 3 && stride == 1 && whole.from < whole.to) {
+        const vec all_rows[3] = {vset1(whole_factor), vset1(whole_factor), vset1(whole_factor)};
+        slide_3(x + (at + whole.from * step + kh.from * row), row, kh.to - kh.from, all_rows, whole.to - whole.from,
+                y + (ptrdiff_t)whole.from * BLOCK);
+    } else if (kh.to - kh.from == k) {
         for (ptrdiff_t o = whole.from; o < whole.to; o++) {
             vstore(y + o * BLOCK, window_sum(x, at + o * step, row, all, all) * whole_factor);
         }
@@ -310,14 +390,23 @@ static void avg_row_backward_3(const nas__pool_shape *s, const float *dy, range 
     for (int oh = rows.from; oh < rows.to; oh++) {
         factor[oh - rows.from] = vset1(f->rows[oh] * f->cols[s->pad]);
     }
-    for (int col = inner.from; col < inner.to; col++) {
-        const float *from = dy + rows.from * row + (ptrdiff_t)(col + s->pad - 2) * BLOCK;
-        vec sum = vzero();
-        for (int r = 0; r < rows.to - rows.from; r++, from += row) {
-            sum = vfma(factor[r], vload(from) + vload(from + BLOCK) + vload(from + 2 * BLOCK), sum);
-        }
-        vstore(dx + (ptrdiff_t)col * BLOCK, sum);
+    const float *from = dy + rows.from * row + (ptrdiff_t)(inner.from + s->pad - 2) * BLOCK;
+    slide_3(from, row, rows.to - rows.from, factor, inner.to - inner.from, dx + (ptrdiff_t)inner.from * BLOCK);
+}
+
+NAS_INLINE void avg_pair_backward(const nas__pool_shape *s, const float *dy, int col, range rows, const factors *f,
+                                  float *dx) {
+    const int ow = (col + s->pad) / 2;
+    const vec before = vset1(f->cols[ow - 1]), shared = vset1(f->cols[ow]);
+    vec left = vzero(), right = vzero();
+    for (int oh = rows.from; oh < rows.to; oh++) {
+        const float *from = dy + ((ptrdiff_t)oh * s->ow + ow) * BLOCK;
+        const vec factor = vset1(f->rows[oh]), g = shared * vload(from);
+        left = vfma(factor, vfma(before, vload(from - BLOCK), g), left);
+        right = vfma(factor, g, right);
     }
+    vstore(dx + (ptrdiff_t)col * BLOCK, left);
+    vstore(dx + (ptrdiff_t)(col + 1) * BLOCK, right);
 }
 
 NAS_INLINE void avg_row_backward(const nas__pool_shape *s, const float *dy, int in, const factors *f, float *dx,
@@ -328,6 +417,10 @@ NAS_INLINE void avg_row_backward(const nas__pool_shape *s, const float *dy, int 
         if (col == inner.from && inner.to > inner.from) {
             avg_row_backward_3(s, dy, rows, inner, f, dx);
             col = inner.to - 1;
+            continue;
+        }
+        if (k == 3 && stride == 2 && starts_pair(s, col)) {
+            avg_pair_backward(s, dy, col++, rows, f, dx);
             continue;
         }
         vstore(dx + (ptrdiff_t)col * BLOCK, avg_gradient(s, dy, rows, windows_over(col, s->ow, k, stride, s->pad), f));
