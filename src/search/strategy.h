@@ -80,6 +80,9 @@ nas_status nas__search_pass(nas__search *s, const nas__pass *pass, nas__pass_res
 nas_status nas__search_weight_step(nas__search *s, const nas_batch *train, nas_status (*decide)(nas__search *, void *), void *user,
                                    double *loss);
 
+/* The user's reward, or the first metric turned so that higher is better. */
+double nas__search_reward(const nas__search *s, const nas_tensor *output, const nas_tensor *target);
+
 /* Score of an architecture on the valid part: that path alone, batch norm recalibrated on training batches; the supernet's state is as
  * before afterwards. The score is the first metric. Recorded as an evaluation, and remembered when it is the best. */
 nas_status nas__search_score(nas__search *s, const nas_architecture *a, double *score);

@@ -1,0 +1,125 @@
+/* checkpoint.c - everything that the rest of a search depends on, in one file, written after each epoch. */
+#include "search/trainer.h"
+#include "nn/optim.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { KEPT = 2 };
+
+typedef struct counters {
+    uint64_t format, space_hash, passes, arch_drawn, total_step;
+    int64_t epochs_done, best_epoch, evaluations, unchanged_epochs;
+    double best_score, used_seconds, progress;
+} counters;
+
+static void bind_architecture(nas__state *st, const char *name, nas_architecture *a, const nas_space *space, uint64_t *sets) {
+    for (int i = 0; i < nas_space_size(space); i++) {
+        sets[i] = a ? nas_architecture_get(a, i) : 0;
+    }
+    nas__state_u64(st, name, sets, (size_t)nas_space_size(space));
+}
+
+static void bind(nas_trainer *t, nas__state *st, counters *c) {
+    nas__state_u64(st, "search.format", &c->format, 1);
+    nas__state_u64(st, "search.space_hash", &c->space_hash, 1);
+    nas__state_u64(st, "search.passes", &c->passes, 1);
+    nas__state_u64(st, "search.arch_drawn", &c->arch_drawn, 1);
+    nas__state_u64(st, "search.total_step", &c->total_step, 1);
+    nas__state_i64(st, "search.epochs_done", &c->epochs_done, 1);
+    nas__state_i64(st, "search.best_epoch", &c->best_epoch, 1);
+    nas__state_i64(st, "search.evaluations", &c->evaluations, 1);
+    nas__state_i64(st, "search.unchanged_epochs", &c->unchanged_epochs, 1);
+    nas__state_f64(st, "search.best_score", &c->best_score, 1);
+    nas__state_f64(st, "search.used_seconds", &c->used_seconds, 1);
+    nas__state_f64(st, "search.progress", &c->progress, 1);
+    nas__state_model(st, "model.", t->s.model);
+    nas__optimizer_bind_state(t->s.optimizer, st, "optimizer.");
+    if (t->s.strategy->state) {
+        t->s.strategy->state(&t->s, st);
+    }
+}
+
+static uint64_t *new_sets(const nas_trainer *t) { return nas__alloc(2 * (size_t)nas_space_size(t->s.space) * sizeof(uint64_t)); }
+
+nas_status nas__checkpoint_save(nas_trainer *t) {
+    if (!t->run) {
+        return NAS_OK;
+    }
+    counters c = {.format = 1, .space_hash = nas_space_hash(t->s.space), .passes = t->passes, .arch_drawn = t->arch_drawn,
+                  .total_step = t->s.total_step, .epochs_done = t->s.epoch + 1, .best_epoch = t->best_epoch, .evaluations = t->evaluations,
+                  .unchanged_epochs = t->unchanged_epochs, .best_score = t->best_score, .used_seconds = nas__pace_seconds(&t->pace),
+                  .progress = t->pace.progress};
+    uint64_t *sets = new_sets(t);
+    char *path = sets ? nas__checkpoint_path(t->config.run_dir, t->s.epoch + 1) : NULL;
+    nas__state *st = path ? nas__state_save_begin(path, NULL) : NULL;
+    nas_status status = nas_error_status();
+    if (st) {
+        bind(t, st, &c);
+        bind_architecture(st, "search.best", t->best, t->s.space, sets);
+        bind_architecture(st, "search.derived", t->derived, t->s.space, sets + nas_space_size(t->s.space));
+        status = nas__state_finish(st);
+    }
+    if (!status) {
+        nas__checkpoint_prune(t->config.run_dir, KEPT);
+    }
+    free(sets);
+    free(path);
+    return status;
+}
+
+static nas_status restore_architecture(nas_trainer *t, nas_architecture **a, const uint64_t *sets) {
+    *a = nas_architecture_new(t->s.space);
+    nas_status status = *a ? NAS_OK : nas_error_status();
+    for (int i = 0; !status && i < nas_space_size(t->s.space); i++) {
+        status = nas_architecture_set(*a, i, sets[i]);
+    }
+    return status;
+}
+
+static nas_status restore(nas_trainer *t, const counters *c, const uint64_t *sets) {
+    if (c->format != 1 || c->space_hash != nas_space_hash(t->s.space)) {
+        return nas__fail(NAS_INVALID, "%s: the checkpoint is of another space; resume with the options that the run was started with (config.json)",
+                         t->config.run_dir);
+    }
+    t->passes = c->passes;
+    t->arch_drawn = c->arch_drawn;
+    t->s.total_step = c->total_step;
+    t->s.epoch = (int)c->epochs_done;
+    t->best_epoch = (int)c->best_epoch;
+    t->evaluations = (int)c->evaluations;
+    t->unchanged_epochs = (int)c->unchanged_epochs;
+    t->best_score = c->best_score;
+    t->used_seconds = c->used_seconds;
+    t->pace.progress = c->progress;
+    nas_status status = restore_architecture(t, &t->best, sets);
+    status = status ? status : restore_architecture(t, &t->derived, sets + nas_space_size(t->s.space));
+    int64_t batches = nas_loader_batches(t->arch_loader);
+    status = status ? status : nas_loader_seek(t->train_loader, t->s.epoch, 0);
+    return status ? status : nas_loader_seek(t->arch_loader, (int64_t)(t->arch_drawn / (uint64_t)batches), (int64_t)(t->arch_drawn % (uint64_t)batches));
+}
+
+nas_status nas__checkpoint_load(nas_trainer *t, int *epochs) {
+    *epochs = 0;
+    char *path = nas__checkpoint_newest(t->config.run_dir);
+    if (!path) {
+        return nas_error_status();
+    }
+    counters c = {0};
+    uint64_t *sets = new_sets(t);
+    nas__state *st = sets ? nas__state_load_begin(path) : NULL;
+    nas_status status = nas_error_status();
+    if (st) {
+        bind(t, st, &c);
+        nas__state_u64(st, "search.best", sets, (size_t)nas_space_size(t->s.space));
+        nas__state_u64(st, "search.derived", sets + nas_space_size(t->s.space), (size_t)nas_space_size(t->s.space));
+        status = nas__state_finish(st);
+    }
+    if (!status) {
+        status = restore(t, &c, sets);
+        *epochs = t->s.epoch;
+    }
+    free(sets);
+    free(path);
+    return status;
+}

@@ -1,0 +1,52 @@
+/* export.c - the best architecture found, and beside it what is known about it. */
+#include "search/trainer.h"
+#include "core/file.h"
+
+#include <jansson.h>
+#include <libgen.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *canonical(const nas_trainer *t) {
+    const nas_space_info *info = NULL;
+    for (const nas_space_info *const *i = nas_spaces(); t->config.space_name && *i; i++) {
+        info = strcmp((*i)->name, t->config.space_name) == 0 ? *i : info;
+    }
+    return info && info->canonical ? info->canonical(t->best) : nas_architecture_json(t->best, false);
+}
+
+static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+static char *describe(const nas_trainer *t) {
+    char hash[17], *text = canonical(t);
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)nas_space_hash(t->s.space));
+    const nas_metric *metric = &t->config.metrics[0];
+    int64_t images = nas_dataset_describe(t->valid)->size;
+    json_t *root = json_pack("{s:s, s:s?, s:s, s:s, s:o, s:s, s:s, s:b, s:i, s:i, s:i, s:I}", "strategy", t->s.strategy->name, "space",
+                             t->config.space_name, "space_hash", hash, "canonical", text ? text : "", "score", number(t->best_score), "metric",
+                             metric->name, "split", "valid", "lower_is_better", metric->lower_is_better, "epoch", t->best_epoch, "epochs",
+                             t->s.epoch, "evaluations", t->evaluations, "seed", (json_int_t)t->config.seed);
+    json_object_set_new(root, "valid_images", json_integer(images));
+    char *dump = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    json_decref(root);
+    free(text);
+    return dump;
+}
+
+nas_status nas_trainer_export(nas_trainer *t, const char *path) {
+    if (!t->best) {
+        return nas__fail(NAS_USAGE, "nothing was scored yet: run nas_trainer_train first (a search that is stopped in its first steps has no result)");
+    }
+    char *copy = nas__strdup(path), *directory = copy ? dirname(copy) : NULL;
+    char *beside = directory ? nas__join(directory, "search-result.json") : NULL;
+    char *architecture = nas_architecture_json(t->best, true), *result = describe(t);
+    nas_status status = beside && architecture && result ? nas__make_directory(directory) : NAS_NO_MEMORY;
+    status = status ? status : nas__write_file(path, architecture, strlen(architecture));
+    status = status ? status : nas__write_file(beside, result, strlen(result));
+    free(copy);
+    free(beside);
+    free(architecture);
+    free(result);
+    return status;
+}

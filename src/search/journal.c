@@ -1,0 +1,133 @@
+/* journal.c - what a search tells: log lines, callbacks, rows of the run. */
+#include "search/trainer.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void nas__search_note(nas__search *s, nas_log_level level, const char *kind, const char *format, ...) {
+    char message[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    nas__log(level, "%s", message);
+    nas__run_event(nas__trainer_of(s)->run, level, kind, s->epoch + 1, (int64_t)s->total_step, message);
+}
+
+nas_status nas__journal_open(nas_trainer *t, bool resume) {
+    const nas_trainer_config *c = &t->config;
+    if (!c->run_dir) {
+        return NAS_OK;
+    }
+    nas__run_info info = {.kind = "search", .strategy = t->s.strategy->name, .space = c->space_name, .space_hash = nas_space_hash(t->s.space),
+                          .data = nas_dataset_describe(c->dataset_train)->name, .seed = c->seed, .threads = nas_threads(),
+                          .config = c->run_config, .epochs = t->s.epochs, .steps_per_epoch = t->s.steps_per_epoch,
+                          .log_every = c->log_frequency > 0 ? c->log_frequency : 0};
+    t->run = resume ? nas__run_resume(c->run_dir, &info, t->s.epoch, (int64_t)t->s.total_step) : nas__run_create(c->run_dir, &info);
+    if (!t->run) {
+        return nas_error_status();
+    }
+    if (!resume) {
+        nas__run_space(t->run, t->s.space);
+    }
+    for (int i = 0; i < t->n_metrics; i++) {
+        t->metric_score[i] = nas__run_metric(t->run, c->metrics[i].name, "valid", "", c->metrics[i].lower_is_better ? -1 : 1, "epoch", i == 0);
+    }
+    t->metric_loss = nas__run_metric(t->run, "loss", "train", "", -1, "step", false);
+    t->metric_lr = nas__run_metric(t->run, "lr", "train", "", 0, "step", false);
+    t->metric_train_loss = nas__run_metric(t->run, "loss", "train", "", -1, "epoch", false);
+    return nas_error_status();
+}
+
+static nas_progress progress_now(nas_trainer *t, double loss) {
+    return (nas_progress){.epoch = t->s.epoch + 1, .epochs = t->s.epochs, .step = t->s.step + 1, .steps_per_epoch = t->s.steps_per_epoch,
+                          .loss = loss, .lr = t->s.lr, .images_per_second = t->pace.images_per_second,
+                          .seconds = nas__pace_seconds(&t->pace), .eta_seconds = nas__pace_eta(&t->pace, t->s.epoch, t->s.step + 1),
+                          .score = NAN, .best_score = t->best ? t->best_score : NAN, .best_epoch = t->best_epoch, .entropy = NAN,
+                          .skip_share = NAN, .metric = t->config.metrics[0].name};
+}
+
+void nas__journal_step(nas_trainer *t, double loss) {
+    bool due = nas__pace_step(&t->pace, t->config.batch_size);
+    nas_progress p = progress_now(t, loss);
+    if (due) {
+        char eta[32];
+        nas__log(NAS_LOG_INFO, "epoch %d/%d  step %lld/%lld  loss %.4f  lr %.3g  %.0f images/s  ETA %s", p.epoch, p.epochs, (long long)p.step,
+                 (long long)p.steps_per_epoch, loss, p.lr, p.images_per_second, nas__pace_text(p.eta_seconds, eta, sizeof eta));
+    }
+    if (due || t->s.step + 1 == t->s.steps_per_epoch) {
+        nas__run_tick(t->run, (int64_t)t->s.total_step, p.epoch, 2, (int[]){t->metric_loss, t->metric_lr}, (double[]){loss, p.lr});
+    }
+    nas__run_sample(t->run, p.images_per_second, 1e3 * (double)t->config.batch_size / fmax(p.images_per_second, 1e-9),
+                    1e3 * nas_loader_wait_seconds(t->train_loader));
+    if (t->config.on_step && t->config.on_step(&p, t->config.user)) {
+        nas_trainer_stop(t);
+    }
+}
+
+/* Mean over the choices of H/log(n), and the rows that the page shows. */
+static double record_probabilities(nas_trainer *t) {
+    double sum = 0;
+    int counted = 0;
+    for (int i = 0; i < nas_space_size(t->s.space); i++) {
+        const nas_choice *choice = nas_space_choice(t->s.space, i);
+        double p[NAS_MAX_CANDIDATES], entropy = 0;
+        int argmax = 0;
+        if (!t->s.strategy->probabilities || !t->s.strategy->probabilities(&t->s, i, p)) {
+            continue;
+        }
+        for (int k = 0; k < choice->n; k++) {
+            entropy -= p[k] > 0 ? p[k] * log(p[k]) : 0;
+            argmax = p[k] > p[argmax] ? k : argmax;
+        }
+        nas__run_probability(t->run, t->s.epoch + 1, i, choice->n, p, argmax, entropy);
+        if (choice->n > 1 && choice->n_max == 1) {
+            sum += entropy / log(choice->n);
+            counted++;
+        }
+    }
+    return counted ? sum / counted : NAN;
+}
+
+/* Share of skips among the layer choices that the architecture uses. */
+static double skip_share(const nas_trainer *t, const nas_architecture *a) {
+    int layers = 0, skips = 0;
+    for (int i = 0; i < nas_space_size(t->s.space); i++) {
+        const nas_choice *choice = nas_space_choice(t->s.space, i);
+        if (choice->kind != NAS_LAYER || !nas_architecture_reaches(a, i)) {
+            continue;
+        }
+        const char *name = choice->names[__builtin_ctzll(nas_architecture_get(a, i))];
+        layers++;
+        skips += strstr(name, "skip") || strstr(name, "identity");
+    }
+    return layers ? (double)skips / layers : NAN;
+}
+
+nas_status nas__journal_epoch(nas_trainer *t, double mean_loss, nas_progress *progress) {
+    double values[NAS__MOST_METRICS + 1];
+    int ids[NAS__MOST_METRICS + 1];
+    *progress = progress_now(t, mean_loss);
+    progress->derived = t->derived;
+    progress->score = t->derived_score;
+    progress->best_epoch = t->best_epoch;
+    progress->entropy = record_probabilities(t);
+    progress->skip_share = skip_share(t, t->derived);
+    for (int i = 0; i < t->n_metrics; i++) {
+        ids[i] = t->metric_score[i];
+        values[i] = t->derived_metrics[i];
+    }
+    ids[t->n_metrics] = t->metric_train_loss;
+    values[t->n_metrics] = mean_loss;
+    nas__run_epoch(t->run, &(nas__run_epoch_row){.epoch = t->s.epoch + 1, .step = (int64_t)t->s.total_step, .entropy = progress->entropy,
+                                                 .skip_share = progress->skip_share, .images_per_s = t->pace.images_per_second,
+                                                 .rank_stable = t->unchanged_epochs,
+                                                 .derived_architecture = nas__run_architecture(t->run, t->derived, 0, 0, t->s.epoch + 1),
+                                                 .n = t->n_metrics + 1, .metrics = ids, .values = values});
+    nas__log(NAS_LOG_INFO, "epoch %d/%d  train loss %.4f  derived %s %.4f (valid)  best %.4f (epoch %d)  entropy %.3f  skips %.2f", progress->epoch,
+             progress->epochs, mean_loss, progress->metric, progress->score, progress->best_score, t->best_epoch, progress->entropy,
+             progress->skip_share);
+    return nas_error_status();
+}

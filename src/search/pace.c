@@ -1,0 +1,91 @@
+/* pace.c - see pace.h */
+#include "search/pace.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <time.h>
+
+double nas__now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void nas__pace_start(nas__pace *p, double budget_minutes, int epochs, int64_t steps_per_epoch, int log_frequency, double used_seconds) {
+    double now = nas__now();
+    *p = (nas__pace){.started = now - used_seconds, .budget_seconds = budget_minutes * 60, .epochs = epochs,
+                     .steps_per_epoch = steps_per_epoch, .epoch_started = now, .last_time = now, .last_line = now,
+                     .log_frequency = log_frequency};
+}
+
+double nas__pace_seconds(const nas__pace *p) { return nas__now() - p->started; }
+
+double nas__pace_progress(nas__pace *p, int epoch, int64_t step) {
+    double progress;
+    if (p->budget_seconds > 0) {
+        progress = nas__pace_seconds(p) / fmax(p->budget_seconds - p->reserve, 1e-3);
+    } else {
+        progress = ((double)epoch + (double)step / (double)p->steps_per_epoch) / p->epochs;
+    }
+    p->progress = fmin(1, fmax(p->progress, progress));
+    return p->progress;
+}
+
+bool nas__pace_out_of_time(const nas__pace *p) {
+    return p->budget_seconds > 0 && nas__pace_seconds(p) >= p->budget_seconds - p->reserve;
+}
+
+bool nas__pace_over(nas__pace *p, int epoch) {
+    return p->budget_seconds > 0 ? nas__pace_out_of_time(p) : epoch >= p->epochs;
+}
+
+void nas__pace_epoch(nas__pace *p, int epoch, bool ends) {
+    double now = nas__now();
+    if (!ends) {
+        p->epoch_started = now;
+        return;
+    }
+    p->epoch_seconds = now - p->epoch_started;
+    if (p->budget_seconds > 0) {
+        double left = p->budget_seconds - p->reserve - (now - p->started);
+        p->epochs = epoch + 1 + (left > 0 ? (int)ceil(left / fmax(p->epoch_seconds, 1e-3)) : 0);
+    }
+}
+
+bool nas__pace_step(nas__pace *p, int64_t images) {
+    double now = nas__now(), passed = now - p->last_time;
+    p->images_since += images;
+    if (passed > 0.5 || p->images_per_second == 0) {
+        double rate = (double)p->images_since / fmax(passed, 1e-6);
+        p->images_per_second = p->images_per_second > 0 ? 0.7 * p->images_per_second + 0.3 * rate : rate;
+        p->images_since = 0;
+        p->last_time = now;
+    }
+    p->steps_since_line++;
+    bool due = p->log_frequency > 0 ? p->steps_since_line >= p->log_frequency : p->log_frequency == 0 && now - p->last_line >= 10;
+    if (due) {
+        p->last_line = now;
+        p->steps_since_line = 0;
+    }
+    return due;
+}
+
+double nas__pace_eta(const nas__pace *p, int epoch, int64_t step) {
+    if (p->budget_seconds > 0) {
+        return fmax(0, p->budget_seconds - nas__pace_seconds(p));
+    }
+    double in_epoch = nas__now() - p->epoch_started, share = (double)step / (double)p->steps_per_epoch;
+    double whole = p->epoch_seconds > 0 ? p->epoch_seconds : share > 0 ? in_epoch / share : 0;
+    return fmax(0, whole * (p->epochs - epoch - share));
+}
+
+const char *nas__pace_text(double seconds, char *text, size_t size) {
+    if (seconds < 100) {
+        snprintf(text, size, "%.0f s", seconds);
+    } else if (seconds < 5400) {
+        snprintf(text, size, "%.0f min", seconds / 60);
+    } else {
+        snprintf(text, size, "%d:%02d h", (int)(seconds / 3600), (int)(seconds / 60) % 60);
+    }
+    return text;
+}

@@ -1,0 +1,36 @@
+/* pace.h - how far a run is: steps of planned steps, or time of a budget; speed, and when to print a line. */
+#ifndef SEARCH_PACE_H
+#define SEARCH_PACE_H
+
+#include <espalier/search.h>
+
+typedef struct nas__pace {
+    double started;        /* monotonic seconds; a resumed run counts what it had used before */
+    double budget_seconds; /* 0: by steps */
+    double reserve;        /* seconds that the end of the run will need (scoring, saving) */
+    int epochs;            /* planned; under a budget re-estimated after each epoch */
+    int64_t steps_per_epoch;
+    double epoch_started, epoch_seconds;
+    double images_per_second, last_time, last_line;
+    int64_t images_since;
+    int64_t steps_since_line;
+    int log_frequency;
+    double progress;       /* never falls */
+} nas__pace;
+
+double nas__now(void); /* monotonic seconds */
+void nas__pace_start(nas__pace *p, double budget_minutes, int epochs, int64_t steps_per_epoch, int log_frequency, double used_seconds);
+double nas__pace_seconds(const nas__pace *p);
+/* Progress 0..1 before step `step` of epoch `epoch` (0-based). */
+double nas__pace_progress(nas__pace *p, int epoch, int64_t step);
+/* Is the run over before this epoch? Under a budget also inside one. */
+bool nas__pace_over(nas__pace *p, int epoch);
+bool nas__pace_out_of_time(const nas__pace *p);
+void nas__pace_epoch(nas__pace *p, int epoch, bool ends);
+/* After a step over `images` images; true when a log line is due. */
+bool nas__pace_step(nas__pace *p, int64_t images);
+double nas__pace_eta(const nas__pace *p, int epoch, int64_t step);
+/* "1:02 h", "12 min", "43 s" into text */
+const char *nas__pace_text(double seconds, char *text, size_t size);
+
+#endif

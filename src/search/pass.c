@@ -1,0 +1,83 @@
+/* pass.c - forward and backward passes for strategies, and the update of the weights. */
+#include "search/trainer.h"
+
+#include <math.h>
+
+nas_rng nas__search_rng(const nas__search *s, uint32_t purpose) {
+    return nas_rng_new(s->config->seed, (uint64_t)purpose << 40 ^ (s->total_step * 2 + 1));
+}
+
+const nas_batch *nas__search_arch_batch(nas__search *s) {
+    nas_trainer *t = nas__trainer_of(s);
+    const nas_batch *batch = nas_loader_next(t->arch_loader);
+    if (!batch && !nas_error_status()) {
+        batch = nas_loader_next(t->arch_loader); /* the next round through the part */
+    }
+    t->arch_drawn += batch != NULL;
+    return batch;
+}
+
+/* Weightings belong to the tape that ends now: nobody must read them later. */
+static void forget_weightings(nas_space *space) {
+    for (int i = 0; i < nas_space_size(space); i++) {
+        nas_decision d = nas_decision_of(space, i);
+        if (d.weights) {
+            nas_decide(space, i, (nas_decision){.run = d.run});
+        }
+    }
+}
+
+static nas_status run_pass(nas__search *s, const nas__pass *pass, nas__pass_result *result) {
+    nas_trainer *t = nas__trainer_of(s);
+    const nas_dataset_info *info = nas_dataset_describe(t->config.dataset_train);
+    nas_status status = pass->decide ? pass->decide(s, pass->user) : NAS_OK;
+    if (status) {
+        return status;
+    }
+    nas_tensor *target = nas__batch_target(pass->batch, info);
+    nas_tensor *output = nas_forward(s->model, nas__batch_input(pass->batch, info));
+    nas_tensor *loss = output ? t->config.loss(output, target) : NULL;
+    if (loss && pass->penalty) {
+        loss = nas_add(loss, pass->penalty(s, pass->user));
+    }
+    if (!loss) {
+        return nas_error_status();
+    }
+    result->loss = nas_tensor_item(loss);
+    if (!isfinite(result->loss)) {
+        return nas__fail(NAS_NUMERIC, "the loss is %g in step %lld of epoch %d; lower the learning rate (now %g) or look at the data",
+                         result->loss, (long long)s->step + 1, s->epoch + 1, s->lr);
+    }
+    if (result->want_reward) {
+        result->reward = nas__search_reward(s, output, target);
+    }
+    return pass->grad ? nas_backward(loss) : NAS_OK;
+}
+
+nas_status nas__search_pass(nas__search *s, const nas__pass *pass, nas__pass_result *result) {
+    nas_trainer *t = nas__trainer_of(s);
+    nas__pass_result ignored = {0};
+    if (!pass->batch) {
+        return nas_error_status() ? nas_error_status() : nas__fail(NAS_INVALID, "a pass without a batch");
+    }
+    nas_tape_begin(t->tape, &(nas_tape_config){.grad = pass->grad, .training = pass->training, .bn = NAS_BN_BATCH,
+                                               .freeze_running = pass->freeze_running, .seed = t->config.seed, .step = ++t->passes});
+    nas_status status = run_pass(s, pass, result ? result : &ignored);
+    forget_weightings(s->space);
+    nas_tape_reset(t->tape);
+    return status ? status : nas_error_status();
+}
+
+nas_status nas__search_weight_step(nas__search *s, const nas_batch *train, nas_status (*decide)(nas__search *, void *), void *user,
+                                   double *loss) {
+    nas_trainer *t = nas__trainer_of(s);
+    nas__pass_result result = {0};
+    nas__pass pass = {.batch = train, .grad = NAS_ROLE_WEIGHT, .training = true, .decide = decide, .user = user};
+    nas_status status = nas__search_pass(s, &pass, &result);
+    *loss = result.loss;
+    if (!status) {
+        status = nas_optimizer_step(s->optimizer, s->lr, t->config.clip_norm);
+    }
+    nas__score_forget(t);
+    return status;
+}

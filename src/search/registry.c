@@ -1,0 +1,37 @@
+/* registry.c - all strategies: one line each. */
+#include "search/strategy.h"
+#include "core/error.h"
+
+#include <string.h>
+
+extern const nas__strategy nas__strategy_darts, nas__strategy_enas;
+
+const nas__strategy *const nas__strategies[] = {
+    &nas__strategy_darts,
+    &nas__strategy_enas,
+    NULL,
+};
+
+enum { N_STRATEGIES = sizeof nas__strategies / sizeof *nas__strategies - 1 };
+
+const nas__strategy *nas__strategy_find(const char *name) {
+    const char *names[N_STRATEGIES];
+    for (int i = 0; i < N_STRATEGIES; i++) {
+        names[i] = nas__strategies[i]->name;
+        if (name && strcmp(names[i], name) == 0) {
+            return nas__strategies[i];
+        }
+    }
+    const char *near = name ? nas__nearest(name, names, N_STRATEGIES, sizeof *names) : NULL;
+    return nas__fail_null(NAS_USAGE, "unknown strategy \"%s\"%s%s%s; `espalier list strategies` shows all", name ? name : "",
+                          near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+}
+
+const nas_strategy_info *nas_strategies(void) {
+    static nas_strategy_info infos[N_STRATEGIES + 1]; /* the same values whoever writes them first */
+    for (int i = 0; i < N_STRATEGIES; i++) {
+        const nas__strategy *s = nas__strategies[i];
+        infos[i] = (nas_strategy_info){s->name, s->summary, s->paper, s->options};
+    }
+    return infos;
+}

@@ -1,0 +1,120 @@
+/* score.c - how good is one architecture under the shared weights? Its path alone is run over the valid part, with batch norm
+ * recalibrated on training batches, because the supernet's running estimates mix all paths. */
+#include "search/trainer.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+bool nas__search_better(const nas__search *s, double a, double b) {
+    if (isnan(a) || isnan(b)) {
+        return !isnan(a);
+    }
+    return s->config->metrics[0].lower_is_better ? a < b : a > b;
+}
+
+void nas__score_forget(nas_trainer *t) { t->n_scored = 0; }
+
+static nas_tensor *forward(nas_trainer *t, const nas_batch *batch, nas_bn_mode bn) {
+    nas_tape_begin(t->tape, &(nas_tape_config){.bn = bn, .freeze_running = true, .seed = t->config.seed});
+    return nas_forward(t->s.model, nas__batch_input(batch, nas_dataset_describe(t->config.dataset_train)));
+}
+
+/* Runs every batch of a loader's epoch from its start. */
+static nas_status over(nas_trainer *t, nas_loader *loader, nas_bn_mode bn, double *sums, int64_t *images) {
+    nas_status status = nas_loader_seek(loader, 0, 0);
+    const nas_batch *batch;
+    while (!status && (batch = nas_loader_next(loader))) {
+        nas_tensor *output = forward(t, batch, bn);
+        if (sums && output) {
+            nas_tensor *target = nas__batch_target(batch, nas_dataset_describe(t->config.dataset_train));
+            for (int i = 0; i < t->n_metrics; i++) {
+                sums[i] += t->config.metrics[i].measure(output, target) * (double)batch->n;
+            }
+            *images += batch->n;
+        }
+        nas_tape_reset(t->tape);
+        status = nas_error_status();
+    }
+    return status ? status : nas_error_status();
+}
+
+static nas_status measure(nas_trainer *t, const nas_architecture *a, double *metrics) {
+    double sums[NAS__MOST_METRICS] = {0};
+    int64_t images = 0;
+    nas_architecture_apply(a, t->s.space);
+    nas_calibration_reset(t->s.model);
+    nas_status status = over(t, t->calibration_loader, NAS_BN_CALIBRATE, NULL, NULL);
+    status = status ? status : over(t, t->valid_loader, NAS_BN_CALIBRATED, sums, &images);
+    for (int i = 0; i < t->n_metrics && !status; i++) {
+        double mean = sums[i] / (double)images;
+        metrics[i] = t->config.metrics[i].finish ? t->config.metrics[i].finish(mean) : mean;
+    }
+    return status;
+}
+
+static bool lookup(const nas_trainer *t, uint64_t hash, double *score) {
+    for (size_t i = 0; i < t->n_scored; i++) {
+        if (t->scored[i].hash == hash) {
+            *score = t->scored[i].score;
+            return true;
+        }
+    }
+    return false;
+}
+
+static nas_status remember(nas_trainer *t, const nas_architecture *a, uint64_t hash, const double *metrics, double seconds) {
+    if (!nas__grow(&t->scored, t->n_scored, sizeof *t->scored)) {
+        return nas_error_status();
+    }
+    t->scored[t->n_scored++] = (nas__score_entry){hash, metrics[0]};
+    t->evaluations++;
+    bool best = !t->best || nas__search_better(&t->s, metrics[0], t->best_score);
+    if (best) {
+        nas_architecture *copy = nas_architecture_copy(a);
+        if (!copy) {
+            return nas_error_status();
+        }
+        nas_architecture_free(t->best);
+        t->best = copy;
+        t->best_score = metrics[0];
+        t->best_epoch = t->s.epoch + 1;
+    }
+    int64_t id = nas__run_architecture(t->run, a, 0, 0, t->s.epoch + 1);
+    nas__run_evaluation(t->run, id, t->s.epoch + 1, (int64_t)t->s.total_step, t->metric_score[0], metrics[0], 1, seconds, best);
+    return NAS_OK;
+}
+
+static nas_status score(nas_trainer *t, const nas_architecture *a, double *metrics) {
+    uint64_t hash = nas_architecture_hash(a);
+    if (lookup(t, hash, &metrics[0])) {
+        return NAS_OK;
+    }
+    double start = nas__now();
+    nas_status status = measure(t, a, metrics);
+    return status ? status : remember(t, a, hash, metrics, nas__now() - start);
+}
+
+nas_status nas__search_score(nas__search *s, const nas_architecture *a, double *result) {
+    double metrics[NAS__MOST_METRICS] = {0};
+    nas_status status = score(nas__trainer_of(s), a, metrics);
+    *result = metrics[0];
+    return status;
+}
+
+/* Derives, scores, and keeps what the page and the progress line show. */
+nas_status nas__score_derived(nas_trainer *t) {
+    double start = nas__now();
+    nas_architecture *derived = nas_architecture_new(t->s.space);
+    nas_status status = derived ? t->s.strategy->derive(&t->s, derived) : nas_error_status();
+    if (status) {
+        nas_architecture_free(derived);
+        return status;
+    }
+    t->unchanged_epochs = t->derived && nas_architecture_equal(t->derived, derived) ? t->unchanged_epochs + 1 : 0;
+    nas_architecture_free(t->derived);
+    t->derived = derived;
+    status = score(t, derived, t->derived_metrics);
+    t->derived_score = t->derived_metrics[0];
+    t->pace.reserve = 1.2 * (nas__now() - start) + 0.5;
+    return status;
+}

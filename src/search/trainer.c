@@ -1,0 +1,232 @@
+/* trainer.c - the loop of every search: batches to the strategy, scoring, journal, checkpoint, export. */
+#include "search/trainer.h"
+#include "core/file.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- configuration ------------------------------------------------------------------------------- */
+static double only_metric_reward(const nas_metric *m, const nas_tensor *output, const nas_tensor *target) {
+    double value = m->measure(output, target);
+    return m->lower_is_better ? -(m->finish ? m->finish(value) : value) : value;
+}
+
+double nas__search_reward(const nas__search *s, const nas_tensor *output, const nas_tensor *target) {
+    return s->config->reward ? s->config->reward(output, target) : only_metric_reward(&s->config->metrics[0], output, target);
+}
+
+static nas_status apply_defaults(nas_trainer *t) {
+    nas_trainer_config *c = &t->config;
+    if (!c->model || !c->dataset_train || !c->dataset_valid) {
+        return nas__fail(NAS_INVALID, "nas_trainer_new: .model, .dataset_train and .dataset_valid are required");
+    }
+    bool classes = nas_dataset_describe(c->dataset_train)->classes > 0;
+    c->loss = c->loss ? c->loss : classes ? nas_cross_entropy : nas_mse;
+    c->metrics = c->metrics ? c->metrics : classes ? nas_classification_metrics : nas_regression_metrics;
+    c->batch_size = c->batch_size > 0 ? c->batch_size : 64;
+    c->num_epochs = c->num_epochs > 0 ? c->num_epochs : 50;
+    c->clip_norm = c->clip_norm == 0 ? 5 : c->clip_norm < 0 ? 0 : c->clip_norm;
+    c->optimizer = c->optimizer ? c->optimizer : nas_sgd(.lr = 0.025, .momentum = 0.9, .weight_decay = 3e-4);
+    while (c->metrics[t->n_metrics].name && t->n_metrics < NAS__MOST_METRICS) {
+        t->n_metrics++;
+    }
+    if (t->n_metrics == 0) {
+        return nas__fail(NAS_INVALID, "nas_trainer_new: .metrics is empty; the first metric scores architectures");
+    }
+    return nas_error_status();
+}
+
+/* "a=1,b=2" into the strategy's struct */
+static nas_status read_options(nas_trainer *t) {
+    const nas__strategy *st = t->s.strategy;
+    t->options = nas__alloc(st->options_size);
+    nas_status status = t->options ? nas_options_default(st->options, t->options) : nas_error_status();
+    char *text = t->config.options ? nas__strdup(t->config.options) : NULL, *rest = text;
+    for (char *item; !status && (item = strsep(&rest, ",")) != NULL;) {
+        char *value = strchr(item, '=');
+        if (!*item) {
+            continue;
+        }
+        if (value) {
+            *value++ = 0;
+        }
+        status = value ? nas_options_set(st->options, t->options, item, value)
+                       : nas__fail(NAS_USAGE, "option \"%s\" of %s needs a value: %s=...", item, st->name, item);
+    }
+    free(text);
+    t->s.options = t->options;
+    return status;
+}
+
+static nas_status count_steps(nas_trainer *t) {
+    t->s.train_steps = nas_loader_batches(t->train_loader);
+    if (t->s.strategy->extra_steps) {
+        t->s.extra_steps = t->s.strategy->extra_steps(&t->s);
+        int64_t limit = t->config.limit_batches;
+        t->s.extra_steps = limit > 0 && t->s.extra_steps > limit ? limit : t->s.extra_steps;
+    }
+    t->s.steps_per_epoch = t->s.train_steps + t->s.extra_steps;
+    t->s.epochs = t->config.num_epochs;
+    return nas_error_status();
+}
+
+static nas_status open_run(nas_trainer *t) {
+    int done = 0;
+    nas_status status = NAS_OK;
+    if (t->config.resume && t->config.run_dir) {
+        status = nas__checkpoint_load(t, &done);
+    }
+    bool resume = done > 0 || (t->config.resume && t->config.run_dir && nas__run_exists(t->config.run_dir));
+    return status ? status : nas__journal_open(t, resume);
+}
+
+static nas_status prepare(nas_trainer *t) {
+    t->s.strategy = nas__strategy_find(t->config.strategy);
+    t->s.config = &t->config;
+    t->s.model = t->config.model;
+    nas_status status = t->s.strategy ? apply_defaults(t) : nas_error_status();
+    t->s.optimizer = t->config.optimizer;
+    nas_set_threads(t->config.threads);
+    status = status ? status : read_options(t);
+    t->s.space = status ? NULL : nas_space_new(t->config.model);
+    if (!t->s.space) {
+        return nas_error_status();
+    }
+    status = t->s.strategy->accepts ? t->s.strategy->accepts(t->s.space) : NAS_OK;
+    status = status ? status : nas_initialise(t->config.model, t->config.seed);
+    status = status ? status : nas_optimizer_bind_model(t->s.optimizer, t->config.model);
+    status = status ? status : nas__parts_open(t);
+    t->tape = nas_tape_new();
+    t->s.memory = nas__alloc(t->s.strategy->state_size);
+    status = status ? status : nas_error_status();
+    status = status ? status : count_steps(t);
+    status = status ? status : t->s.strategy->begin(&t->s);
+    return status ? status : open_run(t);
+}
+
+nas_trainer *nas_trainer_new(const nas_trainer_config *config) {
+    nas_trainer *t = nas__alloc(sizeof *t);
+    if (!t) {
+        return NULL;
+    }
+    t->config = *config;
+    t->best_score = t->derived_score = NAN;
+    if (prepare(t)) {
+        nas_trainer_free(t);
+        return NULL;
+    }
+    return t;
+}
+
+void nas_trainer_free(nas_trainer *t) {
+    if (!t) {
+        return;
+    }
+    nas__run_close(t->run, "failed", "the search did not run to its end");
+    if (t->s.memory && t->s.strategy->end) {
+        t->s.strategy->end(&t->s);
+    }
+    nas__parts_close(t);
+    nas_tape_free(t->tape);
+    nas_architecture_free(t->best);
+    nas_architecture_free(t->derived);
+    nas_space_free(t->s.space);
+    nas_optimizer_free(t->config.optimizer);
+    free(t->s.memory);
+    free(t->options);
+    free(t->scored);
+    free(t);
+}
+
+/* --- the loop ------------------------------------------------------------------------------------ */
+void nas_trainer_stop(nas_trainer *t) { t->stop = 1; }
+
+static bool ends_now(const nas_trainer *t) { return t->stop || nas__pace_out_of_time(&t->pace); }
+
+static nas_status one_step(nas_trainer *t, double *loss) {
+    nas__search *s = &t->s;
+    s->progress = nas__pace_progress(&t->pace, s->epoch, s->step);
+    s->lr = nas_schedule_lr(&t->config.schedule, nas_optimizer_lr(s->optimizer), s->progress);
+    if (s->step >= s->train_steps) {
+        return s->strategy->extra_step(s, s->step - s->train_steps);
+    }
+    const nas_batch *batch = nas_loader_next(t->train_loader);
+    return batch ? s->strategy->step(s, batch, loss) : nas_error_status();
+}
+
+/* The steps of an epoch; the mean training loss through *mean. */
+static nas_status run_steps(nas_trainer *t, double *mean) {
+    double loss = NAN, sum = 0;
+    int64_t counted = 0;
+    for (t->s.step = 0; t->s.step < t->s.steps_per_epoch && !ends_now(t); t->s.step++) {
+        nas_status status = one_step(t, &loss);
+        if (status || nas_error_status()) {
+            return nas_error_status();
+        }
+        if (t->s.step < t->s.train_steps) {
+            sum += loss;
+            counted++;
+        }
+        t->s.total_step++;
+        nas__journal_step(t, loss);
+    }
+    *mean = counted ? sum / (double)counted : NAN;
+    return NAS_OK;
+}
+
+static nas_status one_epoch(nas_trainer *t) {
+    double mean = NAN;
+    nas__pace_epoch(&t->pace, t->s.epoch, false);
+    nas_status status = nas_loader_seek(t->train_loader, t->s.epoch, 0);
+    status = status ? status : run_steps(t, &mean);
+    if (!status && t->s.strategy->end_epoch) {
+        status = t->s.strategy->end_epoch(&t->s);
+    }
+    status = status ? status : nas__score_derived(t);
+    nas_progress progress;
+    status = status ? status : nas__journal_epoch(t, mean, &progress);
+    /* An epoch that was cut short is not a state to go on from: --resume repeats it. */
+    status = status || t->stop ? status : nas__checkpoint_save(t);
+    nas__pace_epoch(&t->pace, t->s.epoch, true);
+    t->s.epochs = t->pace.epochs;
+    if (!status && t->config.on_epoch && t->config.on_epoch(&progress, t->config.user)) {
+        nas_trainer_stop(t);
+    }
+    return status;
+}
+
+static nas_status run_epochs(nas_trainer *t) {
+    double earlier = t->pace.progress;
+    nas__pace_start(&t->pace, t->config.budget.minutes, t->s.epochs, t->s.steps_per_epoch, t->config.log_frequency, t->used_seconds);
+    t->pace.progress = earlier;
+    nas_status status = NAS_OK;
+    while (!status && !t->stop && !nas__pace_over(&t->pace, t->s.epoch)) {
+        status = one_epoch(t);
+        t->s.epoch += !status;
+    }
+    return status;
+}
+
+nas_status nas_trainer_train(nas_trainer *t) {
+    nas_status status = run_epochs(t);
+    t->stopped = t->stop != 0;
+    if (status) {
+        nas__run_event(t->run, NAS_LOG_ERROR, "failed", t->s.epoch + 1, (int64_t)t->s.total_step, nas_error_message());
+    }
+    nas_status closed = nas__run_close(t->run, status ? "failed" : t->stopped ? "stopped" : "finished", status ? nas_error_message() : NULL);
+    t->run = NULL;
+    return status ? status : closed;
+}
+
+/* --- results ------------------------------------------------------------------------------------- */
+const nas_architecture *nas_trainer_best(const nas_trainer *t, double *score) {
+    if (score) {
+        *score = t->best_score;
+    }
+    return t->best;
+}
+
+const nas_space *nas_trainer_space(const nas_trainer *t) { return t->s.space; }
+
+bool nas_trainer_stopped(const nas_trainer *t) { return t->stopped; }

@@ -1,0 +1,65 @@
+/* trainer.h - the inside of a search, shared by the files of this room. */
+#ifndef SEARCH_TRAINER_H
+#define SEARCH_TRAINER_H
+
+#include "core/error.h"
+#include "core/memory.h"
+#include "run/run.h"
+#include "search/pace.h"
+#include "search/strategy.h"
+
+#include <signal.h>
+
+enum { NAS__MOST_METRICS = 8 };
+
+typedef struct nas__score_entry {
+    uint64_t hash;
+    double score;
+} nas__score_entry;
+
+struct nas_trainer {
+    nas__search s; /* first: a nas__search of this room is a nas_trainer */
+    nas_trainer_config config;
+    void *options;
+    int n_metrics;
+    nas_dataset *arch, *valid;
+    nas_loader *train_loader, *arch_loader, *valid_loader, *calibration_loader;
+    nas_tape *tape;
+    uint64_t passes;     /* forward passes so far: the key of dropout and its like */
+    uint64_t arch_drawn; /* batches of the arch part so far */
+    /* what was scored */
+    nas_architecture *best, *derived;
+    double best_score, derived_score, derived_metrics[NAS__MOST_METRICS];
+    int best_epoch, evaluations, unchanged_epochs;
+    nas__score_entry *scored; /* under the present weights */
+    size_t n_scored;
+    /* the run */
+    nas__pace pace;
+    nas__run *run;
+    int metric_loss, metric_train_loss, metric_lr, metric_score[NAS__MOST_METRICS], metric_probability;
+    volatile sig_atomic_t stop;
+    bool stopped, exported;
+    double used_seconds; /* of earlier segments */
+};
+
+static inline nas_trainer *nas__trainer_of(nas__search *s) { return (nas_trainer *)s; }
+
+/* parts.c: the four parts of design section "data flow", and their loaders */
+nas_status nas__parts_open(nas_trainer *t);
+void nas__parts_close(nas_trainer *t);
+/* batch.c: tensors of a batch on the current tape */
+nas_tensor *nas__batch_input(const nas_batch *batch, const nas_dataset_info *info);
+nas_tensor *nas__batch_target(const nas_batch *batch, const nas_dataset_info *info);
+/* score.c */
+nas_status nas__score_derived(nas_trainer *t);
+void nas__score_forget(nas_trainer *t); /* the weights changed */
+/* journal.c: lines, events, rows of the run */
+nas_status nas__journal_open(nas_trainer *t, bool resume);
+void nas__journal_step(nas_trainer *t, double loss);
+nas_status nas__journal_epoch(nas_trainer *t, double mean_loss, nas_progress *progress);
+/* checkpoint.c */
+nas_status nas__checkpoint_save(nas_trainer *t);
+/* Returns the number of finished epochs through *epochs (0: nothing to resume). */
+nas_status nas__checkpoint_load(nas_trainer *t, int *epochs);
+
+#endif
