@@ -5,6 +5,8 @@
 #include <espalier/data.h>
 #include <espalier/space.h>
 
+#include <signal.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -95,13 +97,13 @@ typedef struct nas_evaluation {
 
 typedef struct nas_fit_config {
     nas_module *model;            /* borrowed; fixed */
+    const char *space_name;       /* for the log; may be NULL */
     nas_loss_fn loss;
     const nas_metric *metrics;
     nas_optimizer *optimizer;     /* taken over; NULL: SGD 0.1, momentum 0.9, Nesterov, weight decay 5e-4 */
     nas_schedule schedule;
     double clip_norm;             /* 0 = 5; NAS_NONE = off */
     double drop_path;             /* final probability, rises linearly from 0 (0 = off) */
-    double ema;                   /* decay of averaged weights that are evaluated and kept; 0 = off */
     int64_t batch_size;           /* 0 = 96 */
     int num_epochs;               /* 0 = 50 */
     nas_dataset *dataset_train;   /* borrowed */
@@ -116,7 +118,7 @@ typedef struct nas_fit_config {
     const char *run_dir;          /* log, checkpoints, weights.safetensors; NULL: none */
     bool resume;
     const char *run_config;
-    volatile bool *stop;          /* set from a signal handler; may be NULL */
+    const volatile sig_atomic_t *stop;          /* set from a signal handler; may be NULL */
     nas_progress_fn on_epoch, on_step;
     void *user;
 } nas_fit_config;

@@ -13,12 +13,8 @@ nas_tensor *nas__batch_input(const nas_batch *batch, const nas_dataset_info *inf
 nas_tensor *nas__batch_target(const nas_batch *batch, const nas_dataset_info *info) {
     int64_t dims[NAS_MAX_DIMS] = {batch->n};
     int ndim = 1;
-    if (info->target_ndim > 0) {
-        for (int i = 0; i < info->target_ndim; i++) {
-            dims[ndim++] = info->target_dims[i];
-        }
-    } else if (info->classes == 0) {
-        dims[ndim++] = info->target_count;
+    for (int i = 0; i < info->target_ndim && !(info->classes > 0 && info->target_count == 1); i++) {
+        dims[ndim++] = info->target_dims[i];
     }
     return nas_input(ndim, dims, batch->y);
 }

@@ -1,6 +1,6 @@
 /* checkpoint.c - everything that the rest of a search depends on, in one file, written after each epoch. */
 #include "search/trainer.h"
-#include "nn/optim.h"
+#include "io/optimizer_state.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -34,7 +34,7 @@ static void bind(nas_trainer *t, nas__state *st, counters *c) {
     nas__state_f64(st, "search.used_seconds", &c->used_seconds, 1);
     nas__state_f64(st, "search.progress", &c->progress, 1);
     nas__state_model(st, "model.", t->s.model);
-    nas__optimizer_bind_state(t->s.optimizer, st, "optimizer.");
+    nas__state_optimizer(st, "optimizer.", t->s.optimizer);
     if (t->s.strategy->state) {
         t->s.strategy->state(&t->s, st);
     }

@@ -26,7 +26,7 @@ static int32_t *sorted_indices(const nas_dataset *d, int64_t *n) {
 }
 
 static nas_status assert_disjoint(const nas_dataset *a, const char *a_name, const nas_dataset *b, const char *b_name) {
-    if (!a || !b || nas_dataset_root(a) != nas_dataset_root(b)) {
+    if (!a || !b || nas__dataset_root(a) != nas__dataset_root(b)) {
         return NAS_OK;
     }
     int64_t n = 0, m = 0;

@@ -1,0 +1,181 @@
+/* alphas.c - see alphas.h */
+#include "search/alphas.h"
+#include "core/error.h"
+#include "core/memory.h"
+#include "io/optimizer_state.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PURPOSE_INIT = 0xa1fa };
+
+static uint64_t hash_text(const char *text) {
+    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
+    for (; *text; text++) {
+        h = (h ^ (unsigned char)*text) * 0x100000001b3u;
+    }
+    return h;
+}
+
+static nas_tensor *new_logits(const nas__search *s, const nas_choice *choice, double deviation) {
+    nas_tensor *t = nas_variable(1, (int64_t[]){choice->n}, NAS_ROLE_ARCH);
+    float values[NAS_MAX_CANDIDATES];
+    nas_rng rng = nas_rng_new(s->config->seed, hash_text(choice->key) ^ PURPOSE_INIT);
+    for (int k = 0; k < choice->n; k++) {
+        values[k] = (float)(deviation * nas_rng_normal(&rng));
+    }
+    if (t) {
+        nas_tensor_write(t, values);
+    }
+    return t;
+}
+
+static nas_status create_logits(nas__alphas *a, nas__search *s, double deviation) {
+    for (int i = 0; i < a->n; i++) {
+        const nas_choice *choice = nas_space_choice(s->space, i);
+        for (int k = 0; choice->edges && k < choice->n; k++) {
+            if (choice->edges[k] >= 0) {
+                a->behind_input[choice->edges[k]] = true;
+            }
+        }
+        if (!choice->edges) {
+            a->of_choice[i] = new_logits(s, choice, deviation);
+        }
+    }
+    return nas_error_status();
+}
+
+static nas_status bind_optimizer(nas__alphas *a, const nas__alphas_config *c) {
+    nas_tensor **list = nas__alloc((size_t)a->n * sizeof *list);
+    size_t n = 0;
+    for (int i = 0; list && i < a->n; i++) {
+        if (a->of_choice[i]) {
+            list[n++] = a->of_choice[i];
+        }
+    }
+    a->optimizer = nas_adam(.lr = c->lr, .beta1 = c->beta1 > 0 ? c->beta1 : NAS_NONE, .beta2 = c->beta2, .weight_decay = c->weight_decay);
+    nas_status status = list && a->optimizer ? nas_optimizer_bind(a->optimizer, n, list) : nas_error_status();
+    free(list);
+    return status;
+}
+
+nas_status nas__alphas_new(nas__alphas *a, nas__search *s, const nas__alphas_config *config) {
+    a->n = nas_space_size(s->space);
+    a->of_choice = nas__alloc((size_t)a->n * sizeof *a->of_choice);
+    a->behind_input = nas__alloc((size_t)a->n * sizeof *a->behind_input);
+    nas_status status = a->of_choice && a->behind_input ? create_logits(a, s, config->deviation) : nas_error_status();
+    return status ? status : bind_optimizer(a, config);
+}
+
+void nas__alphas_free(nas__alphas *a) {
+    for (int i = 0; a->of_choice && i < a->n; i++) {
+        nas_tensor_free(a->of_choice[i]);
+    }
+    nas_optimizer_free(a->optimizer);
+    free(a->of_choice);
+    free(a->behind_input);
+    *a = (nas__alphas){0};
+}
+
+void nas__alphas_state(nas__alphas *a, nas__search *s, nas__state *state) {
+    for (int i = 0; i < a->n; i++) {
+        if (a->of_choice[i]) {
+            char name[256];
+            snprintf(name, sizeof name, "alpha.%s", nas_space_choice(s->space, i)->key);
+            nas__state_tensor(state, name, a->of_choice[i]);
+        }
+    }
+    nas__state_optimizer(state, "alpha_optimizer.", a->optimizer);
+}
+
+nas_status nas__alphas_step(nas__alphas *a) { return nas_optimizer_step(a->optimizer, nas_optimizer_lr(a->optimizer), 0); }
+
+bool nas__alphas_softmax(const nas__alphas *a, const nas__search *s, int choice, double *p) {
+    float logits[NAS_MAX_CANDIDATES];
+    int n = nas_space_choice(s->space, choice)->n;
+    if (!a->of_choice[choice] || nas_tensor_read(a->of_choice[choice], logits)) {
+        return false;
+    }
+    double max = logits[0], sum = 0;
+    for (int k = 1; k < n; k++) {
+        max = fmax(max, logits[k]);
+    }
+    for (int k = 0; k < n; k++) {
+        sum += p[k] = exp(logits[k] - max);
+    }
+    for (int k = 0; k < n; k++) {
+        p[k] /= sum;
+    }
+    return true;
+}
+
+/* --- the discrete architecture ------------------------------------------------------------------- */
+static bool counts(const nas__alphas *a, const nas_choice *choice, int index, int k, nas__none_rule rule) {
+    bool excluded = rule == NAS__NONE_EXCLUDE || (rule == NAS__NONE_AUTO && a->behind_input[index]);
+    return !excluded || strcmp(choice->names[k], "none") != 0;
+}
+
+/* The strongest candidate that counts, and its probability. */
+static int strongest(const nas__alphas *a, const nas__search *s, int index, nas__none_rule rule, double *strength) {
+    const nas_choice *choice = nas_space_choice(s->space, index);
+    double p[NAS_MAX_CANDIDATES];
+    int best = -1;
+    nas__alphas_softmax(a, s, index, p);
+    for (int k = 0; k < choice->n; k++) {
+        if (counts(a, choice, index, k, rule) && (best < 0 || p[k] > p[best])) {
+            best = k;
+        }
+    }
+    *strength = best < 0 ? 0 : p[best];
+    return best < 0 ? 0 : best;
+}
+
+/* The `n` largest strengths as a set; the lower index wins ties. */
+static uint64_t largest(const double *strength, int candidates, int n) {
+    uint64_t set = 0;
+    for (int taken = 0; taken < n; taken++) {
+        int best = -1;
+        for (int k = 0; k < candidates; k++) {
+            if (!(set >> k & 1) && (best < 0 || strength[k] > strength[best])) {
+                best = k;
+            }
+        }
+        set |= (uint64_t)1 << best;
+    }
+    return set;
+}
+
+static uint64_t derive_inputs(const nas__alphas *a, const nas__search *s, int index, nas__none_rule rule) {
+    const nas_choice *choice = nas_space_choice(s->space, index);
+    double strength[NAS_MAX_CANDIDATES];
+    int n = choice->n_max;
+    if (choice->edges) {
+        for (int k = 0; k < choice->n; k++) {
+            strength[k] = 0;
+            if (choice->edges[k] >= 0) {
+                strongest(a, s, choice->edges[k], rule == NAS__NONE_INCLUDE ? rule : NAS__NONE_EXCLUDE, &strength[k]);
+            }
+        }
+    } else {
+        /* A free number of inputs: as many as carry at least their even share. */
+        nas__alphas_softmax(a, s, index, strength);
+        n = 0;
+        for (int k = 0; k < choice->n; k++) {
+            n += strength[k] >= 1.0 / choice->n;
+        }
+        n = n < choice->n_min ? choice->n_min : n > choice->n_max ? choice->n_max : n;
+    }
+    return largest(strength, choice->n, n);
+}
+
+nas_status nas__alphas_derive(const nas__alphas *a, const nas__search *s, nas__none_rule rule, nas_architecture *out) {
+    nas_status status = NAS_OK;
+    for (int i = 0; !status && i < a->n; i++) {
+        double strength;
+        bool layer = nas_space_choice(s->space, i)->kind == NAS_LAYER;
+        status = nas_architecture_set(out, i, layer ? (uint64_t)1 << strongest(a, s, i, rule, &strength) : derive_inputs(a, s, i, rule));
+    }
+    return status;
+}

@@ -1,0 +1,128 @@
+/* darts.c - DARTS: Differentiable Architecture Search (Liu, Simonyan and Yang, ICLR 2019). Every candidate runs on every edge, mixed by
+ * softmax(alpha); alpha descends on the arch part's loss before each step of the weights on the training part. */
+#include "core/error.h"
+#include "core/memory.h"
+#include "nn/optim.h"
+#include "search/alphas.h"
+#include "search/unrolled.h"
+
+#include <stdlib.h>
+
+typedef struct darts_options {
+    int order, none;
+    double alpha_lr, alpha_weight_decay, alpha_beta1, xi;
+    int warmup_epochs;
+} darts_options;
+
+#define ROW(field, type, ...) {#field, type, offsetof(darts_options, field), __VA_ARGS__}
+static const nas_option options[] = {
+    ROW(order, NAS_OPTION_INT, "1", 1, 2, NULL, "1: alpha's gradient at the present weights; 2: through one virtual step of the weights"),
+    ROW(alpha_lr, NAS_OPTION_FLOAT, "3e-4", 0, 10, NULL, "learning rate of alpha (Adam)"),
+    ROW(alpha_weight_decay, NAS_OPTION_FLOAT, "1e-3", 0, 1, NULL, "L2 term of alpha"),
+    ROW(alpha_beta1, NAS_OPTION_FLOAT, "0.5", 0, 0.9999, NULL, "Adam's first decay rate for alpha"),
+    ROW(xi, NAS_OPTION_FLOAT, "0", 0, 10, NULL, "order 2: step size of the virtual step; 0: the weights' present learning rate"),
+    ROW(warmup_epochs, NAS_OPTION_INT, "0", 0, 100000, NULL, "epochs with alpha frozen at the start"),
+    ROW(none, NAS_OPTION_CHOICE, "auto", 0, 0, "auto|exclude|include", "may `none` be derived? auto: not where an input choice drops edges"),
+    {0},
+};
+
+typedef struct darts {
+    nas__alphas alphas;
+    const nas_batch *train, *arch; /* of the running step */
+} darts;
+
+static nas_status accepts(const nas_space *space) {
+    for (int i = 0; i < nas_space_size(space); i++) {
+        const nas_choice *choice = nas_space_choice(space, i);
+        if (choice->kind == NAS_VALUE) {
+            return nas__fail(NAS_UNSUPPORTED, "darts mixes outputs of candidates and cannot mix the numbers of the value choice \"%s\"; use a strategy "
+                                              "that samples (enas)", choice->key);
+        }
+    }
+    return NAS_OK;
+}
+
+static nas_status begin(nas__search *s) {
+    const darts_options *o = s->options;
+    darts *d = s->memory;
+    return nas__alphas_new(&d->alphas, s, &(nas__alphas_config){.deviation = 1e-3, .lr = o->alpha_lr, .beta1 = o->alpha_beta1, .beta2 = 0.999,
+                                                               .weight_decay = o->alpha_weight_decay});
+}
+
+static void end(nas__search *s) { nas__alphas_free(&((darts *)s->memory)->alphas); }
+
+static uint64_t all(int n) { return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1; }
+
+static nas_status mix_everything(nas__search *s, void *user) {
+    darts *d = s->memory;
+    (void)user;
+    nas_status status = NAS_OK;
+    for (int i = 0; !status && i < d->alphas.n; i++) {
+        nas_tensor *alpha = d->alphas.of_choice[i];
+        status = nas_decide(s->space, i, (nas_decision){.run = all(nas_space_choice(s->space, i)->n), .weights = alpha ? nas_softmax(alpha) : NULL});
+    }
+    return status ? status : nas_error_status();
+}
+
+static nas_status differentiate(void *user, bool train, unsigned roles) {
+    nas__search *s = user;
+    darts *d = s->memory;
+    return nas__search_pass(s, &(nas__pass){.batch = train ? d->train : d->arch, .grad = roles, .training = true, .freeze_running = true,
+                                            .decide = mix_everything}, NULL);
+}
+
+static nas_status second_order(nas__search *s) {
+    const darts_options *o = s->options;
+    darts *d = s->memory;
+    nas__optimizer_view weights = nas__optimizer_look(s->optimizer), alphas = nas__optimizer_look(d->alphas.optimizer);
+    return nas__unrolled_gradient(&(nas__bilevel){.n_weights = weights.n, .n_alphas = alphas.n, .weights = weights.tensors, .alphas = alphas.tensors,
+                                                  .momentum_buffers = weights.momentum_buffers, .momentum = weights.momentum,
+                                                  .weight_decay = weights.weight_decay, .eta = o->xi > 0 ? o->xi : s->lr,
+                                                  .differentiate = differentiate, .user = s});
+}
+
+static nas_status arch_step(nas__search *s) {
+    darts *d = s->memory;
+    d->arch = nas__search_arch_batch(s);
+    if (!d->arch) {
+        return nas_error_status();
+    }
+    nas_status status = ((const darts_options *)s->options)->order == 2 ? second_order(s) : differentiate(s, false, NAS_ROLE_ARCH);
+    return status ? status : nas__alphas_step(&d->alphas);
+}
+
+static nas_status step(nas__search *s, const nas_batch *train, double *loss) {
+    darts *d = s->memory;
+    d->train = train;
+    nas_status status = s->epoch >= ((const darts_options *)s->options)->warmup_epochs ? arch_step(s) : NAS_OK;
+    return status ? status : nas__search_weight_step(s, train, mix_everything, NULL, loss);
+}
+
+static nas_status derive(nas__search *s, nas_architecture *out) {
+    return nas__alphas_derive(&((darts *)s->memory)->alphas, s, (nas__none_rule)((const darts_options *)s->options)->none, out);
+}
+
+static bool probabilities(nas__search *s, int choice, double *p) {
+    return nas__alphas_softmax(&((darts *)s->memory)->alphas, s, choice, p);
+}
+
+static nas_status state(nas__search *s, nas__state *st) {
+    nas__alphas_state(&((darts *)s->memory)->alphas, s, st);
+    return NAS_OK;
+}
+
+const nas__strategy nas__strategy_darts = {
+    .name = "darts",
+    .summary = "gradient descent on softmax-mixed candidates, first or second order",
+    .paper = "Liu, Simonyan, Yang: DARTS: Differentiable Architecture Search, ICLR 2019",
+    .options = options,
+    .options_size = sizeof(darts_options),
+    .state_size = sizeof(darts),
+    .accepts = accepts,
+    .begin = begin,
+    .step = step,
+    .derive = derive,
+    .probabilities = probabilities,
+    .state = state,
+    .end = end,
+};

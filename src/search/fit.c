@@ -1,0 +1,275 @@
+/* fit.c - training of a network without choices: the retraining of what a search found. */
+#include "search/trainer.h"
+#include "core/file.h"
+#include "io/optimizer_state.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { KEPT = 1 };
+
+typedef struct fit {
+    nas_fit_config config;
+    nas_tape *tape;
+    nas_loader *loader;
+    nas_transform plain;
+    nas__pace pace;
+    nas__run *run;
+    int n_metrics, epoch, epochs, best_epoch;
+    int64_t step, steps;
+    uint64_t total_step;
+    double lr, used_seconds, score, best_score;
+    int id_loss, id_lr, id_train_loss, ids[NAS__MOST_METRICS];
+    bool stop;
+} fit;
+
+static nas_status apply_defaults(fit *f) {
+    nas_fit_config *c = &f->config;
+    if (!c->model || !c->dataset_train) {
+        return nas__fail(NAS_INVALID, "nas_fit: .model and .dataset_train are required");
+    }
+    bool classes = nas_dataset_describe(c->dataset_train)->classes > 0;
+    c->loss = c->loss ? c->loss : classes ? nas_cross_entropy : nas_mse;
+    c->metrics = c->metrics ? c->metrics : classes ? nas_classification_metrics : nas_regression_metrics;
+    c->batch_size = c->batch_size > 0 ? c->batch_size : 96;
+    c->num_epochs = c->num_epochs > 0 ? c->num_epochs : 50;
+    c->clip_norm = c->clip_norm == 0 ? 5 : c->clip_norm < 0 ? 0 : c->clip_norm;
+    c->optimizer = c->optimizer ? c->optimizer : nas_sgd(.lr = 0.1, .momentum = 0.9, .nesterov = true, .weight_decay = 5e-4);
+    while (f->n_metrics < NAS__MOST_METRICS && c->metrics[f->n_metrics].name) {
+        f->n_metrics++;
+    }
+    f->score = f->best_score = NAN;
+    f->epochs = c->num_epochs;
+    return nas_error_status();
+}
+
+/* --- checkpoints --------------------------------------------------------------------------------- */
+typedef struct saved {
+    uint64_t format, epochs_done, total_step, best_epoch;
+    double used_seconds, progress, best_score, score;
+} saved;
+
+static void bind(fit *f, nas__state *st, saved *v) {
+    nas__state_u64(st, "fit.counters", &v->format, 4);
+    nas__state_f64(st, "fit.values", &v->used_seconds, 4);
+    nas__state_model(st, "model.", f->config.model);
+    nas__state_optimizer(st, "optimizer.", f->config.optimizer);
+}
+
+static nas_status save(fit *f) {
+    if (!f->run) {
+        return NAS_OK;
+    }
+    saved v = {1, (uint64_t)f->epoch + 1, f->total_step, (uint64_t)f->best_epoch, nas__pace_seconds(&f->pace), f->pace.progress, f->best_score, f->score};
+    char *path = nas__checkpoint_path(f->config.run_dir, f->epoch + 1);
+    nas__state *st = path ? nas__state_save_begin(path, NULL) : NULL;
+    if (st) {
+        bind(f, st, &v);
+        nas__state_finish(st);
+    }
+    if (!nas_error_status()) {
+        nas__checkpoint_prune(f->config.run_dir, KEPT);
+    }
+    free(path);
+    return nas_error_status();
+}
+
+static nas_status load(fit *f) {
+    char *path = nas__checkpoint_newest(f->config.run_dir);
+    nas__state *st = path ? nas__state_load_begin(path) : NULL;
+    saved v = {0};
+    if (st) {
+        bind(f, st, &v);
+        if (!nas__state_finish(st)) {
+            f->epoch = (int)v.epochs_done;
+            f->total_step = v.total_step;
+            f->best_epoch = (int)v.best_epoch;
+            f->used_seconds = v.used_seconds;
+            f->pace.progress = v.progress;
+            f->best_score = v.best_score;
+            f->score = v.score;
+        }
+    }
+    free(path);
+    return nas_error_status();
+}
+
+/* --- journal ------------------------------------------------------------------------------------- */
+static nas_status open_run(fit *f) {
+    const nas_fit_config *c = &f->config;
+    if (!c->run_dir) {
+        return NAS_OK;
+    }
+    nas__run_info info = {.kind = "retrain", .space = c->space_name, .data = nas_dataset_describe(c->dataset_train)->name, .seed = c->seed,
+                          .threads = nas_threads(), .config = c->run_config, .epochs = f->epochs, .steps_per_epoch = f->steps};
+    bool resume = c->resume && nas__run_exists(c->run_dir);
+    f->run = resume ? nas__run_resume(c->run_dir, &info, f->epoch, (int64_t)f->total_step) : nas__run_create(c->run_dir, &info);
+    for (int i = 0; f->run && c->dataset_valid && i < f->n_metrics; i++) {
+        f->ids[i] = nas__run_metric(f->run, c->metrics[i].name, "valid", "", c->metrics[i].lower_is_better ? -1 : 1, "epoch", i == 0);
+    }
+    f->id_loss = nas__run_metric(f->run, "loss", "train", "", -1, "step", false);
+    f->id_lr = nas__run_metric(f->run, "lr", "train", "", 0, "step", false);
+    f->id_train_loss = nas__run_metric(f->run, "loss", "train", "", -1, "epoch", false);
+    return nas_error_status();
+}
+
+static nas_progress progress_now(const fit *f, double loss) {
+    return (nas_progress){.epoch = f->epoch + 1, .epochs = f->epochs, .step = f->step + 1, .steps_per_epoch = f->steps, .loss = loss, .lr = f->lr,
+                          .images_per_second = f->pace.images_per_second, .seconds = nas__pace_seconds(&f->pace),
+                          .eta_seconds = nas__pace_eta(&f->pace, f->epoch, f->step + 1), .score = f->score, .best_score = f->best_score,
+                          .best_epoch = f->best_epoch, .entropy = NAN, .skip_share = NAN, .metric = f->config.metrics[0].name};
+}
+
+static void journal_step(fit *f, double loss) {
+    bool due = nas__pace_step(&f->pace, f->config.batch_size);
+    nas_progress p = progress_now(f, loss);
+    if (due) {
+        char eta[32];
+        nas__log(NAS_LOG_INFO, "epoch %d/%d  step %lld/%lld  loss %.4f  lr %.3g  %.0f images/s  ETA %s", p.epoch, p.epochs, (long long)p.step,
+                 (long long)p.steps_per_epoch, loss, p.lr, p.images_per_second, nas__pace_text(p.eta_seconds, eta, sizeof eta));
+    }
+    if (due || f->step + 1 == f->steps) {
+        nas__run_tick(f->run, (int64_t)f->total_step, p.epoch, 2, (int[]){f->id_loss, f->id_lr}, (double[]){loss, f->lr});
+    }
+    nas__run_sample(f->run, p.images_per_second, 1e3 * (double)f->config.batch_size / fmax(p.images_per_second, 1e-9),
+                    1e3 * nas_loader_wait_seconds(f->loader));
+    if (f->config.on_step && f->config.on_step(&p, f->config.user)) {
+        f->stop = true;
+    }
+}
+
+static nas_status journal_epoch(fit *f, double mean) {
+    const nas_fit_config *c = &f->config;
+    nas_evaluation e = {0};
+    double values[NAS__MOST_METRICS + 1];
+    int ids[NAS__MOST_METRICS + 1], n = 0;
+    if (c->dataset_valid) {
+        nas_status status = nas_evaluate(&(nas_evaluate_config){.model = c->model, .loss = c->loss, .metrics = c->metrics, .data = c->dataset_valid,
+                                                                .transform = &f->plain, .limit_batches = c->limit_batches}, &e);
+        if (status) {
+            return status;
+        }
+        f->score = e.metrics[0];
+        if (isnan(f->best_score) || (c->metrics[0].lower_is_better ? f->score < f->best_score : f->score > f->best_score)) {
+            f->best_score = f->score;
+            f->best_epoch = f->epoch + 1;
+        }
+        for (; n < f->n_metrics; n++) {
+            ids[n] = f->ids[n];
+            values[n] = e.metrics[n];
+        }
+    }
+    ids[n] = f->id_train_loss;
+    values[n++] = mean;
+    nas__run_epoch(f->run, &(nas__run_epoch_row){.epoch = f->epoch + 1, .step = (int64_t)f->total_step, .entropy = NAN, .skip_share = NAN,
+                                                 .images_per_s = f->pace.images_per_second, .n = n, .metrics = ids, .values = values});
+    if (c->dataset_valid) {
+        nas__log(NAS_LOG_INFO, "epoch %d/%d  train loss %.4f  %s %.4f (valid)", f->epoch + 1, f->epochs, mean, c->metrics[0].name, f->score);
+    } else {
+        nas__log(NAS_LOG_INFO, "epoch %d/%d  train loss %.4f", f->epoch + 1, f->epochs, mean);
+    }
+    return NAS_OK;
+}
+
+/* --- the loop ------------------------------------------------------------------------------------ */
+static bool stopping(const fit *f) { return f->stop || (f->config.stop && *f->config.stop); }
+
+static nas_status train_batch(fit *f, const nas_batch *batch, double *value) {
+    const nas_fit_config *c = &f->config;
+    const nas_dataset_info *info = nas_dataset_describe(c->dataset_train);
+    f->lr = nas_schedule_lr(&c->schedule, nas_optimizer_lr(c->optimizer), nas__pace_progress(&f->pace, f->epoch, f->step));
+    nas_tape_begin(f->tape, &(nas_tape_config){.grad = NAS_ROLE_WEIGHT, .training = true, .drop_path = c->drop_path * f->pace.progress,
+                                               .seed = c->seed, .step = f->total_step + 1});
+    nas_tensor *target = nas__batch_target(batch, info), *output = nas_forward(c->model, nas__batch_input(batch, info));
+    nas_tensor *loss = output ? c->loss(output, target) : NULL;
+    *value = nas_tensor_item(loss);
+    if (loss && !isfinite(*value)) {
+        nas__fail(NAS_NUMERIC, "the loss is %g in step %lld of epoch %d; lower the learning rate (now %g) or look at the data", *value,
+                  (long long)f->step + 1, f->epoch + 1, f->lr);
+    }
+    if (!nas_error_status()) {
+        nas_backward(loss);
+    }
+    nas_tape_reset(f->tape);
+    return nas_error_status() ? nas_error_status() : nas_optimizer_step(c->optimizer, f->lr, c->clip_norm);
+}
+
+static nas_status one_epoch(fit *f) {
+    double sum = 0, value = NAN;
+    nas__pace_epoch(&f->pace, f->epoch, false);
+    nas_status status = nas_loader_seek(f->loader, f->epoch, 0);
+    for (f->step = 0; !status && f->step < f->steps && !stopping(f) && !nas__pace_out_of_time(&f->pace); f->step++) {
+        const nas_batch *batch = nas_loader_next(f->loader);
+        status = batch ? train_batch(f, batch, &value) : nas_error_status();
+        sum += value;
+        f->total_step++;
+        if (!status) {
+            journal_step(f, value);
+        }
+    }
+    double before = nas__now();
+    status = status ? status : journal_epoch(f, sum / (double)(f->step > 0 ? f->step : 1));
+    status = status || stopping(f) ? status : save(f);
+    f->pace.reserve = 1.2 * (nas__now() - before) + 0.5;
+    nas__pace_epoch(&f->pace, f->epoch, true);
+    f->epochs = f->pace.epochs;
+    nas_progress p = progress_now(f, sum / (double)(f->step > 0 ? f->step : 1));
+    if (!status && f->config.on_epoch && f->config.on_epoch(&p, f->config.user)) {
+        f->stop = true;
+    }
+    return status;
+}
+
+static nas_status run(fit *f) {
+    double earlier = f->pace.progress;
+    nas__pace_start(&f->pace, f->config.budget.minutes, f->config.num_epochs, f->steps, f->config.log_frequency, f->used_seconds);
+    f->pace.progress = earlier;
+    nas_status status = NAS_OK;
+    while (!status && !stopping(f) && !nas__pace_over(&f->pace, f->epoch)) {
+        status = one_epoch(f);
+        f->epoch += !status;
+    }
+    return status;
+}
+
+static nas_status prepare(fit *f) {
+    nas_fit_config *c = &f->config;
+    nas_set_threads(c->threads);
+    nas_status status = apply_defaults(f);
+    if (!status && !c->keep_weights) {
+        status = nas_initialise(c->model, c->seed);
+    }
+    status = status ? status : nas_optimizer_bind_model(c->optimizer, c->model);
+    if (status) {
+        return status;
+    }
+    f->plain = c->transform ? *c->transform : nas_transform_default(c->dataset_train, false);
+    nas_transform augmented = c->transform ? *c->transform : nas_transform_default(c->dataset_train, true);
+    f->tape = nas_tape_new();
+    f->loader = nas_loader_new(&(nas_loader_config){.data = c->dataset_train, .batch_size = c->batch_size, .shuffle = true, .drop_last = true,
+                                                    .augment = true, .transform = augmented, .seed = c->seed, .workers = c->workers,
+                                                    .limit = c->limit_batches});
+    f->steps = f->loader ? nas_loader_batches(f->loader) : 0;
+    status = nas_error_status();
+    status = status || !c->resume || !c->run_dir ? status : load(f);
+    return status ? status : open_run(f);
+}
+
+nas_status nas_fit(const nas_fit_config *config, int *epochs_done) {
+    fit f = {.config = *config};
+    nas_status status = prepare(&f);
+    status = status ? status : run(&f);
+    char *weights = !status && config->run_dir ? nas__join(config->run_dir, "weights.safetensors") : NULL;
+    if (weights) {
+        status = nas_save_weights(config->model, weights);
+        free(weights);
+    }
+    nas_status closed = nas__run_close(f.run, status ? "failed" : stopping(&f) ? "stopped" : "finished", status ? nas_error_message() : NULL);
+    if (epochs_done) {
+        *epochs_done = f.epoch;
+    }
+    nas_loader_free(f.loader);
+    nas_tape_free(f.tape);
+    nas_optimizer_free(f.config.optimizer);
+    return status ? status : closed;
+}
