@@ -29,6 +29,7 @@ static const nas_option options[] = {
 typedef struct darts {
     nas__alphas alphas;
     const nas_batch *train, *arch; /* of the running step */
+    const float **momentum_buffers;  /* of the weights' optimiser, for the virtual step */
 } darts;
 
 static nas_status accepts(const nas_space *space) {
@@ -45,11 +46,16 @@ static nas_status accepts(const nas_space *space) {
 static nas_status begin(nas__search *s) {
     const darts_options *o = s->options;
     darts *d = s->memory;
-    return nas__alphas_new(&d->alphas, s, &(nas__alphas_config){.deviation = 1e-3, .lr = o->alpha_lr, .beta1 = o->alpha_beta1, .beta2 = 0.999,
+    d->momentum_buffers = nas__alloc(s->optimizer->n * sizeof *d->momentum_buffers);
+    return !d->momentum_buffers ? nas_error_status() : nas__alphas_new(&d->alphas, s, &(nas__alphas_config){.deviation = 1e-3, .lr = o->alpha_lr, .beta1 = o->alpha_beta1, .beta2 = 0.999,
                                                                .weight_decay = o->alpha_weight_decay});
 }
 
-static void end(nas__search *s) { nas__alphas_free(&((darts *)s->memory)->alphas); }
+static void end(nas__search *s) {
+    darts *d = s->memory;
+    nas__alphas_free(&d->alphas);
+    free(d->momentum_buffers);
+}
 
 static uint64_t all(int n) { return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1; }
 
@@ -74,10 +80,13 @@ static nas_status differentiate(void *user, bool train, unsigned roles) {
 static nas_status second_order(nas__search *s) {
     const darts_options *o = s->options;
     darts *d = s->memory;
-    nas__optimizer_view weights = nas__optimizer_look(s->optimizer), alphas = nas__optimizer_look(d->alphas.optimizer);
-    return nas__unrolled_gradient(&(nas__bilevel){.n_weights = weights.n, .n_alphas = alphas.n, .weights = weights.tensors, .alphas = alphas.tensors,
-                                                  .momentum_buffers = weights.momentum_buffers, .momentum = weights.momentum,
-                                                  .weight_decay = weights.weight_decay, .eta = o->xi > 0 ? o->xi : s->lr,
+    const nas_optimizer *weights = s->optimizer, *alphas = d->alphas.optimizer;
+    for (size_t i = 0; i < weights->n; i++) {
+        d->momentum_buffers[i] = weights->is_adam ? NULL : nas__optimizer_momentum(weights, i);
+    }
+    return nas__unrolled_gradient(&(nas__bilevel){.n_weights = weights->n, .n_alphas = alphas->n, .weights = weights->tensors, .alphas = alphas->tensors,
+                                                  .momentum_buffers = d->momentum_buffers, .momentum = weights->sgd.momentum,
+                                                  .weight_decay = weights->is_adam ? 0 : weights->sgd.weight_decay, .eta = o->xi > 0 ? o->xi : s->lr,
                                                   .differentiate = differentiate, .user = s});
 }
 

@@ -1,5 +1,6 @@
 /* parts.c - train (weights), arch (choices and rewards), valid (scoring and export): disjoint by construction, and asserted.
  * The test part never comes near a search: there is no field for it. */
+#include "data/dataset.h"
 #include "search/trainer.h"
 
 #include <stdlib.h>

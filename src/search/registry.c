@@ -4,11 +4,10 @@
 
 #include <string.h>
 
-extern const nas__strategy nas__strategy_darts, nas__strategy_enas;
+extern const nas__strategy nas__strategy_darts;
 
 const nas__strategy *const nas__strategies[] = {
     &nas__strategy_darts,
-    &nas__strategy_enas,
     NULL,
 };
 
