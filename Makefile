@@ -61,12 +61,15 @@ fuzz: deps ## the readers against broken input, SECONDS (60) each
 	JOBS=$(JOBS) tools/fuzz $(SECONDS)
 
 format: ## rewrite the sources in the project's style
-	$(CLANG_FORMAT) -i $(SOURCES)
+	@$(CLANG_FORMAT) -i $(SOURCES)
 
 lint: ## style, layers, shell scripts
 	tools/check-layers
 	$(if $(shell command -v shellcheck),shellcheck $(SCRIPTS),@echo 'lint: no shellcheck here, scripts not checked')
-	$(CLANG_FORMAT) --dry-run --Werror $(SOURCES)
+	@case "$$($(CLANG_FORMAT) --version)" in \
+	*"version 14."*) echo "$(CLANG_FORMAT) --dry-run --Werror ..."; $(CLANG_FORMAT) --dry-run --Werror $(SOURCES) ;; \
+	*version*) echo "lint: the style is that of clang-format 14, here is another version: not checked" ;; \
+	*) echo "lint: no $(CLANG_FORMAT) here; make deps" >&2; exit 1 ;; esac
 
 install: build ## library, headers, pkg-config file and command below PREFIX (default /usr/local)
 	cmake --install $(BUILD) --prefix $(PREFIX)

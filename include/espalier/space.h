@@ -20,9 +20,9 @@ typedef struct nas_candidate {
     nas_module *module;
 } nas_candidate;
 
-/* Exactly one of n modules of equal output shape; itself a module: give it to nas_child(). `key` NULL: the module's path. Takes
- * the candidates over (also on failure). Candidates may contain choices. After the architecture is fixed only the chosen
- * candidate is left, under the same path. */
+/* Exactly one of n modules of equal output shape; itself a module: give it to nas_child(). `key` NULL: the module's path with '/'
+ * for '.'. Takes the candidates over (also on failure). Candidates may contain choices. After the architecture is fixed only the
+ * chosen candidate is left, under the same path; of an unreachable choice none is. */
 #define nas_layer_choice(owner, key, n, candidates) nas_layer_choice_new((nas_module *)(owner), (key), (n), (candidates))
 NAS_API nas_module *nas_layer_choice_new(nas_module *owner, const char *key, int n, const nas_candidate *candidates);
 
@@ -36,7 +36,7 @@ typedef struct nas_input_choice_config {
     nas_reduce reduce;
     const char *const *edges; /* key of the layer choice that computes candidate i, or NULL: unchosen ones become unreachable */
 } nas_input_choice_config;
-/* Some of n tensors, reduced to one. Owned by `owner`. `key` NULL: owner's path + "/inputs". */
+/* Some of n tensors, reduced to one. Owned by `owner`. `key` NULL: owner's path with '/' for '.', and "/inputs". */
 #define nas_input_choice(owner, key, ...)                                                                              \
     nas_input_choice_new((nas_module *)(owner), (key), &(nas_input_choice_config){__VA_ARGS__})
 NAS_API nas_mutable *nas_input_choice_new(nas_module *owner, const char *key, const nas_input_choice_config *config);
@@ -45,7 +45,8 @@ NAS_API nas_mutable *nas_input_choice_new(nas_module *owner, const char *key, co
 NAS_API nas_tensor *nas_choose(nas_mutable *mutable_, int n, nas_tensor *const *x);
 NAS_API bool nas_wanted(const nas_mutable *mutable_, int i);
 
-/* One of n numbers, read by the network in its forward pass with nas_value(). Exported as the string of its value. */
+/* One of n numbers, read by the network in its forward pass with nas_value(). Exported as the string of its value. `key` NULL:
+ * as for input choices, with "/value". */
 #define nas_value_choice(owner, key, n, values) nas_value_choice_new((nas_module *)(owner), (key), (n), (values))
 NAS_API nas_mutable *nas_value_choice_new(nas_module *owner, const char *key, int n, const double *values);
 NAS_API double nas_value(const nas_mutable *mutable_);
@@ -127,6 +128,8 @@ typedef struct nas_space_info {
     size_t options_size;
     nas_module *(*build)(const nas_space_config *config, const void *options);
     char *(*canonical)(const nas_architecture *a); /* one-line string, new; NULL: the one-line JSON */
+    /* An architecture from its canonical string; NULL and an error when it is none. NULL: the space reads JSON alone. */
+    nas_architecture *(*parse)(const nas_space *space, const char *canonical);
 } nas_space_info;
 /* All of them; ends with NULL. */
 NAS_API const nas_space_info *const *nas_spaces(void);

@@ -19,7 +19,7 @@ static rows rows_along(const nas_tensor *t, int dim) {
 }
 
 static void copy_rows(rows dst, float *to, rows src, const float *from, size_t length) {
-#pragma omp parallel for schedule(static) if (dst.outer > 1 && length > 4096)
+#pragma omp parallel for schedule(static) if (dst.outer > 1 && dst.outer * length > NAS__SMALL)
     for (size_t i = 0; i < dst.outer; i++) {
         memcpy(to + i * dst.row, from + i * src.row, length * sizeof(float));
     }

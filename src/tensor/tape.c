@@ -54,17 +54,26 @@ static void drop(nas_tape *tape) {
     tape->spent = false;
 }
 
+/* Tapes nest: takes one out of the calling thread's pile, wherever it stands. */
+static void leave(nas_tape *tape) {
+    nas_tape **at = &current;
+    while (*at && *at != tape) {
+        at = &(*at)->outer;
+    }
+    if (*at) {
+        *at = tape->outer;
+    }
+    tape->outer = NULL;
+    tape->active = false;
+}
+
 void nas_tape_reset(nas_tape *tape) {
     if (!tape) {
         return;
     }
     drop(tape);
     if (tape->active) {
-        tape->active = false;
-        if (current == tape) {
-            current = tape->outer;
-        }
-        tape->outer = NULL;
+        leave(tape);
     }
 }
 
@@ -81,11 +90,12 @@ void nas_tape_begin(nas_tape *tape, const nas_tape_config *config) {
     nas__apply_threads();
     flush_denormals();
     drop(tape);
-    if (!tape->active) {
-        tape->outer = current;
-        tape->active = true;
-        current = tape;
+    if (tape->active) {
+        leave(tape);
     }
+    tape->outer = current;
+    tape->active = true;
+    current = tape;
     tape->config = *config;
     tape->macs = tape->op_count = 0;
 }
@@ -152,7 +162,7 @@ nas_tensor *nas__alias(nas_tensor *x, int ndim, const int64_t *dims) {
 }
 
 nas_tensor *nas_zero(int ndim, const int64_t *dims) {
-    nas_tensor *t = bare(ndim, dims, NAS__BLOCKED);
+    nas_tensor *t = nas__good_shape("nas_zero", ndim, dims) ? bare(ndim, dims, NAS__BLOCKED) : NULL;
     if (t) {
         t->is_zero = true;
     }

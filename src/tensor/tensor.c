@@ -39,13 +39,22 @@ float *nas__data(nas_tensor *t) {
     return t->data;
 }
 
-nas_tensor *nas_input(int ndim, const int64_t *dims, const float *values) {
+bool nas__good_shape(const char *op, int ndim, const int64_t *dims) {
+    if (ndim < 1 || ndim > NAS_MAX_DIMS) {
+        nas__fail(NAS_SHAPE, "%s: %d dimensions; a tensor has 1 to %d", op, ndim, NAS_MAX_DIMS);
+        return false;
+    }
     for (int i = 0; i < ndim; i++) {
-        if (ndim > NAS_MAX_DIMS || dims[i] < 1) {
-            return nas__fail_null(NAS_SHAPE, "nas_input: bad shape (%d dimensions, all must be positive)", ndim);
+        if (dims[i] < 1) {
+            nas__fail(NAS_SHAPE, "%s: dimension %d is %lld; it must be positive", op, i, (long long)dims[i]);
+            return false;
         }
     }
-    nas_tensor *t = nas__new(ndim, dims, NAS__PLAIN);
+    return true;
+}
+
+nas_tensor *nas_input(int ndim, const int64_t *dims, const float *values) {
+    nas_tensor *t = nas__good_shape("nas_input", ndim, dims) ? nas__new(ndim, dims, NAS__PLAIN) : NULL;
     if (t && values && t->data) {
         memcpy(t->data, values, (size_t)nas__count(t) * sizeof(float));
     }
@@ -228,7 +237,7 @@ static nas__buffer *zeros(size_t count) {
 }
 
 nas_tensor *nas__persistent(int ndim, const int64_t *dims, nas_role role) {
-    nas_tensor *t = nas__alloc(sizeof *t);
+    nas_tensor *t = nas__good_shape("nas_variable", ndim, dims) ? nas__alloc(sizeof *t) : NULL;
     if (!t) {
         return NULL;
     }

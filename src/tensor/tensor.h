@@ -100,6 +100,8 @@ float *nas__data(nas_tensor *t);
 /* Floats that t occupies, padding included. */
 size_t nas__storage(const nas_tensor *t);
 int nas__block(void);
+/* False, with an error that names `op`, unless there are 1 to NAS_MAX_DIMS dimensions, all positive. */
+bool nas__good_shape(const char *op, int ndim, const int64_t *dims);
 bool nas__same_shape(const nas_tensor *a, const nas_tensor *b);
 /* "64x16x32x32", in one of a few static per-thread buffers. */
 const char *nas__shape(const nas_tensor *t);

@@ -1,6 +1,7 @@
 /* cases_arithmetic.c - sums, products and the mixed operation. */
 #include "ops/gradcheck.h"
 
+#include <math.h>
 #include <string.h>
 
 static nas_tensor *run_two(const gradcheck *c, nas_tensor **x) {
@@ -94,6 +95,20 @@ static shape naive_mixed(const gradcheck *c, double *const *x, double *y) {
     return c->in[1];
 }
 
+/* The same behind the softmax that makes weights of alphas. */
+static nas_tensor *run_alphas(const gradcheck *c, nas_tensor **x) {
+    (void)c;
+    return nas_weighted_sum(nas_softmax(x[0]), 3, x + 1);
+}
+
+static shape naive_alphas(const gradcheck *c, double *const *x, double *y) {
+    double e[3] = {exp(x[0][0]), exp(x[0][1]), exp(x[0][2])};
+    for (int64_t k = 0; k < shape_count(&c->in[1]); k++) {
+        y[k] = (e[0] * x[1][k] + e[1] * x[2][k] + e[2] * x[3][k]) / (e[0] + e[1] + e[2]);
+    }
+    return c->in[1];
+}
+
 #define TWO(name, ...) {.op = name, .run = run_two, .naive = naive_two, .in = {__VA_ARGS__}}
 static const gradcheck cases[] = {
     TWO("add", {4, {2, 3, 5, 7}}, {4, {2, 3, 5, 7}}),
@@ -119,5 +134,6 @@ static const gradcheck cases[] = {
     {"weighted_sum", run_mixed, naive_mixed, {{1, {5}}, {4, {2, 17, 5, 3}}, {4, {2, 17, 5, 3}}, {4, {2, 17, 5, 3}}}},
     {"weighted_sum", run_mixed, naive_mixed, {{1, {4}}, {2, {3, 5}}, {2, {3, 5}}}},
     {"weighted_sum", run_mixed, naive_mixed, {{1, {3}}, {4, {1, 1, 7, 7}}}},
+    {"weighted_sum", run_alphas, naive_alphas, {{1, {3}}, {4, {2, 40, 3, 5}}, {4, {2, 40, 3, 5}}, {4, {2, 40, 3, 5}}}},
 };
 const gradcheck_family arithmetic_cases = {cases, sizeof cases / sizeof *cases};

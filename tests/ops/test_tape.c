@@ -281,6 +281,39 @@ static void a_dry_pass_counts(void **state) {
     nas_tensor_free(gamma);
 }
 
+static void tapes_nest(void **state) {
+    (void)state;
+    nas_tape *inner = nas_tape_new();
+    nas_tensor *w = random_variable(1, NAS_ROLE_WEIGHT, NAS_DIMS(3));
+    begin(NAS_ROLE_WEIGHT);
+    nas_tensor *outside = nas_sum(nas_exp(w));
+    nas_tape_begin(inner, &(nas_tape_config){.grad = NAS_ROLE_WEIGHT});
+    assert_int_equal(nas_backward(outside), NAS_USAGE);
+    assert_error(NAS_USAGE, "not on the current tape");
+    assert_ptr_equal(nas_exp(w)->tape, inner);
+    nas_tape_reset(inner);
+    assert_int_equal(nas_backward(outside), NAS_OK);
+    nas_tape_begin(inner, &(nas_tape_config){0});
+    begin(NAS_ROLE_WEIGHT); /* again, from below: it comes to the top */
+    assert_ptr_equal(nas_exp(w)->tape, tape);
+    nas_tape_free(inner); /* from below, too */
+    nas_tape_reset(tape);
+    assert_null(nas_exp(w));
+    assert_error(NAS_USAGE, "nas_tape_begin");
+    nas_tensor_free(w);
+}
+
+static void bad_shapes(void **state) {
+    (void)state;
+    begin(0);
+    assert_null(nas_input(2, (int64_t[]){3, 0}, NULL));
+    assert_error(NAS_SHAPE, "nas_input: dimension 1 is 0");
+    assert_null(nas_zero(6, (int64_t[]){1, 1, 1, 1, 1, 1}));
+    assert_error(NAS_SHAPE, "nas_zero: 6 dimensions");
+    assert_null(nas_variable(0, NULL, NAS_ROLE_WEIGHT));
+    assert_error(NAS_SHAPE, "1 to 5");
+}
+
 typedef struct net {
     nas_tensor *stem, *conv, *depthwise, *half, *gamma[3], *fc, *alpha;
 } net;
@@ -366,6 +399,8 @@ int main(void) {
         TEST(zeros_cost_nothing),
         TEST(zeros_in_two_layouts),
         TEST(a_dry_pass_counts),
+        TEST(tapes_nest),
+        TEST(bad_shapes),
         TEST(no_reorders_and_no_allocations),
         TEST(the_same_step_twice_is_bit_identical),
     };

@@ -1,0 +1,72 @@
+/* fix.c - pruning: the chosen candidates take the place of the choices, and everything unused is freed. */
+#include "space/space.h"
+
+#include "nn/module.h"
+
+#include <stdlib.h>
+
+static void fix_mutable(nas_mutable *m, uint64_t bits, bool reached) {
+    m->fixed = true;
+    m->space = NULL;
+    m->decision = &m->own;
+    m->own = (nas_decision){.run = bits};
+    if (m->kind == NAS_LAYER) {
+        nas__layer_prune(m, reached ? __builtin_ctzll(bits) : -1);
+    }
+}
+
+nas_status nas__fix(nas_space *space, const nas_architecture *a) {
+    bool *reached = nas__reachable(space, a->bits);
+    if (!reached) {
+        return nas_error_status();
+    }
+    /* Outer choices come first: what they free takes the choices inside out of the list. */
+    for (int i = 0; i < space->n_sites; i++) {
+        const nas__site *s = &space->sites[i];
+        if (s->mutable_) {
+            fix_mutable(s->mutable_, a->bits[s->choice], reached[space->n_choices + i]);
+            space->sites[i].mutable_ = NULL;
+        }
+    }
+    free(reached);
+    return nas__module_fix(space->model);
+}
+
+/* --- parameters in use ------------------------------------------------------------------------------------ */
+static int64_t idle_parameters(const nas_space *space, const bool *reached, nas_module *module) {
+    const nas_mutable *m = nas__layer_mutable(module);
+    bool in_space = m && m->space == space;
+    bool used = !in_space || reached[space->n_choices + m->site];
+    int64_t sum = 0;
+    size_t n;
+    nas_module *const *children = nas__module_children(module, &n);
+    for (size_t i = 0; i < n; i++) {
+        bool runs = used && (!in_space || (m->decision->run >> i & 1));
+        sum += runs ? idle_parameters(space, reached, children[i]) : nas_parameter_count(children[i]);
+    }
+    return sum;
+}
+
+static const nas_space *space_of(nas_module *module) {
+    const nas_mutable *m = nas__layer_mutable(module);
+    size_t n;
+    nas_module *const *children = nas__module_children(module, &n);
+    const nas_space *space = m ? m->space : NULL;
+    for (size_t i = 0; !space && i < n; i++) {
+        space = space_of(children[i]);
+    }
+    return space;
+}
+
+int64_t nas__active_parameters(nas_module *model) {
+    const nas_space *space = space_of(model);
+    uint64_t *bits = space ? nas__alloc((size_t)space->n_choices * sizeof *bits) : NULL;
+    for (int i = 0; bits && i < space->n_choices; i++) {
+        bits[i] = space->choices[i].decision.run;
+    }
+    bool *reached = bits ? nas__reachable(space, bits) : NULL;
+    int64_t count = nas_parameter_count(model) - (reached ? idle_parameters(space, reached, model) : 0);
+    free(bits);
+    free(reached);
+    return count;
+}

@@ -1,0 +1,120 @@
+/* layer_choice.c - one of several modules: its making, its pruning, and how it executes a decision. */
+#include "space/space.h"
+
+#include "tensor/tensor.h"
+
+#include <stdlib.h>
+
+typedef struct layer_choice {
+    nas_module base;
+    nas_mutable *mutable_;
+    nas_module **candidates; /* children of this module; NULL when pruned */
+} layer_choice;
+
+static nas_status shape_mismatch(const nas_mutable *m, int a, const nas_tensor *x, int b, const nas_tensor *y) {
+    char *key = nas__mutable_key(m);
+    nas__fail(
+        NAS_SHAPE,
+        "layer choice \"%s\": candidate \"%s\" gives shape %s, candidate \"%s\" %s; all candidates must give one shape",
+        key ? key : "", m->names[b], nas__shape(y), m->names[a], nas__shape(x));
+    free(key);
+    return NAS_SHAPE;
+}
+
+static nas_tensor *weighted(layer_choice *choice, nas_tensor *x) {
+    const nas_mutable *m = choice->mutable_;
+    nas_tensor *results[NAS_MAX_CANDIDATES] = {0};
+    int first = -1;
+    for (int i = 0; i < m->n; i++) {
+        if (!(m->decision->run >> i & 1)) {
+            continue;
+        }
+        results[i] = nas_forward(choice->candidates[i], x);
+        if (!results[i]) {
+            return NULL;
+        }
+        if (first >= 0 && !nas__same_shape(results[first], results[i])) {
+            shape_mismatch(m, first, results[first], i, results[i]);
+            return NULL;
+        }
+        first = first < 0 ? i : first;
+    }
+    return nas_weighted_sum(m->decision->weights, m->n, results);
+}
+
+static nas_tensor *layer_choice_forward(nas_module *self, nas_tensor *x) {
+    layer_choice *choice = (layer_choice *)self;
+    const nas_mutable *m = choice->mutable_;
+    if (m->decision->weights) {
+        return weighted(choice, x);
+    }
+    int chosen = nas__mutable_single(m);
+    /* An unreachable choice of a fixed network has no candidates left. What a network gives to nas_choose() in its name
+     * without having asked nas_wanted() is not looked at, and costs nothing. */
+    return chosen < 0 ? nas_zero(x->ndim, x->dims) : nas_forward(choice->candidates[chosen], x);
+}
+
+static void layer_choice_release(nas_module *self) {
+    layer_choice *choice = (layer_choice *)self;
+    nas__mutable_free(choice->mutable_);
+    free(choice->candidates);
+}
+
+nas_mutable *nas__layer_mutable(nas_module *module) {
+    return module->forward == layer_choice_forward ? ((layer_choice *)module)->mutable_ : NULL;
+}
+
+void nas__layer_prune(nas_mutable *m, int keep) {
+    layer_choice *choice = (layer_choice *)m->owner;
+    for (int i = 0; i < m->n; i++) {
+        if (i != keep && choice->candidates[i]) {
+            nas_module_free(choice->candidates[i]);
+            choice->candidates[i] = NULL;
+        }
+    }
+    m->own = (nas_decision){.run = keep < 0 ? 0 : (uint64_t)1 << keep};
+}
+
+static nas_module *give_up(int n, const nas_candidate *candidates) {
+    for (int i = 0; i < n; i++) {
+        nas_module_free(candidates[i].module);
+    }
+    return NULL;
+}
+
+static bool adopt(layer_choice *choice, int n, const nas_candidate *candidates, int *adopted) {
+    for (int i = 0; i < n; i++) {
+        choice->candidates[i] = nas_child(choice, choice->mutable_->names[i], candidates[i].module);
+        *adopted = i + 1; /* the parent takes a child over even when it refuses it */
+        if (!choice->candidates[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+nas_module *nas_layer_choice_new(nas_module *owner, const char *key, int n, const nas_candidate *candidates) {
+    (void)owner; /* the key of a choice follows from its place in the tree */
+    const char *names[NAS_MAX_CANDIDATES] = {0};
+    for (int i = 0; i < n && i < NAS_MAX_CANDIDATES; i++) {
+        names[i] = candidates[i].name;
+        if (!candidates[i].module) {
+            nas__fail(NAS_INVALID, "layer choice \"%s\": candidate %d is NULL", key ? key : "(no key)", i);
+            return give_up(n, candidates);
+        }
+    }
+    layer_choice *choice = nas_module_alloc(sizeof *choice, layer_choice_forward, "layer choice");
+    if (!choice) {
+        return give_up(n, candidates);
+    }
+    choice->base.release = layer_choice_release;
+    choice->mutable_ = nas__mutable_new(NAS_LAYER, &choice->base, key, n, names);
+    choice->candidates = choice->mutable_ ? nas__alloc((size_t)n * sizeof *choice->candidates) : NULL;
+    int adopted = 0;
+    if (!choice->candidates || !adopt(choice, n, candidates, &adopted)) {
+        give_up(n - adopted, candidates + adopted);
+        nas_module_free(&choice->base);
+        return NULL;
+    }
+    return &choice->base;
+}

@@ -1,0 +1,98 @@
+/* space.h - the inside of mutables, spaces and architectures.
+ *
+ * A mutable is one place in a model; a choice is one key, with a decision that all its mutables execute. A mutable that
+ * is in no space executes its own decision: the first candidates, or, once fixed, the architecture's. */
+#ifndef SPACE_SPACE_H
+#define SPACE_SPACE_H
+
+#include <espalier/space.h>
+
+#include "core/error.h"
+#include "core/memory.h"
+
+struct nas_mutable {
+    nas_choice_kind kind;
+    char *key;         /* NULL: derived from the module's path */
+    nas_module *owner; /* of a layer choice: the choice itself, whose children are the candidates */
+    int n, n_min, n_max;
+    char **names;
+    nas_reduce reduce;
+    char **edges;   /* input choices: per candidate the key of its layer choice or NULL; NULL: none have one */
+    double *values; /* value choices */
+    bool fixed;
+    nas_decision own;
+    const nas_decision *decision; /* in force: &own, or the space's */
+    nas_space *space;
+    int site; /* index in the space */
+};
+
+/* One mutable of a space, with where it stands. */
+typedef struct nas__site {
+    nas_mutable *mutable_; /* NULL when its module was freed before the space */
+    int choice;
+    int parent, parent_candidate; /* the site of the layer choice around it, or -1 */
+} nas__site;
+
+/* Candidate `candidate` of input choice `input` is computed by the layer choice that holds this. */
+typedef struct nas__edge {
+    int input, candidate;
+} nas__edge;
+
+typedef struct nas__choice_entry {
+    nas_choice public_;
+    nas_decision decision;
+    bool concat;      /* one of its mutables concatenates: no weighting */
+    nas__edge *edges; /* that may reach it; none: not an edge */
+    size_t n_edges;
+} nas__choice_entry;
+
+struct nas_space {
+    nas_module *model;
+    int n_choices, n_sites;
+    nas__choice_entry *choices;
+    nas_choice const **view;
+    nas__site *sites;
+};
+
+struct nas_architecture {
+    const nas_space *space;
+    uint64_t bits[]; /* per choice */
+};
+
+/* A mutable of `owner` with copies of key and names (NULL: "0", "1", ...); NULL and an error when names repeat or do
+ * not fit. */
+nas_mutable *nas__mutable_new(nas_choice_kind kind, nas_module *owner, const char *key, int n,
+                              const char *const *names);
+void nas__mutable_free(nas_mutable *m);
+/* The mutable of a layer choice's module; NULL for other modules. */
+nas_mutable *nas__layer_mutable(nas_module *module);
+/* The given key, or the one that follows from the path (new, free()). */
+char *nas__mutable_key(const nas_mutable *m);
+/* Frees all candidates of a layer choice but `keep` (-1: all); the choice is then that candidate, under the same path.
+ */
+void nas__layer_prune(nas_mutable *m, int keep);
+/* Index of the only candidate that is in force; -1 when there are none or several. */
+int nas__mutable_single(const nas_mutable *m);
+/* Gives an input or value choice to its owner; NULL and an error on failure (it is freed). */
+nas_mutable *nas__mutable_attach(nas_mutable *m);
+/* The index-th of them in the order of their making, or NULL. */
+nas_mutable *nas__attached_mutable(const nas_module *module, size_t index);
+
+/* What matters when choice i takes bits[i]: first per choice (reached through any of its mutables), then per site (new,
+ * free()). */
+bool *nas__reachable(const nas_space *space, const uint64_t *bits);
+/* Is that a set that the choice may take? An error with the key if not. */
+nas_status nas__choice_accepts(const nas_choice *c, uint64_t candidates);
+/* "a, b, c" of a choice's candidates, cut when long, into text. */
+const char *nas__candidate_list(const nas_choice *c, char *text, size_t size);
+int nas__choice_candidate(const nas_choice *c, const char *name); /* index, or -1 */
+
+/* Prunes the space's model to an architecture and ends the space's hold on it. */
+nas_status nas__fix(nas_space *space, const nas_architecture *a);
+/* Trainable numbers of the modules that the decisions in force use. */
+int64_t nas__active_parameters(nas_module *model);
+
+static inline int nas__bit_count(uint64_t bits) { return __builtin_popcountll(bits); }
+static inline uint64_t nas__all_bits(int n) { return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1; }
+
+#endif
