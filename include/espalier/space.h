@@ -78,9 +78,10 @@ NAS_API uint64_t nas_space_hash(const nas_space *space);
 /* log10 of the number of architectures, reachability ignored. */
 NAS_API double nas_space_log10_size(const nas_space *space);
 
-/* What a choice does in the coming forward passes. A path or set: run = the chosen ones, weights NULL. A weighting: run = the candidates
- * to compute (DARTS: all; GDAS: the sampled one; ProxylessNAS: the two sampled), weights = a tensor (n) on the tape of that
- * pass that takes gradients; the result is sum_i weights[i] * candidate_i over `run`. */
+/* What a choice does in the coming forward passes. A path or set: run = the chosen ones, weights NULL; several give their sum, or the
+ * input choice's reduction (a search may run more than an architecture may choose, except of values and of concatenated inputs). A
+ * weighting: run = the candidates to compute (DARTS: all; GDAS: the sampled one; ProxylessNAS: the two sampled), weights = a tensor
+ * (n) on the tape of that pass that takes gradients; the result is sum_i weights[i] * candidate_i over `run`. */
 typedef struct nas_decision {
     uint64_t run; /* bit i: candidate i */
     nas_tensor *weights;

@@ -21,15 +21,16 @@ static nas_status shape_mismatch(const nas_mutable *m, int a, const nas_tensor *
     return NAS_SHAPE;
 }
 
-static nas_tensor *weighted(layer_choice *choice, nas_tensor *x) {
+/* Several candidates: their weighted sum, or without weights their sum. */
+static nas_tensor *mixed(layer_choice *choice, nas_tensor *x) {
     const nas_mutable *m = choice->mutable_;
-    nas_tensor *results[NAS_MAX_CANDIDATES] = {0};
-    int first = -1;
+    nas_tensor *results[NAS_MAX_CANDIDATES] = {0}, *computed[NAS_MAX_CANDIDATES];
+    int first = -1, n = 0;
     for (int i = 0; i < m->n; i++) {
         if (!(m->decision->run >> i & 1)) {
             continue;
         }
-        results[i] = nas_forward(choice->candidates[i], x);
+        results[i] = computed[n++] = nas_forward(choice->candidates[i], x);
         if (!results[i]) {
             return NULL;
         }
@@ -39,16 +40,16 @@ static nas_tensor *weighted(layer_choice *choice, nas_tensor *x) {
         }
         first = first < 0 ? i : first;
     }
-    return nas_weighted_sum(m->decision->weights, m->n, results);
+    return m->decision->weights ? nas_weighted_sum(m->decision->weights, m->n, results) : nas_sum_of(n, computed);
 }
 
 static nas_tensor *layer_choice_forward(nas_module *self, nas_tensor *x) {
     layer_choice *choice = (layer_choice *)self;
     const nas_mutable *m = choice->mutable_;
-    if (m->decision->weights) {
-        return weighted(choice, x);
-    }
     int chosen = nas__mutable_single(m);
+    if (m->decision->weights || (m->decision->run && chosen < 0)) {
+        return mixed(choice, x);
+    }
     /* An unreachable choice of a fixed network has no candidates left. What a network gives to nas_choose() in its name
      * without having asked nas_wanted() is not looked at, and costs nothing. */
     return chosen < 0 ? nas_zero(x->ndim, x->dims) : nas_forward(choice->candidates[chosen], x);

@@ -286,25 +286,38 @@ const nas_choice *nas_space_choice(const nas_space *space, int i) {
 
 int nas_space_find(const nas_space *space, const char *key) { return find(space, key); }
 
+static nas_status check_weighting(const nas__choice_entry *entry, nas_decision decision) {
+    const nas_choice *c = &entry->public_;
+    if (c->kind == NAS_VALUE || entry->concat) {
+        return nas__fail(NAS_UNSUPPORTED, "choice \"%s\": %s cannot be weighted; use a strategy that samples", c->key,
+                         entry->concat ? "a concatenation" : "values");
+    }
+    if (nas_tensor_count(decision.weights) != c->n || !decision.run || decision.run & ~nas__all_bits(c->n)) {
+        return nas__fail(NAS_INVALID, "choice \"%s\": the weighting does not fit its %d candidates", c->key, c->n);
+    }
+    return NAS_OK;
+}
+
+/* A search may add up more than an architecture may choose; what is read or concatenated has to have its count. */
+static nas_status check_set(const nas__choice_entry *entry, uint64_t run) {
+    const nas_choice *c = &entry->public_;
+    if (c->kind == NAS_VALUE || entry->concat || run & ~nas__all_bits(c->n)) {
+        return nas__choice_accepts(c, run);
+    }
+    return run || c->kind == NAS_INPUT ? NAS_OK
+                                       : nas__fail(NAS_INVALID, "choice \"%s\": no candidate is to run", c->key);
+}
+
 nas_status nas_decide(nas_space *space, int choice, nas_decision decision) {
     if (choice < 0 || choice >= space->n_choices) {
         return nas__fail(NAS_INVALID, "nas_decide: there is no choice %d", choice);
     }
     nas__choice_entry *entry = &space->choices[choice];
-    const nas_choice *c = &entry->public_;
-    if (decision.weights) {
-        if (c->kind == NAS_VALUE || entry->concat) {
-            return nas__fail(NAS_UNSUPPORTED, "choice \"%s\": %s cannot be weighted; use a strategy that samples",
-                             c->key, entry->concat ? "a concatenation" : "values");
-        }
-        if (nas_tensor_count(decision.weights) != c->n || !decision.run || decision.run & ~nas__all_bits(c->n)) {
-            return nas__fail(NAS_INVALID, "choice \"%s\": the weighting does not fit its %d candidates", c->key, c->n);
-        }
-    } else if (nas__choice_accepts(c, decision.run)) {
-        return nas_error_status();
+    nas_status status = decision.weights ? check_weighting(entry, decision) : check_set(entry, decision.run);
+    if (!status) {
+        entry->decision = decision;
     }
-    entry->decision = decision;
-    return NAS_OK;
+    return status;
 }
 
 nas_decision nas_decision_of(const nas_space *space, int choice) {

@@ -109,8 +109,10 @@ static void a_path_runs_one_candidate(void **state) {
     runs = 0;
     assert_true(factor_of(&h->base) == 3);
     assert_int_equal(runs, 1);
-    assert_int_not_equal(nas_decide(space, 0, (nas_decision){.run = 3}), NAS_OK);
-    assert_error(NAS_INVALID, "takes exactly 1");
+    assert_int_equal(nas_decide(space, 0, (nas_decision){.run = 3}), NAS_OK);
+    assert_true(factor_of(&h->base) == 5); /* a set: the sum */
+    assert_int_equal(nas_decide(space, 0, (nas_decision){.run = 0}), NAS_INVALID);
+    assert_error(NAS_INVALID, "no candidate is to run");
     assert_int_not_equal(nas_decide(space, 0, (nas_decision){.run = 4}), NAS_OK);
     assert_error(NAS_INVALID, "candidate 2 is out of range");
     nas_space_free(space);
@@ -287,6 +289,8 @@ static void a_value_is_read(void **state) {
     nas_space *space = nas_space_new(&h->base);
     assert_int_equal(nas_decide(space, 0, (nas_decision){.run = 4}), NAS_OK);
     assert_true(nas_value(value) == 7);
+    assert_int_equal(nas_decide(space, 0, (nas_decision){.run = 3}), NAS_INVALID);
+    assert_error(NAS_INVALID, "takes exactly 1");
     nas_space_free(space);
     nas_free(h);
 }

@@ -91,7 +91,7 @@ static nas_module *edge_new(cell *c, const char *key, const char *name, int chan
 }
 
 static bool add_node(cell *c, int node, int channels) {
-    char keys[MAX_INPUTS][32], inputs_key[40];
+    char keys[MAX_INPUTS][40], inputs_key[48];
     const char *kind = c->reduction ? "reduce" : "normal", *names[MAX_INPUTS], *edges[MAX_INPUTS];
     for (int from = 0; from < node + 2; from++) {
         snprintf(keys[from], sizeof *keys, "%s/edge_%d_%d", kind, node + 2, from);

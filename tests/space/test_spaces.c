@@ -1,0 +1,343 @@
+/* The built-in spaces: keys, shapes for every kind of image, parameters after fixing, canonical strings. */
+#include "support.h"
+
+#include <espalier/search.h>
+
+#include "space/spaces/nb201.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A model with options set from "name=value" words. */
+static nas_module *build(const char *name, nas_space_config config, int n, const char *const (*set)[2]) {
+    const nas_space_info *info = nas_space_info_find(name);
+    char options[256];
+    assert_true(info && info->options_size <= sizeof options);
+    assert_int_equal(nas_options_default(info->options, options), NAS_OK);
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(nas_options_set(info->options, options, set[i][0], set[i][1]), NAS_OK);
+    }
+    config.options = options;
+    nas_module *model = nas_space_build(name, &config);
+    assert_no_error();
+    return model;
+}
+
+/* Small enough for a test; shape of the output checked for one step of training. */
+static nas_module *small(const char *name, nas_space_config config) {
+    static const char *const darts[][2] = {
+        {"channels", "4"}, {"layers", "3"}, {"nodes", "2"}, {"stem_multiplier", "1"}};
+    static const char *const nb201[][2] = {{"channels", "4"}, {"cells", "1"}};
+    static const char *const chain[][2] = {{"channels", "4"}, {"layers", "4"}};
+    return name[0] == 'd'   ? build(name, config, 4, darts)
+           : name[0] == 'n' ? build(name, config, 2, nb201)
+                            : build(name, config, 2, chain);
+}
+
+/* Output of a forward pass of two images under the decisions in force, by value; returns the count. */
+static int64_t forward(nas_module *model, nas_space_config c, bool dry, float *out) {
+    float *x = random_floats(9, (size_t)(2 * c.channels * c.height * c.width));
+    nas_tape *tape = nas_tape_new();
+    nas_tape_begin(tape, &(nas_tape_config){.dry = dry, .freeze_running = true});
+    nas_tensor *y = nas_forward(model, nas_input(NAS_DIMS(2, c.channels, c.height, c.width), x));
+    if (!y) {
+        fail_msg("forward: %s", nas_error_message());
+    }
+    assert_int_equal(nas_tensor_dim(y, 0), 2);
+    int64_t count = nas_tensor_count(y);
+    if (out) {
+        nas_tensor_read(y, out);
+    }
+    nas_tape_free(tape);
+    free(x);
+    return count;
+}
+
+static const nas_space_config images[] = {
+    {1, 28, 28, 10, NULL}, {3, 32, 32, 7, NULL}, {3, 224, 224, 100, NULL}, {2, 30, 50, 3, NULL}};
+
+static void every_space_works_for_every_image(void **state) {
+    (void)state;
+    for (const nas_space_info *const *info = nas_spaces(); *info; info++) {
+        for (size_t i = 0; i < sizeof images / sizeof *images; i++) {
+            nas_module *model = small((*info)->name, images[i]);
+            nas_space *space = nas_space_new(model);
+            nas_architecture *a = nas_architecture_new(space);
+            nas_rng rng = nas_rng_new(i, 1);
+            for (int draw = 0; draw < 3; draw++) {
+                nas_architecture_random(a, &rng);
+                nas_architecture_apply(a, space);
+                assert_int_equal(forward(model, images[i], true, NULL), 2 * images[i].outputs);
+            }
+            nas_architecture_free(a);
+            nas_space_free(space);
+            nas_module_free(model);
+        }
+    }
+}
+
+static void fixed_networks_repeat_the_supernet(void **state) {
+    (void)state;
+    static const char *const names[] = {"chain", "nb201"}; /* darts drops the batch norm behind its pools when fixed */
+    for (size_t s = 0; s < 2; s++) {
+        for (uint64_t seed = 0; seed < 4; seed++) {
+            float searched[20], fixed[20];
+            nas_module *model = small(names[s], images[0]);
+            nas_initialise(model, seed);
+            nas_space *space = nas_space_new(model);
+            nas_architecture *a = nas_architecture_new(space);
+            nas_rng rng = nas_rng_new(seed, 1);
+            nas_architecture_random(a, &rng);
+            nas_architecture_apply(a, space);
+            forward(model, images[0], false, searched);
+            char *json = nas_architecture_json(a, true);
+            nas_architecture_free(a);
+            nas_space_free(space);
+            assert_int_equal(nas_apply_fixed_architecture_text(model, json), NAS_OK);
+            forward(model, images[0], false, fixed);
+            assert_memory_equal(searched, fixed, sizeof fixed);
+            free(json);
+            nas_module_free(model);
+        }
+    }
+}
+
+/* --- darts ----------------------------------------------------------------------------------------------------- */
+static void darts_has_the_papers_keys(void **state) {
+    (void)state;
+    nas_module *model = nas_space_build("darts", NULL);
+    nas_space *space = nas_space_new(model);
+    static const char *const ops[] = {"none",         "max_pool_3x3", "avg_pool_3x3", "skip_connect",
+                                      "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"};
+    assert_int_equal(nas_space_size(space), 2 * (14 + 4));
+    for (int node = 2; node < 6; node++) {
+        char key[64];
+        snprintf(key, sizeof key, "reduce/node_%d/inputs", node);
+        const nas_choice *inputs = nas_space_choice(space, nas_space_find(space, key));
+        assert_int_equal(inputs->n, node);
+        assert_int_equal(inputs->n_min, 2);
+        assert_int_equal(inputs->n_max, 2);
+        for (int from = 0; from < node; from++) {
+            snprintf(key, sizeof key, "reduce/edge_%d_%d", node, from);
+            int edge = nas_space_find(space, key);
+            assert_int_equal(inputs->edges[from], edge);
+            for (int k = 0; k < 8; k++) {
+                assert_string_equal(nas_space_choice(space, edge)->names[k], ops[k]);
+            }
+        }
+    }
+    /* 8^28 ops and (1*3*6*10)^2 inputs */
+    assert_true(fabs(nas_space_log10_size(space) - (28 * log10(8) + 2 * log10(180))) < 1e-9);
+    nas_space_free(space);
+    nas_module_free(model);
+}
+
+/* The published second-order cells, 20 cells of 36 channels: 3,349,342 parameters with their auxiliary head left out
+ * (Liu et al. report 3.3 million). */
+static void darts_derives_the_published_network(void **state) {
+    (void)state;
+    static const char *const json =
+        "{\"normal/edge_2_0\": \"sep_conv_3x3\", \"normal/edge_2_1\": \"sep_conv_3x3\", \"normal/edge_3_0\": "
+        "\"sep_conv_3x3\","
+        " \"normal/edge_3_1\": \"sep_conv_3x3\", \"normal/edge_4_1\": \"sep_conv_3x3\", \"normal/edge_4_0\": "
+        "\"skip_connect\","
+        " \"normal/edge_5_0\": \"skip_connect\", \"normal/edge_5_2\": \"dil_conv_3x3\","
+        " \"reduce/edge_2_0\": \"max_pool_3x3\", \"reduce/edge_2_1\": \"max_pool_3x3\", \"reduce/edge_3_2\": "
+        "\"skip_connect\","
+        " \"reduce/edge_3_1\": \"max_pool_3x3\", \"reduce/edge_4_0\": \"max_pool_3x3\", \"reduce/edge_4_2\": "
+        "\"skip_connect\","
+        " \"reduce/edge_5_2\": \"skip_connect\", \"reduce/edge_5_1\": \"max_pool_3x3\","
+        " \"normal/node_2/inputs\": [0, 1], \"normal/node_3/inputs\": [0, 1], \"normal/node_4/inputs\": [0, 1],"
+        " \"normal/node_5/inputs\": [0, 2], \"reduce/node_2/inputs\": [0, 1], \"reduce/node_3/inputs\": [1, 2],"
+        " \"reduce/node_4/inputs\": [0, 2], \"reduce/node_5/inputs\": [1, 2]}";
+    static const char *const set[][2] = {{"channels", "36"}, {"layers", "20"}};
+    nas_module *model = build("darts", (nas_space_config){3, 32, 32, 10, NULL}, 2, set);
+    nas_space *space = nas_space_new(model);
+    nas_architecture *a = nas_architecture_parse(space, json);
+    assert_no_error();
+    char *text = nas_space_info_find("darts")->canonical(a);
+    assert_string_equal(
+        text, "normal=|sep_conv_3x3~0|sep_conv_3x3~1|+|sep_conv_3x3~0|sep_conv_3x3~1|+|skip_connect~0|sep_conv_3x3~1|+"
+              "|skip_connect~0|dil_conv_3x3~2|;reduce=|max_pool_3x3~0|max_pool_3x3~1|+|max_pool_3x3~1|skip_connect~2|+"
+              "|max_pool_3x3~0|skip_connect~2|+|max_pool_3x3~1|skip_connect~2|");
+    free(text);
+    nas_architecture_free(a);
+    nas_space_free(space);
+    assert_int_equal(nas_apply_fixed_architecture_text(model, json), NAS_OK);
+    assert_int_equal(nas_parameter_count(model), 3349342);
+    nas_module_free(model);
+}
+
+/* Output of one training pass with drop path. */
+static void train(nas_module *model, nas_space_config c, double drop_path, float *out) {
+    float *x = random_floats(9, (size_t)(2 * c.channels * c.height * c.width));
+    nas_tape *tape = nas_tape_new();
+    nas_tape_begin(tape,
+                   &(nas_tape_config){.training = true, .freeze_running = true, .drop_path = drop_path, .seed = 1});
+    nas_tensor *y = nas_forward(model, nas_input(NAS_DIMS(2, c.channels, c.height, c.width), x));
+    assert_int_equal(nas_tensor_read(y, out), NAS_OK);
+    nas_tape_free(tape);
+    free(x);
+}
+
+static void drop_path_comes_with_fixing_and_spares_identities(void **state) {
+    (void)state;
+    static const char *const set[][2] = {{"channels", "4"}, {"layers", "1"}, {"nodes", "1"}};
+    static const char *const ops[] = {"sep_conv_3x3", "skip_connect", "none"};
+    for (int i = 0; i < 3; i++) {
+        float without[20], with[20];
+        nas_module *model = build("darts", images[0], 3, set);
+        train(model, images[0], 0, without);
+        train(model, images[0], 0.5, with);
+        assert_memory_equal(with, without, sizeof with);
+        char json[256];
+        snprintf(json, sizeof json,
+                 "{\"normal/edge_2_0\": \"%s\", \"normal/edge_2_1\": \"%s\", \"normal/node_2/inputs\": [0, 1]}", ops[i],
+                 ops[i]);
+        assert_int_equal(nas_apply_fixed_architecture_text(model, json), NAS_OK);
+        train(model, images[0], 0, without);
+        train(model, images[0], 0.5, with);
+        assert_int_equal(memcmp(with, without, sizeof with) != 0, i == 0);
+        nas_module_free(model);
+    }
+}
+
+/* --- nb201 ----------------------------------------------------------------------------------------------------- */
+static int64_t fixed_parameters(int code, uint64_t *macs) {
+    nas_space_config cifar = {3, 32, 32, 10, NULL};
+    nas_module *model = nas_space_build("nb201", &cifar);
+    nas_space *space = nas_space_new(model);
+    nas_architecture *a = nas__nb201_decode(space, code);
+    char *json = nas_architecture_json(a, false);
+    nas_architecture_free(a);
+    nas_space_free(space);
+    assert_int_equal(nas_apply_fixed_architecture_text(model, json), NAS_OK);
+    int64_t parameters;
+    assert_int_equal(nas_model_cost(model, 3, (int64_t[]){3, 32, 32}, macs, &parameters), NAS_OK);
+    assert_int_equal(parameters, nas_parameter_count(model));
+    free(json);
+    nas_module_free(model);
+    return parameters;
+}
+
+static void nb201_has_the_benchmarks_parameters(void **state) {
+    (void)state;
+    uint64_t none, all;
+    assert_int_equal(fixed_parameters(0, &none), 73306);
+    assert_int_equal(fixed_parameters(4 * 3906, &all), 73306); /* 3906 = 11111 to base 5, and one more digit */
+    assert_int_equal(fixed_parameters(1 * 3906, &none), 73306);
+    assert_int_equal(fixed_parameters(3 * 3906, &all), 1531546);
+    /* six convolutions of 3x3 in five cells at each of three scales cost the same at every scale */
+    assert_int_equal(all - none, UINT64_C(3) * 5 * 6 * 9 * 16 * 16 * 32 * 32);
+}
+
+static void nb201_strings_round_trip(void **state) {
+    (void)state;
+    nas_module *model = small("nb201", images[1]);
+    nas_space *space = nas_space_new(model);
+    const nas_space_info *info = nas_space_info_find("nb201");
+    for (int code = 0; code < NAS__NB201_CELLS; code++) {
+        char *text = nas__nb201_string(code);
+        assert_int_equal(nas__nb201_parse(text), code);
+        if (code % 97 == 0) {
+            nas_architecture *a = info->parse(space, text);
+            char *again = info->canonical(a);
+            assert_int_equal(nas__nb201_code(a), code);
+            assert_string_equal(text, again);
+            free(again);
+            nas_architecture_free(a);
+        }
+        free(text);
+    }
+    static const char *const text =
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|";
+    assert_int_equal(nas__nb201_parse(text), ((((3 * 5 + 3) * 5 + 4) * 5 + 1) * 5 + 3) * 5 + 1);
+    static const char *const wrong[] = {"",
+                                        "|",
+                                        "|none~0|",
+                                        "|none~0|+|none~0|none~1|+|none~0|none~1|none~3|",
+                                        "|none~0|+|none~0|none~1|+|none~0|none~1|conv~2|",
+                                        "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|+",
+                                        "none~0|+|none~0|none~1|+|none~0|none~1|none~2|"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_null(info->parse(space, wrong[i]));
+        assert_error(NAS_PARSE, "no cell of NAS-Bench-201");
+    }
+    nas_space_free(space);
+    nas_module_free(model);
+}
+
+/* --- cost -------------------------------------------------------------------------------------------------------- */
+static void the_cost_is_that_of_the_path(void **state) {
+    (void)state;
+    for (const nas_space_info *const *info = nas_spaces(); *info; info++) {
+        nas_module *model = small((*info)->name, images[0]);
+        nas_space *space = nas_space_new(model);
+        nas_architecture *a = nas_architecture_new(space);
+        nas_rng rng = nas_rng_new(4, 1);
+        nas_architecture_random(a, &rng);
+        nas_architecture_apply(a, space);
+        uint64_t macs, fixed_macs, live = nas_memory().live_bytes;
+        int64_t parameters, fixed_parameters_;
+        assert_int_equal(nas_model_cost(model, 3, (int64_t[]){1, 28, 28}, &macs, &parameters), NAS_OK);
+        assert_int_equal(nas_memory().live_bytes, live);
+        char *json = nas_architecture_json(a, false);
+        nas_architecture_free(a);
+        nas_space_free(space);
+        nas_apply_fixed_architecture_text(model, json);
+        assert_int_equal(nas_model_cost(model, 3, (int64_t[]){1, 28, 28}, &fixed_macs, &fixed_parameters_), NAS_OK);
+        assert_int_equal(macs, fixed_macs);
+        assert_true(macs > 0 && parameters > 0 &&
+                    parameters <= fixed_parameters_); /* affine parameters come with fixing */
+        assert_true(parameters > fixed_parameters_ * 3 / 4);
+        free(json);
+        nas_module_free(model);
+    }
+}
+
+static void zero_candidates_cost_nothing(void **state) {
+    (void)state;
+    nas_module *model = small("nb201", images[1]);
+    nas_space *space = nas_space_new(model);
+    nas_architecture *a = nas__nb201_decode(space, 0), *b = nas__nb201_decode(space, 3 * 3906);
+    size_t peaks[2];
+    for (int i = 0; i < 2; i++) {
+        nas_architecture_apply(i ? b : a, space);
+        forward(model, images[1], false, NULL);
+        nas_memory_reset_peak();
+        size_t live = nas_memory().live_bytes;
+        forward(model, images[1], false, NULL);
+        peaks[i] = nas_memory().peak_bytes - live;
+    }
+    assert_true(peaks[0] * 2 < peaks[1]);
+    nas_architecture_free(a);
+    nas_architecture_free(b);
+    nas_space_free(space);
+    nas_module_free(model);
+}
+
+static void unknown_spaces_and_bad_images_are_refused(void **state) {
+    (void)state;
+    assert_null(nas_space_build("dart", NULL));
+    assert_error(NAS_NOT_FOUND, "did you mean \"darts\"");
+    assert_null(nas_space_build("chain", &(nas_space_config){.height = 4}));
+    assert_error(NAS_INVALID, "8x8 pixels");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_space_works_for_every_image),
+        cmocka_unit_test(fixed_networks_repeat_the_supernet),
+        cmocka_unit_test(darts_has_the_papers_keys),
+        cmocka_unit_test(darts_derives_the_published_network),
+        cmocka_unit_test(nb201_has_the_benchmarks_parameters),
+        cmocka_unit_test(nb201_strings_round_trip),
+        cmocka_unit_test(the_cost_is_that_of_the_path),
+        cmocka_unit_test(drop_path_comes_with_fixing_and_spares_identities),
+        cmocka_unit_test(zero_candidates_cost_nothing),
+        cmocka_unit_test(unknown_spaces_and_bad_images_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
