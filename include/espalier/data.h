@@ -1,5 +1,6 @@
-/* data.h - data sets (random-access samples), splits, transforms, and the loader that prepares batches in the background.
- * Images are (C, H, W) with values 0..1; class labels are whole numbers held in floats, as the losses take them. */
+/* data.h - data sets (random-access samples), splits, transforms, and the loader that prepares batches in the
+ * background. Images are (C, H, W) with values 0..1; class labels are whole numbers held in floats, as the losses take
+ * them. */
 #ifndef ESPALIER_DATA_H
 #define ESPALIER_DATA_H
 
@@ -14,13 +15,13 @@ extern "C" {
 typedef struct nas_dataset nas_dataset;
 
 typedef struct nas_dataset_info {
-    const char *name;     /* as in the specification ("cifar10", "folder:DIR") or "arrays" */
-    int64_t size;         /* samples */
-    int ndim;             /* of one sample: 1..4 */
-    int64_t dims[4];      /* of one sample; images C, H, W */
-    int classes;          /* 0: regression */
-    int target_count;     /* floats per target; 1 for classes */
-    int target_ndim;      /* of one target: 1..4 */
+    const char *name; /* as in the specification ("cifar10", "folder:DIR") or "arrays" */
+    int64_t size;     /* samples */
+    int ndim;         /* of one sample: 1..4 */
+    int64_t dims[4];  /* of one sample; images C, H, W */
+    int classes;      /* 0: regression */
+    int target_count; /* floats per target; 1 for classes */
+    int target_ndim;  /* of one target: 1..4 */
     int64_t target_dims[4];
     const char *const *class_names; /* `classes` names, or NULL when they have none */
 } nas_dataset_info;
@@ -29,17 +30,16 @@ typedef struct nas_dataset_info {
 NAS_API const nas_dataset_info *nas_dataset_describe(const nas_dataset *d);
 
 /* Opens one part, "train" or "test", of a data set. `spec` is one of
- *   fashion-mnist   28x28 grey, 10 classes: idx files in data_dir (NULL: where Debian's dataset-fashion-mnist puts them)
- *   cifar10, cifar100   32x32 colour: the binary distribution in data_dir (tools/get-data fetches it)
- *   folder:DIR      PNG and JPEG images of one size, a sub-folder per class; DIR/train and DIR/test when both exist,
- *                   else a tenth of each class (at least one image, always the same ones) is the test part
- *   csv:FILE,target=COLUMN[,task=regression]   header line, numeric columns standardised with the train part's mean
- *                   and deviation; COLUMN is a name, or a number (0 the first, -1 the last); classes are its distinct
- *                   texts; regression targets keep their unit. A stratified tenth is the test part.
- *   npy:X.npy,y.npy[,task=regression]   NumPy arrays, samples along the first axis; bytes of two or more axes are
- *                   images (n,h,w), (n,c,h,w) or (n,h,w,c), scaled to 0..1; all else is taken as it is
- * Relative files of csv:, npy: and folder: are looked for in data_dir first (when not NULL). The samples are held in
- * memory. NULL and an error that names the file and the remedy when anything is missing, truncated or of another format. */
+ *   fashion-mnist   28x28 grey, 10 classes: idx files in data_dir (NULL: where Debian's dataset-fashion-mnist puts
+ * them) cifar10, cifar100   32x32 colour: the binary distribution in data_dir (tools/get-data fetches it) folder:DIR
+ * PNG and JPEG images of one size, a sub-folder per class; DIR/train and DIR/test when both exist, else a tenth of each
+ * class (at least one image, always the same ones) is the test part csv:FILE,target=COLUMN[,task=regression]   header
+ * line, numeric columns standardised with the train part's mean and deviation; COLUMN is a name, or a number (0 the
+ * first, -1 the last); classes are its distinct texts; regression targets keep their unit. A stratified tenth is the
+ * test part. npy:X.npy,y.npy[,task=regression]   NumPy arrays, samples along the first axis; bytes of two or more axes
+ * are images (n,h,w), (n,c,h,w) or (n,h,w,c), scaled to 0..1; all else is taken as it is Relative files of csv:, npy:
+ * and folder: are looked for in data_dir first (when not NULL). The samples are held in memory. NULL and an error that
+ * names the file and the remedy when anything is missing, truncated or of another format. */
 NAS_API nas_dataset *nas_dataset_open(const char *spec, const char *data_dir, const char *part);
 
 /* n samples of `dims` (ndim 1..4) in x, n targets of `target_count` floats in y; both copied. classes > 0: target_count
@@ -52,7 +52,8 @@ NAS_API nas_dataset *nas_dataset_from_arrays(int64_t n, int ndim, const int64_t 
 typedef nas_status (*nas_sample_fn)(void *user, int64_t index, float *x, float *y);
 /* A data set whose samples come from a function; `info` is copied, strings too (target_ndim 0: {target_count}).
  * `release` (NULL: nothing) is called with `user` when the last reference is gone, and not when this fails. */
-NAS_API nas_dataset *nas_dataset_new(const nas_dataset_info *info, nas_sample_fn read, void (*release)(void *), void *user);
+NAS_API nas_dataset *nas_dataset_new(const nas_dataset_info *info, nas_sample_fn read, void (*release)(void *),
+                                     void *user);
 
 /* The n samples of d that `indices` (copied) name, in that order. Keeps a reference to d's root. */
 NAS_API nas_dataset *nas_dataset_subset(nas_dataset *d, int64_t n, const int32_t *indices);
@@ -66,10 +67,10 @@ NAS_API void nas_dataset_free(nas_dataset *d);
  * either may be NULL. */
 NAS_API nas_status nas_dataset_read(const nas_dataset *d, int64_t index, float *x, float *y);
 
-/* Disjoint random parts by seed; part i gets fractions[i] of d, rounded so that parts whose fractions sum to 1 use every
- * sample. With classes each part holds each class in proportion (rounded), and so does every beginning
- * of it. fractions are above 0 and sum to at most 1; a part that would be empty is an error. Each part is freed by the
- * caller; on failure none is left. */
+/* Disjoint random parts by seed; part i gets fractions[i] of d, rounded so that parts whose fractions sum to 1 use
+ * every sample. With classes each part holds each class in proportion (rounded), and so does every beginning of it.
+ * fractions are above 0 and sum to at most 1; a part that would be empty is an error. Each part is freed by the caller;
+ * on failure none is left. */
 NAS_API nas_status nas_dataset_split(nas_dataset *d, uint64_t seed, int n_parts, const double *fractions,
                                      nas_dataset **parts);
 
@@ -99,13 +100,13 @@ typedef struct nas_batch {
 typedef struct nas_loader_config {
     nas_dataset *data; /* the loader keeps its own reference */
     int64_t batch_size;
-    bool shuffle;      /* a new order each epoch; else the data set's own */
-    bool drop_last;    /* leave out a last batch that is not full */
-    bool augment;      /* crop, flip and cutout as in `transform`; when that is all zero, nas_transform_default's */
+    bool shuffle;   /* a new order each epoch; else the data set's own */
+    bool drop_last; /* leave out a last batch that is not full */
+    bool augment;   /* crop, flip and cutout as in `transform`; when that is all zero, nas_transform_default's */
     nas_transform transform;
     uint64_t seed;
-    int workers;       /* prefetch threads; 0 = 1; NAS_NONE: batches are made inside nas_loader_next */
-    int64_t limit;     /* batches per epoch at most; 0 = all */
+    int workers;   /* prefetch threads; 0 = 1; NAS_NONE: batches are made inside nas_loader_next */
+    int64_t limit; /* batches per epoch at most; 0 = all */
 } nas_loader_config;
 
 typedef struct nas_loader nas_loader;
@@ -119,7 +120,8 @@ NAS_API int64_t nas_loader_batches(const nas_loader *l);
 /* Goes to a position: epoch >= 0, batch 0..batches (batches: at the epoch's end). Free when already there. */
 NAS_API nas_status nas_loader_seek(nas_loader *l, int64_t epoch, int64_t batch);
 /* The next batch, valid until the next call on this loader. NULL at the epoch's end, with no error pending; the call
- * after that goes on with the next epoch. NULL with an error when a sample cannot be read; that batch is passed over. */
+ * after that goes on with the next epoch. NULL with an error when a sample cannot be read; that batch is passed over.
+ */
 NAS_API const nas_batch *nas_loader_next(nas_loader *l);
 /* Seconds that nas_loader_next has kept its callers waiting, since the loader was made. */
 NAS_API double nas_loader_wait_seconds(const nas_loader *l);

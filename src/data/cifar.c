@@ -21,27 +21,39 @@ static const char *const names10[] = {"airplane", "automobile", "bird",  "cat", 
                                       "dog",      "frog",       "horse", "ship", "truck"};
 
 static const char *const names100[] = {
-    "apple",       "aquarium_fish", "baby",     "bear",        "beaver",       "bed",        "bee",          "beetle",
-    "bicycle",     "bottle",        "bowl",     "boy",         "bridge",       "bus",        "butterfly",    "camel",
-    "can",         "castle",        "caterpillar", "cattle",   "chair",        "chimpanzee", "clock",        "cloud",
-    "cockroach",   "couch",         "crab",     "crocodile",   "cup",          "dinosaur",   "dolphin",      "elephant",
-    "flatfish",    "forest",        "fox",      "girl",        "hamster",      "house",      "kangaroo",     "keyboard",
-    "lamp",        "lawn_mower",    "leopard",  "lion",        "lizard",       "lobster",    "man",          "maple_tree",
-    "motorcycle",  "mountain",      "mouse",    "mushroom",    "oak_tree",     "orange",     "orchid",       "otter",
-    "palm_tree",   "pear",          "pickup_truck", "pine_tree", "plain",      "plate",      "poppy",        "porcupine",
-    "possum",      "rabbit",        "raccoon",  "ray",         "road",         "rocket",     "rose",         "sea",
-    "seal",        "shark",         "shrew",    "skunk",       "skyscraper",   "snail",      "snake",        "spider",
-    "squirrel",    "streetcar",     "sunflower", "sweet_pepper", "table",      "tank",       "telephone",    "television",
-    "tiger",       "tractor",       "train",    "trout",       "tulip",        "turtle",     "wardrobe",     "whale",
-    "willow_tree", "wolf",          "woman",    "worm",
+    "apple",      "aquarium_fish", "baby",         "bear",       "beaver",      "bed",         "bee",
+    "beetle",     "bicycle",       "bottle",       "bowl",       "boy",         "bridge",      "bus",
+    "butterfly",  "camel",         "can",          "castle",     "caterpillar", "cattle",      "chair",
+    "chimpanzee", "clock",         "cloud",        "cockroach",  "couch",       "crab",        "crocodile",
+    "cup",        "dinosaur",      "dolphin",      "elephant",   "flatfish",    "forest",      "fox",
+    "girl",       "hamster",       "house",        "kangaroo",   "keyboard",    "lamp",        "lawn_mower",
+    "leopard",    "lion",          "lizard",       "lobster",    "man",         "maple_tree",  "motorcycle",
+    "mountain",   "mouse",         "mushroom",     "oak_tree",   "orange",      "orchid",      "otter",
+    "palm_tree",  "pear",          "pickup_truck", "pine_tree",  "plain",       "plate",       "poppy",
+    "porcupine",  "possum",        "rabbit",       "raccoon",    "ray",         "road",        "rocket",
+    "rose",       "sea",           "seal",         "shark",      "shrew",       "skunk",       "skyscraper",
+    "snail",      "snake",         "spider",       "squirrel",   "streetcar",   "sunflower",   "sweet_pepper",
+    "table",      "tank",          "telephone",    "television", "tiger",       "tractor",     "train",
+    "trout",      "tulip",         "turtle",       "wardrobe",   "whale",       "willow_tree", "wolf",
+    "woman",      "worm",
 };
 
 static const format cifar10 = {
-    "cifar10", "cifar100", "cifar-10-batches-bin", 10, 1, names10,
+    "cifar10",
+    "cifar100",
+    "cifar-10-batches-bin",
+    10,
+    1,
+    names10,
     {.mean = {0.4914f, 0.4822f, 0.4465f}, .std = {0.2470f, 0.2435f, 0.2616f}, .crop_padding = 4, .flip = true},
 };
 static const format cifar100 = {
-    "cifar100", "cifar10", "cifar-100-binary", 100, 2, names100,
+    "cifar100",
+    "cifar10",
+    "cifar-100-binary",
+    100,
+    2,
+    names100,
     {.mean = {0.5071f, 0.4865f, 0.4409f}, .std = {0.2673f, 0.2564f, 0.2762f}, .crop_padding = 4, .flip = true},
 };
 
@@ -59,9 +71,9 @@ static int find_files(const format *f, const char *directory, bool test, char **
     } else if (nas__exists(single)) {
         paths[n++] = nas__strdup(single);
     } else {
-        nas__fail(NAS_NOT_FOUND, "%s: %s has no %s%s%s; fetch the binary version with: tools/get-data %s %s", f->name, directory,
-                  f->labels == 1 ? (test ? "test_batch.bin" : "data_batch_1.bin") : "", f->labels == 1 ? " or " : "",
-                  test ? "test.bin" : "train.bin", f->name, directory);
+        nas__fail(NAS_NOT_FOUND, "%s: %s has no %s%s%s; fetch the binary version with: tools/get-data %s %s", f->name,
+                  directory, f->labels == 1 ? (test ? "test_batch.bin" : "data_batch_1.bin") : "",
+                  f->labels == 1 ? " or " : "", test ? "test.bin" : "train.bin", f->name, directory);
     }
     free(single);
     free(batch);
@@ -74,22 +86,25 @@ static nas_status check_size(const format *f, const char *path, size_t size) {
         return NAS_OK;
     }
     if (size && size % other == 0) {
-        return nas__fail(NAS_PARSE, "%s: its %zu bytes are records of %zu, which is the format of %s; use --data %s", path, size,
-                         other, f->other, f->other);
+        return nas__fail(NAS_PARSE, "%s: its %zu bytes are records of %zu, which is the format of %s; use --data %s",
+                         path, size, other, f->other, f->other);
     }
-    return nas__fail(NAS_PARSE, "%s: its %zu bytes are not records of %zu bytes; the file is truncated or not the binary version: "
-                     "fetch it with tools/get-data %s", path, size, record, f->name);
+    return nas__fail(NAS_PARSE,
+                     "%s: its %zu bytes are not records of %zu bytes; the file is truncated or not the binary version: "
+                     "fetch it with tools/get-data %s",
+                     path, size, record, f->name);
 }
 
 /* Appends the records of one file to d, from sample *at on. */
-static nas_status unpack(const format *f, const char *path, const uint8_t *data, size_t size, nas_dataset *d, int64_t *at) {
+static nas_status unpack(const format *f, const char *path, const uint8_t *data, size_t size, nas_dataset *d,
+                         int64_t *at) {
     size_t record = PIXELS + (size_t)f->labels;
     for (size_t i = 0; i < size / record; i++, ++*at) {
         const uint8_t *p = data + i * record;
         int label = p[f->labels - 1];
         if (label >= f->classes) {
-            return nas__fail(NAS_PARSE, "%s: record %zu has label %d; labels of %s go from 0 to %d", path, i, label, f->name,
-                             f->classes - 1);
+            return nas__fail(NAS_PARSE, "%s: record %zu has label %d; labels of %s go from 0 to %d", path, i, label,
+                             f->name, f->classes - 1);
         }
         d->targets[*at] = (float)label;
         memcpy(d->bytes + *at * PIXELS, p + f->labels, PIXELS);
@@ -108,8 +123,12 @@ static nas_dataset *read_files(const format *f, int n, char *const *paths) {
     }
     nas_dataset *d = NULL;
     if (!status) {
-        d = nas__dataset_new_bytes(&(nas_dataset_info){.name = f->name, .size = (int64_t)total, .ndim = 3, .dims = {3, 32, 32},
-                                                       .classes = f->classes, .target_count = 1,
+        d = nas__dataset_new_bytes(&(nas_dataset_info){.name = f->name,
+                                                       .size = (int64_t)total,
+                                                       .ndim = 3,
+                                                       .dims = {3, 32, 32},
+                                                       .classes = f->classes,
+                                                       .target_count = 1,
                                                        .class_names = f->class_names});
     }
     int64_t at = 0;
@@ -131,12 +150,13 @@ static nas_dataset *read_files(const format *f, int n, char *const *paths) {
 
 static nas_dataset *open(const format *f, const char *data_dir, bool test) {
     if (!data_dir) {
-        return nas__fail_null(NAS_NOT_FOUND, "%s: name its directory with --data-dir DIR; tools/get-data %s DIR fetches it",
-                              f->name, f->name);
+        return nas__fail_null(NAS_NOT_FOUND,
+                              "%s: name its directory with --data-dir DIR; tools/get-data %s DIR fetches it", f->name,
+                              f->name);
     }
     if (!nas__is_directory(data_dir)) {
-        return nas__fail_null(NAS_NOT_FOUND, "%s: there is no directory %s; tools/get-data %s %s fetches the data", f->name,
-                              data_dir, f->name, data_dir);
+        return nas__fail_null(NAS_NOT_FOUND, "%s: there is no directory %s; tools/get-data %s %s fetches the data",
+                              f->name, data_dir, f->name, data_dir);
     }
     char *inner = nas__join(data_dir, f->folder); /* the archive unpacked in data_dir */
     char *paths[MAX_FILES] = {NULL};

@@ -13,13 +13,13 @@
 
 typedef struct table {
     const char *path;
-    char *text;          /* the file; the cells point into it */
-    char **cells;        /* row after row, the header first */
+    char *text;   /* the file; the cells point into it */
+    char **cells; /* row after row, the header first */
     size_t n_cells;
     int64_t columns, rows; /* without the header */
-    int64_t *lines;      /* on which each row begins, the header's first */
-    int64_t target;      /* column */
-    locale_t plain;      /* decimal points whatever the program's locale */
+    int64_t *lines;        /* on which each row begins, the header's first */
+    int64_t target;        /* column */
+    locale_t plain;        /* decimal points whatever the program's locale */
 } table;
 
 static void table_free(table *t) {
@@ -65,8 +65,8 @@ static nas_status parse_field(table *t, char **p, int64_t *line, bool *last) {
             return nas__fail(NAS_PARSE, "%s:%lld: a quoted field has no closing quote", t->path, (long long)begin);
         }
         if (*end && !strchr(",\r\n", *end)) {
-            return nas__fail(NAS_PARSE, "%s:%lld: \"%c\" after a closing quote; write \"\" for a quote inside quotes", t->path,
-                             (long long)*line, *end);
+            return nas__fail(NAS_PARSE, "%s:%lld: \"%c\" after a closing quote; write \"\" for a quote inside quotes",
+                             t->path, (long long)*line, *end);
         }
     } else {
         end = cell + strcspn(cell, ",\r\n");
@@ -129,7 +129,8 @@ static nas_status parse(table *t) {
     }
     t->rows = t->columns ? (int64_t)t->n_cells / t->columns - 1 : 0;
     if (t->rows < 2) {
-        return nas__fail(NAS_PARSE, "%s: %lld rows below the header line; at least 2 are needed", t->path, (long long)t->rows);
+        return nas__fail(NAS_PARSE, "%s: %lld rows below the header line; at least 2 are needed", t->path,
+                         (long long)t->rows);
     }
     if (t->columns < 2) {
         return nas__fail(NAS_PARSE, "%s: only one column; fields are separated by commas", t->path);
@@ -155,8 +156,10 @@ static nas_status find_target(table *t, const char *wanted) {
         return NAS_OK;
     }
     const char *near = nas__nearest(wanted, t->cells, (size_t)t->columns, sizeof *t->cells);
-    return nas__fail(NAS_NOT_FOUND, "%s: no target column \"%s\"%s%s%s; name one of the header's %lld columns (\"%s\" ... \"%s\") "
-                     "or its number from 0", t->path, wanted, near ? ", did you mean " : "", near ? near : "", near ? "?" : "",
+    return nas__fail(NAS_NOT_FOUND,
+                     "%s: no target column \"%s\"%s%s%s; name one of the header's %lld columns (\"%s\" ... \"%s\") "
+                     "or its number from 0",
+                     t->path, wanted, near ? ", did you mean " : "", near ? near : "", near ? "?" : "",
                      (long long)t->columns, t->cells[0], t->cells[t->columns - 1]);
 }
 
@@ -173,8 +176,9 @@ static nas_status number(const table *t, int64_t row, int64_t column, float *val
     double v;
     const char *text = cell(t, row, column);
     if (!to_number(t, text, &v) || fabs(v) > 3e38) {
-        return nas__fail(NAS_PARSE, "%s:%lld: column \"%s\" is \"%s\", not a number; encode texts and fill in missing values first",
-                         t->path, (long long)t->lines[row + 1], t->cells[column], text);
+        return nas__fail(
+            NAS_PARSE, "%s:%lld: column \"%s\" is \"%s\", not a number; encode texts and fill in missing values first",
+            t->path, (long long)t->lines[row + 1], t->cells[column], text);
     }
     *value = (float)v;
     return NAS_OK;
@@ -231,8 +235,10 @@ static const char **classify(const table *t, float *labels, int *classes) {
         nas__fail(NAS_INVALID, "%s: the target column \"%s\" is always \"%s\"; two classes are needed", t->path,
                   t->cells[t->target], found[0].text);
     } else if (names && numeric && n > 20 && (int64_t)n > t->rows / 2) {
-        nas__fail(NAS_INVALID, "%s: the target column \"%s\" has %zu different numbers in %lld rows, too many for classes; add "
-                  "task=regression", t->path, t->cells[t->target], n, (long long)t->rows);
+        nas__fail(NAS_INVALID,
+                  "%s: the target column \"%s\" has %zu different numbers in %lld rows, too many for classes; add "
+                  "task=regression",
+                  t->path, t->cells[t->target], n, (long long)t->rows);
     } else if (names) {
         for (int64_t i = 0; i < t->rows; i++) {
             label key = {.text = cell(t, i, t->target)};
@@ -311,8 +317,13 @@ static nas_dataset *build(const table *t, const char *name, bool regression, boo
     const char **names = labels && !regression ? classify(t, labels, &classes) : NULL;
     nas_dataset *d = NULL;
     if (labels && (names || regression)) {
-        d = nas__dataset_new_floats(&(nas_dataset_info){.name = name, .size = t->rows, .ndim = 1, .dims = {t->columns - 1},
-                                                        .classes = classes, .target_count = 1, .class_names = names});
+        d = nas__dataset_new_floats(&(nas_dataset_info){.name = name,
+                                                        .size = t->rows,
+                                                        .ndim = 1,
+                                                        .dims = {t->columns - 1},
+                                                        .classes = classes,
+                                                        .target_count = 1,
+                                                        .class_names = names});
     }
     if (d && !regression) {
         memcpy(d->targets, labels, (size_t)t->rows * sizeof *labels);

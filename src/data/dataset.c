@@ -25,18 +25,21 @@ int64_t nas__sample_count(const nas_dataset_info *info) { return product(info->n
 static nas_status check(const nas_dataset_info *info) {
     const char *name = info->name ? info->name : "data set";
     if (info->size < 1 || info->size > INT32_MAX) {
-        return nas__fail(NAS_INVALID, "%s: %lld samples; between 1 and 2147483647 are possible", name, (long long)info->size);
+        return nas__fail(NAS_INVALID, "%s: %lld samples; between 1 and 2147483647 are possible", name,
+                         (long long)info->size);
     }
     if (info->ndim < 1 || info->ndim > 4 || product(info->ndim, info->dims) < 0) {
-        return nas__fail(NAS_SHAPE, "%s: a sample has 1 to 4 dimensions, each at least 1, and fewer than 2^31 elements", name);
+        return nas__fail(NAS_SHAPE, "%s: a sample has 1 to 4 dimensions, each at least 1, and fewer than 2^31 elements",
+                         name);
     }
     if (info->target_ndim < 0 || info->target_ndim > 4 || info->target_count < 1 ||
         (info->target_ndim && product(info->target_ndim, info->target_dims) != info->target_count)) {
-        return nas__fail(NAS_SHAPE, "%s: target_count (%d) must be the product of 1 to 4 target_dims", name, info->target_count);
+        return nas__fail(NAS_SHAPE, "%s: target_count (%d) must be the product of 1 to 4 target_dims", name,
+                         info->target_count);
     }
     if (info->classes < 0 || (info->classes && info->target_count != 1)) {
-        return nas__fail(NAS_INVALID, "%s: %d classes with %d values per target; classes need exactly 1", name, info->classes,
-                         info->target_count);
+        return nas__fail(NAS_INVALID, "%s: %d classes with %d values per target; classes need exactly 1", name,
+                         info->classes, info->target_count);
     }
     return NAS_OK;
 }
@@ -114,7 +117,8 @@ nas_dataset *nas__dataset_new_floats(const nas_dataset_info *info) {
 
 nas_dataset *nas_dataset_from_arrays(int64_t n, int ndim, const int64_t *dims, const float *x, int target_count,
                                      const float *y, int classes) {
-    nas_dataset_info info = {.name = "arrays", .size = n, .ndim = ndim, .classes = classes, .target_count = target_count};
+    nas_dataset_info info = {
+        .name = "arrays", .size = n, .ndim = ndim, .classes = classes, .target_count = target_count};
     if (!x || !y || !dims) {
         return nas__fail_null(NAS_INVALID, "nas_dataset_from_arrays: x, y and dims are needed");
     }
@@ -128,8 +132,8 @@ nas_dataset *nas_dataset_from_arrays(int64_t n, int ndim, const int64_t *dims, c
     for (int64_t i = 0; classes && i < n; i++) {
         if (!(y[i] >= 0 && y[i] < (float)classes && y[i] == floorf(y[i]))) {
             nas_dataset_free(d);
-            return nas__fail_null(NAS_INVALID, "arrays: target %lld is %g, not a whole number from 0 to %d", (long long)i,
-                                  (double)y[i], classes - 1);
+            return nas__fail_null(NAS_INVALID, "arrays: target %lld is %g, not a whole number from 0 to %d",
+                                  (long long)i, (double)y[i], classes - 1);
         }
     }
     memcpy(d->floats, x, (size_t)(n * nas__sample_count(&info)) * sizeof *x);
@@ -157,7 +161,8 @@ nas_dataset *nas_dataset_subset(nas_dataset *d, int64_t n, const int32_t *indice
         return nas__fail_null(NAS_INVALID, "nas_dataset_subset: a data set and indices are needed");
     }
     if (n < 1 || n > INT32_MAX) {
-        return nas__fail_null(NAS_INVALID, "%s: a subset of %lld samples; at least 1 is needed", d->info.name, (long long)n);
+        return nas__fail_null(NAS_INVALID, "%s: a subset of %lld samples; at least 1 is needed", d->info.name,
+                              (long long)n);
     }
     nas_dataset *s = nas__alloc(sizeof *s);
     int32_t *own = s ? nas__alloc((size_t)n * sizeof *own) : NULL;
@@ -167,8 +172,8 @@ nas_dataset *nas_dataset_subset(nas_dataset *d, int64_t n, const int32_t *indice
     }
     for (int64_t i = 0; i < n; i++) {
         if (indices[i] < 0 || indices[i] >= d->info.size) {
-            nas__fail(NAS_INVALID, "%s: subset index %d at place %lld; the data has 0 to %lld", d->info.name, indices[i],
-                      (long long)i, (long long)d->info.size - 1);
+            nas__fail(NAS_INVALID, "%s: subset index %d at place %lld; the data has 0 to %lld", d->info.name,
+                      indices[i], (long long)i, (long long)d->info.size - 1);
             free(own);
             free(s);
             return NULL;

@@ -14,7 +14,7 @@
 
 struct nas_dataset {
     atomic_int refs;
-    nas_dataset_info info;   /* of a subset: its strings belong to the root */
+    nas_dataset_info info;    /* of a subset: its strings belong to the root */
     struct nas_dataset *root; /* of a subset, referenced; NULL: this is a root */
     int32_t *indices;         /* of a subset, into the root */
     /* A root has either bytes (which stand for value/255), floats, or a function. */

@@ -70,7 +70,8 @@ static nas_status add_class(part *p, const char *directory, int class) {
     list images = {0};
     nas_status status = path ? list_directory(path, false, &images) : NAS_NO_MEMORY;
     if (!status && !images.n) {
-        status = nas__fail(NAS_NOT_FOUND, "%s: no PNG or JPEG image in this class (sub-folders of it are not searched)", path);
+        status = nas__fail(NAS_NOT_FOUND, "%s: no PNG or JPEG image in this class (sub-folders of it are not searched)",
+                           path);
     }
     for (size_t i = 0; i < images.n && !status; i++) {
         char *full = nas__join(path, images.items[i]);
@@ -91,8 +92,8 @@ static nas_status add_class(part *p, const char *directory, int class) {
 static nas_status list_part(const char *directory, part *p) {
     nas_status status = list_directory(directory, true, &p->classes);
     if (!status && p->classes.n < 2) {
-        status = nas__fail(NAS_NOT_FOUND, "%s: %zu class sub-folder%s; two or more are needed, each with images", directory,
-                           p->classes.n, p->classes.n == 1 ? "" : "s");
+        status = nas__fail(NAS_NOT_FOUND, "%s: %zu class sub-folder%s; two or more are needed, each with images",
+                           directory, p->classes.n, p->classes.n == 1 ? "" : "s");
     }
     for (size_t i = 0; i < p->classes.n && !status; i++) {
         status = add_class(p, directory, (int)i);
@@ -112,7 +113,8 @@ static nas_status probe_all(const part *p, nas__image *common) {
             *common = image;
         }
         if (image.height != common->height || image.width != common->width) {
-            return nas__fail(NAS_SHAPE, "%s: %lldx%lld pixels, but %s has %lldx%lld; scale or crop all images to one size",
+            return nas__fail(NAS_SHAPE,
+                             "%s: %lldx%lld pixels, but %s has %lldx%lld; scale or crop all images to one size",
                              p->paths.items[i], (long long)image.width, (long long)image.height, p->paths.items[0],
                              (long long)common->width, (long long)common->height);
         }
@@ -123,18 +125,23 @@ static nas_status probe_all(const part *p, nas__image *common) {
 
 /* Decodes the n images that `indices` (NULL: all) name. `common` gives their size. */
 static nas_dataset *load(const char *name, const part *p, int64_t n, const int32_t *indices, const nas__image *common) {
-    nas_dataset *d = nas__dataset_new_bytes(&(nas_dataset_info){
-        .name = name, .size = n, .ndim = 3, .dims = {common->channels, common->height, common->width},
-        .classes = (int)p->classes.n, .target_count = 1, .class_names = (const char *const *)p->classes.items});
+    nas_dataset *d =
+        nas__dataset_new_bytes(&(nas_dataset_info){.name = name,
+                                                   .size = n,
+                                                   .ndim = 3,
+                                                   .dims = {common->channels, common->height, common->width},
+                                                   .classes = (int)p->classes.n,
+                                                   .target_count = 1,
+                                                   .class_names = (const char *const *)p->classes.items});
     int64_t size = d ? nas__sample_count(&d->info) : 0;
     for (int64_t i = 0; d && i < n; i++) {
         int64_t k = indices ? indices[i] : i;
         nas__image image;
         nas_status status = nas__image_read(p->paths.items[k], common->channels, &image);
         if (!status && (image.height != common->height || image.width != common->width)) {
-            status = nas__fail(NAS_SHAPE, "%s: %lldx%lld pixels, but the train images have %lldx%lld", p->paths.items[k],
-                               (long long)image.width, (long long)image.height, (long long)common->width,
-                               (long long)common->height);
+            status = nas__fail(NAS_SHAPE, "%s: %lldx%lld pixels, but the train images have %lldx%lld",
+                               p->paths.items[k], (long long)image.width, (long long)image.height,
+                               (long long)common->width, (long long)common->height);
             free(image.planes);
         }
         if (status) {
@@ -149,7 +156,8 @@ static nas_dataset *load(const char *name, const part *p, int64_t n, const int32
 }
 
 /* Both parts are normalised by constants of the train part's images, measured on the same ones. */
-static nas_status take_constants(nas_dataset *d, const part *train, int64_t n, const int32_t *indices, const nas__image *common) {
+static nas_status take_constants(nas_dataset *d, const part *train, int64_t n, const int32_t *indices,
+                                 const nas__image *common) {
     nas_dataset_info info = d->info;
     int64_t size = nas__measured_samples(&info, n);
     int32_t *chosen = nas__alloc((size_t)size * sizeof *chosen);
@@ -195,8 +203,8 @@ static nas_status match_classes(part *test, const part *train, const char *direc
     return NAS_OK;
 }
 
-static nas_dataset *open_separate(const char *name, const char *directory, const char *train_path, const char *test_path,
-                                  bool test) {
+static nas_dataset *open_separate(const char *name, const char *directory, const char *train_path,
+                                  const char *test_path, bool test) {
     part train = {0}, other = {0};
     nas__image common = {0};
     nas_dataset *d = NULL;
@@ -228,8 +236,9 @@ static nas_dataset *open_held_out(const char *name, const char *directory, bool 
     int32_t *indices = NULL, *train = NULL;
     if (!status) {
         indices = nas__holdout(directory, (int64_t)all.paths.n, all.labels, (int)all.classes.n, test, &n);
-        train = test && indices ? nas__holdout(directory, (int64_t)all.paths.n, all.labels, (int)all.classes.n, false, &n_train)
-                                : NULL;
+        train = test && indices
+                    ? nas__holdout(directory, (int64_t)all.paths.n, all.labels, (int)all.classes.n, false, &n_train)
+                    : NULL;
     }
     if (indices && (train || !test)) {
         d = load(name, &all, n, indices, &common);
@@ -246,11 +255,13 @@ static nas_dataset *open_held_out(const char *name, const char *directory, bool 
 
 nas_dataset *nas__open_folder(const char *argument, const char *data_dir, bool test) {
     char *directory = nas__data_path(argument, data_dir), *name = nas__format("folder:%s", argument);
-    char *train_path = directory ? nas__join(directory, "train") : NULL, *test_path = directory ? nas__join(directory, "test") : NULL;
+    char *train_path = directory ? nas__join(directory, "train") : NULL,
+         *test_path = directory ? nas__join(directory, "test") : NULL;
     nas_dataset *d = NULL;
     if (name && train_path && test_path) {
         bool separate = nas__is_directory(train_path) && nas__is_directory(test_path);
-        d = separate ? open_separate(name, directory, train_path, test_path, test) : open_held_out(name, directory, test);
+        d = separate ? open_separate(name, directory, train_path, test_path, test)
+                     : open_held_out(name, directory, test);
     }
     if (d) {
         nas__transform_prepare(d);

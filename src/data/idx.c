@@ -10,7 +10,8 @@
 #include <string.h>
 #include <zlib.h>
 
-#define REMEDY "install the Debian package dataset-fashion-mnist, or name the directory of its four files with --data-dir"
+#define REMEDY                                                                                                         \
+    "install the Debian package dataset-fashion-mnist, or name the directory of its four files with --data-dir"
 
 enum { IDX_MAX_DIMS = 3, CLASSES = 10 };
 
@@ -42,8 +43,8 @@ static nas_status read_header(gzFile f, const char *path, int ndim, int64_t *dim
         return status;
     }
     if (header[0] || header[1] || header[2] != 8 || header[3] != ndim) {
-        return nas__fail(NAS_PARSE, "%s: magic number %02x%02x%02x%02x instead of 0000080%d: not the idx file of %s", path,
-                         header[0], header[1], header[2], header[3], ndim, ndim == 3 ? "images" : "labels");
+        return nas__fail(NAS_PARSE, "%s: magic number %02x%02x%02x%02x instead of 0000080%d: not the idx file of %s",
+                         path, header[0], header[1], header[2], header[3], ndim, ndim == 3 ? "images" : "labels");
     }
     for (int i = 0; i < ndim; i++) {
         const uint8_t *p = header + 4 + 4 * i;
@@ -86,7 +87,8 @@ static uint8_t *read_idx(const char *directory, const char *name, int ndim, int6
             }
         }
         if (size < 1) {
-            nas__fail(NAS_PARSE, "%s: its header says a size of %lld samples that is not possible", path, (long long)dims[0]);
+            nas__fail(NAS_PARSE, "%s: its header says a size of %lld samples that is not possible", path,
+                      (long long)dims[0]);
         } else {
             data = nas__alloc((size_t)size);
         }
@@ -102,18 +104,25 @@ static uint8_t *read_idx(const char *directory, const char *name, int ndim, int6
     return data;
 }
 
-static nas_dataset *build(const char *directory, uint8_t *images, const int64_t *dims, const uint8_t *labels, int64_t n_labels) {
+static nas_dataset *build(const char *directory, uint8_t *images, const int64_t *dims, const uint8_t *labels,
+                          int64_t n_labels) {
     if (n_labels != dims[0]) {
-        return nas__fail_null(NAS_PARSE, "%s: %lld images but %lld labels", directory, (long long)dims[0], (long long)n_labels);
+        return nas__fail_null(NAS_PARSE, "%s: %lld images but %lld labels", directory, (long long)dims[0],
+                              (long long)n_labels);
     }
     for (int64_t i = 0; i < n_labels; i++) {
         if (labels[i] >= CLASSES) {
-            return nas__fail_null(NAS_PARSE, "%s: label %lld is %d; labels go from 0 to 9", directory, (long long)i, labels[i]);
+            return nas__fail_null(NAS_PARSE, "%s: label %lld is %d; labels go from 0 to 9", directory, (long long)i,
+                                  labels[i]);
         }
     }
-    nas_dataset *d = nas__dataset_new_bytes(&(nas_dataset_info){.name = "fashion-mnist", .size = dims[0], .ndim = 3,
-                                                                .dims = {1, dims[1], dims[2]}, .classes = CLASSES,
-                                                                .target_count = 1, .class_names = names});
+    nas_dataset *d = nas__dataset_new_bytes(&(nas_dataset_info){.name = "fashion-mnist",
+                                                                .size = dims[0],
+                                                                .ndim = 3,
+                                                                .dims = {1, dims[1], dims[2]},
+                                                                .classes = CLASSES,
+                                                                .target_count = 1,
+                                                                .class_names = names});
     if (d) {
         memcpy(d->bytes, images, (size_t)(dims[0] * dims[1] * dims[2]));
         for (int64_t i = 0; i < n_labels; i++) {
@@ -132,7 +141,8 @@ nas_dataset *nas__open_fashion_mnist(const char *argument, const char *data_dir,
     }
     int64_t dims[IDX_MAX_DIMS], n_labels = 0;
     nas_dataset *d = NULL;
-    uint8_t *labels = NULL, *images = read_idx(directory, test ? "t10k-images-idx3-ubyte" : "train-images-idx3-ubyte", 3, dims);
+    uint8_t *labels = NULL,
+            *images = read_idx(directory, test ? "t10k-images-idx3-ubyte" : "train-images-idx3-ubyte", 3, dims);
     if (images) {
         labels = read_idx(directory, test ? "t10k-labels-idx1-ubyte" : "train-labels-idx1-ubyte", 1, &n_labels);
     }

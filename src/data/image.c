@@ -19,14 +19,16 @@ static bool ends_in(const char *name, const char *ending) {
     return n > m && strcasecmp(name + n - m, ending) == 0;
 }
 
-bool nas__image_name(const char *name) { return ends_in(name, ".png") || ends_in(name, ".jpg") || ends_in(name, ".jpeg"); }
+bool nas__image_name(const char *name) {
+    return ends_in(name, ".png") || ends_in(name, ".jpg") || ends_in(name, ".jpeg");
+}
 
 static nas_status check_size(const char *path, nas__image *image, int64_t height, int64_t width) {
     image->height = height;
     image->width = width;
     if (height < 1 || width < 1 || height > MAX_SIDE || width > MAX_SIDE) {
-        return nas__fail(NAS_UNSUPPORTED, "%s: %lldx%lld pixels; up to %d on a side are possible", path, (long long)width,
-                         (long long)height, MAX_SIDE);
+        return nas__fail(NAS_UNSUPPORTED, "%s: %lldx%lld pixels; up to %d on a side are possible", path,
+                         (long long)width, (long long)height, MAX_SIDE);
     }
     return NAS_OK;
 }

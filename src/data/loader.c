@@ -1,6 +1,6 @@
-/* loader.c - batches made in the background. Worker threads take numbered tickets (batch `ticket` counted over all epochs)
- * and fill slot ticket % slots of a ring; the caller takes them in order. What a batch holds depends on its ticket
- * alone, so threads and seeks cannot change it. */
+/* loader.c - batches made in the background. Worker threads take numbered tickets (batch `ticket` counted over all
+ * epochs) and fill slot ticket % slots of a ring; the caller takes them in order. What a batch holds depends on its
+ * ticket alone, so threads and seeks cannot change it. */
 #include "data/transform.h"
 #include "core/error.h"
 #include "core/memory.h"
@@ -33,14 +33,14 @@ struct nas_loader {
     int64_t batches, sample; /* per epoch; floats per sample */
     slot *slots;
     int n_slots, n_workers;
-    maker *makers;           /* one per worker; makers[0] without workers */
+    maker *makers; /* one per worker; makers[0] without workers */
     pthread_t *threads;
-    pthread_mutex_t lock;    /* guards all below, and `ready` of the slots */
+    pthread_mutex_t lock; /* guards all below, and `ready` of the slots */
     pthread_cond_t filled, emptied;
-    int64_t next_ticket;     /* to be filled next */
-    int64_t position;        /* ticket that the caller takes next; the slot of the one before is still his */
-    int64_t epoch, batch;    /* the same as the caller counts it: batch == batches at an epoch's end */
-    int busy;                /* workers filling a slot */
+    int64_t next_ticket;  /* to be filled next */
+    int64_t position;     /* ticket that the caller takes next; the slot of the one before is still his */
+    int64_t epoch, batch; /* the same as the caller counts it: batch == batches at an epoch's end */
+    int busy;             /* workers filling a slot */
     bool held, paused, stop;
     double waited;
 };
@@ -70,8 +70,9 @@ static nas_status make_batch(nas_loader *l, maker *m, int64_t ticket, nas_batch 
         int64_t place = nas__dataset_place(l->data, l->config.shuffle ? m->order[first + i] : first + i);
         nas_rng rng = nas_rng_new(l->config.seed, NAS__STREAM_AUGMENT + (uint64_t)epoch);
         rng.position = (uint64_t)(first + i) * WORDS_PER_SAMPLE;
-        nas_status status = nas__transform_sample(root, place, &l->config.transform, l->config.augment ? &rng : NULL, m->scratch,
-                                                  batch->x + i * l->sample, batch->y + i * root->info.target_count);
+        nas_status status =
+            nas__transform_sample(root, place, &l->config.transform, l->config.augment ? &rng : NULL, m->scratch,
+                                  batch->x + i * l->sample, batch->y + i * root->info.target_count);
         if (status) {
             return status;
         }
@@ -126,16 +127,18 @@ static nas_status check(const nas_loader_config *c) {
     }
     const nas_dataset_info *info = nas_dataset_describe(c->data);
     if (c->batch_size < 1 || c->limit < 0) {
-        return nas__fail(NAS_INVALID, "%s: batch size %lld, limit %lld; the batch size is at least 1 and the limit not negative",
+        return nas__fail(NAS_INVALID,
+                         "%s: batch size %lld, limit %lld; the batch size is at least 1 and the limit not negative",
                          info->name, (long long)c->batch_size, (long long)c->limit);
     }
     if (c->drop_last && c->batch_size > info->size) {
-        return nas__fail(NAS_INVALID, "%s: a batch of %lld is larger than the %lld samples of this part; choose a smaller batch",
+        return nas__fail(NAS_INVALID,
+                         "%s: a batch of %lld is larger than the %lld samples of this part; choose a smaller batch",
                          info->name, (long long)c->batch_size, (long long)info->size);
     }
     if (c->workers < NAS_NONE || c->workers > MAX_WORKERS) {
-        return nas__fail(NAS_INVALID, "%s: %d loader threads; NAS_NONE or up to %d are possible", info->name, c->workers,
-                         MAX_WORKERS);
+        return nas__fail(NAS_INVALID, "%s: %d loader threads; NAS_NONE or up to %d are possible", info->name,
+                         c->workers, MAX_WORKERS);
     }
     return NAS_OK;
 }
@@ -280,7 +283,8 @@ double nas_loader_wait_seconds(const nas_loader *l) { return l ? l->waited : 0; 
 
 nas_status nas_loader_seek(nas_loader *l, int64_t epoch, int64_t batch) {
     if (!l || epoch < 0 || batch < 0 || batch > l->batches || epoch > INT64_MAX / l->batches - 1) {
-        return nas__fail(NAS_INVALID, "nas_loader_seek: epoch %lld, batch %lld; there are batches 0 to %lld in an epoch",
+        return nas__fail(NAS_INVALID,
+                         "nas_loader_seek: epoch %lld, batch %lld; there are batches 0 to %lld in an epoch",
                          (long long)epoch, (long long)batch, l ? (long long)l->batches : 0);
     }
     int64_t ticket = epoch * l->batches + batch;

@@ -15,7 +15,8 @@ enum { MAX_DIMS = 5, VERSION_AT = 6, LENGTH_AT = 8 };
 static const struct type {
     const char *code, *name;
     size_t size;
-} types[] = {{"<f4", "float32", 4}, {"<f8", "float64", 8}, {"|u1", "uint8", 1}, {"<i4", "int32", 4}, {"<i8", "int64", 8}};
+} types[] = {
+    {"<f4", "float32", 4}, {"<f8", "float64", 8}, {"|u1", "uint8", 1}, {"<i4", "int32", 4}, {"<i8", "int64", 8}};
 
 typedef struct array {
     char *file;
@@ -51,8 +52,10 @@ static nas_status parse_type(array *a, const char *path, const char *header) {
             return NAS_OK;
         }
     }
-    return nas__fail(NAS_UNSUPPORTED, "%s: elements of type %.*s; float32, float64, uint8, int32 and int64 can be read "
-                     "(little-endian): save x.astype(\"float32\")", path, (int)(length > 32 ? 32 : length), p);
+    return nas__fail(NAS_UNSUPPORTED,
+                     "%s: elements of type %.*s; float32, float64, uint8, int32 and int64 can be read "
+                     "(little-endian): save x.astype(\"float32\")",
+                     path, (int)(length > 32 ? 32 : length), p);
 }
 
 static nas_status parse_shape(array *a, const char *path, const char *header) {
@@ -65,8 +68,8 @@ static nas_status parse_shape(array *a, const char *path, const char *header) {
         char *end;
         long long dim = strtoll(p, &end, 10);
         if (end == p || a->ndim == MAX_DIMS || dim < 1 || dim > INT64_MAX / 8 / a->count) {
-            return nas__fail(NAS_SHAPE, "%s: arrays have 1 to %d dimensions, each at least 1; this shape is %.60s", path, MAX_DIMS,
-                             value_of(header, "'shape'"));
+            return nas__fail(NAS_SHAPE, "%s: arrays have 1 to %d dimensions, each at least 1; this shape is %.60s",
+                             path, MAX_DIMS, value_of(header, "'shape'"));
         }
         a->dims[a->ndim++] = dim;
         a->count *= dim;
@@ -87,7 +90,8 @@ static nas_status parse_header(array *a, const char *path, size_t size) {
     if (version < 1 || version > 3) {
         return nas__fail(NAS_UNSUPPORTED, "%s: version %d of the NumPy format; 1 to 3 can be read", path, version);
     }
-    size_t begin = version == 1 ? LENGTH_AT + 2 : LENGTH_AT + 4, length = (size_t)file[LENGTH_AT] | (size_t)file[LENGTH_AT + 1] << 8;
+    size_t begin = version == 1 ? LENGTH_AT + 2 : LENGTH_AT + 4,
+           length = (size_t)file[LENGTH_AT] | (size_t)file[LENGTH_AT + 1] << 8;
     if (version > 1) {
         length |= (size_t)file[LENGTH_AT + 2] << 16 | (size_t)file[LENGTH_AT + 3] << 24;
     }
@@ -109,9 +113,9 @@ static nas_status parse_header(array *a, const char *path, size_t size) {
     a->data = a->file + begin + length;
     size_t have = size - begin - length;
     if (!status && have != (size_t)a->count * a->type->size) {
-        status = nas__fail(NAS_PARSE, "%s: %s: the header tells of %lld elements of %s, %zu bytes, and %zu follow", path,
-                           have < (size_t)a->count * a->type->size ? "truncated" : "too long", (long long)a->count, a->type->name,
-                           (size_t)a->count * a->type->size, have);
+        status = nas__fail(NAS_PARSE, "%s: %s: the header tells of %lld elements of %s, %zu bytes, and %zu follow",
+                           path, have < (size_t)a->count * a->type->size ? "truncated" : "too long",
+                           (long long)a->count, a->type->name, (size_t)a->count * a->type->size, have);
     }
     return status;
 }
@@ -147,7 +151,8 @@ static nas_status to_floats(const array *a, const char *path, float *to) {
     for (int64_t i = 0; i < a->count; i++) {
         double v = element(a, i);
         if (!(fabs(v) < 3e38)) {
-            return nas__fail(NAS_NUMERIC, "%s: element %lld (of sample %lld) is %g; every element must be a finite number", path,
+            return nas__fail(NAS_NUMERIC,
+                             "%s: element %lld (of sample %lld) is %g; every element must be a finite number", path,
                              (long long)i, (long long)(i / (a->count / a->dims[0])), v);
         }
         to[i] = (float)v;
@@ -164,7 +169,8 @@ static nas_status to_labels(const array *a, const char *path, float *to, int *cl
     for (int64_t i = 0; i < a->count; i++) {
         double v = element(a, i);
         if (!(v >= 0 && v == floor(v) && v < 1 << 24)) {
-            return nas__fail(NAS_INVALID, "%s: target %lld is %g; classes are whole numbers from 0 (add task=regression?)", path,
+            return nas__fail(NAS_INVALID,
+                             "%s: target %lld is %g; classes are whole numbers from 0 (add task=regression?)", path,
                              (long long)i, v);
         }
         highest = v > highest ? v : highest;
@@ -172,7 +178,8 @@ static nas_status to_labels(const array *a, const char *path, float *to, int *cl
     }
     *classes = (int)highest + 1;
     if (*classes < 2 || *classes > a->count) {
-        return nas__fail(NAS_INVALID, "%s: %d classes in %lld samples (classes are numbered from 0; add task=regression?)", path,
+        return nas__fail(NAS_INVALID,
+                         "%s: %d classes in %lld samples (classes are numbered from 0; add task=regression?)", path,
                          *classes, (long long)a->count);
     }
     return NAS_OK;
@@ -247,8 +254,8 @@ static float *read_targets(const array *y, const char *path, bool regression, na
 static nas_dataset *build(const char *name, const array *x, const char *x_path, const array *y, const char *y_path,
                           bool regression, bool test) {
     if (x->dims[0] != y->dims[0]) {
-        return nas__fail_null(NAS_SHAPE, "%s has %lld samples, but %s has %lld targets", x_path, (long long)x->dims[0], y_path,
-                              (long long)y->dims[0]);
+        return nas__fail_null(NAS_SHAPE, "%s has %lld samples, but %s has %lld targets", x_path, (long long)x->dims[0],
+                              y_path, (long long)y->dims[0]);
     }
     bool images, turned;
     nas_dataset_info info = {.name = name, .size = x->dims[0]};

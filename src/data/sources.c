@@ -8,9 +8,11 @@
 #include <string.h>
 
 const nas__data_source nas__data_sources[] = {
-    {"fashion-mnist", "fashion-mnist", "70,000 grey 28x28 images of clothes in 10 classes (Debian: dataset-fashion-mnist)",
-     NAS__FASHION_MNIST_DIRECTORY, nas__open_fashion_mnist},
-    {"cifar10", "cifar10", "60,000 colour 32x32 images in 10 classes, binary version in --data-dir", NULL, nas__open_cifar10},
+    {"fashion-mnist", "fashion-mnist",
+     "70,000 grey 28x28 images of clothes in 10 classes (Debian: dataset-fashion-mnist)", NAS__FASHION_MNIST_DIRECTORY,
+     nas__open_fashion_mnist},
+    {"cifar10", "cifar10", "60,000 colour 32x32 images in 10 classes, binary version in --data-dir", NULL,
+     nas__open_cifar10},
     {"cifar100", "cifar100", "60,000 colour 32x32 images in 100 classes, binary version in --data-dir", NULL,
      nas__open_cifar100},
     {"folder", "folder:DIR", "your own PNG and JPEG images, a sub-folder per class", NULL, nas__open_folder},
@@ -27,8 +29,8 @@ static nas_dataset *unknown(const char *spec, const char *name) {
         strncat(known, nas__data_sources[i].form, sizeof known - strlen(known) - 1);
     }
     const char *near = nas__nearest(name, nas__data_sources, (size_t)nas__n_data_sources, sizeof *nas__data_sources);
-    return nas__fail_null(NAS_NOT_FOUND, "unknown data set \"%s\"%s%s%s; there are: %s", spec, near ? ", did you mean " : "",
-                          near ? near : "", near ? "?" : "", known);
+    return nas__fail_null(NAS_NOT_FOUND, "unknown data set \"%s\"%s%s%s; there are: %s", spec,
+                          near ? ", did you mean " : "", near ? near : "", near ? "?" : "", known);
 }
 
 static const nas__data_source *find(const char *name) {
@@ -46,7 +48,8 @@ nas_dataset *nas_dataset_open(const char *spec, const char *data_dir, const char
     }
     bool test = strcmp(part, "test") == 0;
     if (!test && strcmp(part, "train") != 0) {
-        return nas__fail_null(NAS_INVALID, "part \"%s\" of data set \"%s\": there are \"train\" and \"test\"", part, spec);
+        return nas__fail_null(NAS_INVALID, "part \"%s\" of data set \"%s\": there are \"train\" and \"test\"", part,
+                              spec);
     }
     char *name = nas__strdup(spec);
     if (!name) {

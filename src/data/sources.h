@@ -5,8 +5,8 @@
 #include "data/dataset.h"
 
 typedef struct nas__data_source {
-    const char *name;      /* what a specification begins with */
-    const char *form;      /* what the user writes: "csv:FILE,target=COLUMN" */
+    const char *name; /* what a specification begins with */
+    const char *form; /* what the user writes: "csv:FILE,target=COLUMN" */
     const char *summary;
     const char *directory; /* where it is looked for without --data-dir, or NULL */
     /* `argument` is what follows the colon, NULL without one; NULL and an error on failure. */
@@ -27,7 +27,8 @@ nas_dataset *nas__open_npy(const char *argument, const char *data_dir, bool test
 
 /* A file named in a specification: below data_dir when it is there, else as it stands. To be freed by the caller. */
 char *nas__data_path(const char *file, const char *data_dir);
-/* Cuts the last ",name=value" and all after it off text; returns the value (inside text), or NULL when there is none. */
+/* Cuts the last ",name=value" and all after it off text; returns the value (inside text), or NULL when there is none.
+ */
 char *nas__data_option(char *text, const char *name);
 /* Reads ",task=..." off the end of text: *regression; an error for a task that does not exist. */
 nas_status nas__data_task(char *text, bool *regression);

@@ -17,7 +17,8 @@ typedef struct entry {
 
 static int compare(const void *a, const void *b) {
     const entry *p = a, *q = b;
-    return p->place != q->place ? (p->place > q->place) - (p->place < q->place) : (p->class > q->class) - (p->class < q->class);
+    return p->place != q->place ? (p->place > q->place) - (p->place < q->place)
+                                : (p->class > q->class) - (p->class < q->class);
 }
 
 /* Indices 0..n-1 shuffled, and interleaved by class (labels NULL: one class). To be freed by the caller. */
@@ -76,21 +77,22 @@ static nas_status check_fractions(const nas_dataset *d, int n_parts, const doubl
     double sum = 0;
     for (int i = 0; i < n_parts; i++) {
         if (!(fractions[i] > 0 && fractions[i] <= 1)) {
-            return nas__fail(NAS_INVALID, "%s: fraction %d of the split is %g; it must be above 0 and at most 1", d->info.name, i,
-                             fractions[i]);
+            return nas__fail(NAS_INVALID, "%s: fraction %d of the split is %g; it must be above 0 and at most 1",
+                             d->info.name, i, fractions[i]);
         }
         sum += fractions[i];
     }
     if (sum > 1 + 1e-9) {
-        return nas__fail(NAS_INVALID, "%s: the fractions of the split sum to %g; parts are disjoint, so at most 1", d->info.name,
-                         sum);
+        return nas__fail(NAS_INVALID, "%s: the fractions of the split sum to %g; parts are disjoint, so at most 1",
+                         d->info.name, sum);
     }
     return NAS_OK;
 }
 
 nas_status nas_dataset_split(nas_dataset *d, uint64_t seed, int n_parts, const double *fractions, nas_dataset **parts) {
     if (!d || n_parts < 1 || !fractions || !parts) {
-        return nas__fail(NAS_INVALID, "nas_dataset_split: a data set, at least one fraction and room for the parts are needed");
+        return nas__fail(NAS_INVALID,
+                         "nas_dataset_split: a data set, at least one fraction and room for the parts are needed");
     }
     memset(parts, 0, (size_t)n_parts * sizeof *parts);
     float *labels = NULL;
@@ -108,8 +110,8 @@ nas_status nas_dataset_split(nas_dataset *d, uint64_t seed, int n_parts, const d
         int64_t end = llround(sum * (double)n);
         end = end > n ? n : end;
         if (end <= begin) {
-            status = nas__fail(NAS_INVALID, "%s: part %d of the split (%g of %lld samples) would be empty", d->info.name, i,
-                               fractions[i], (long long)n);
+            status = nas__fail(NAS_INVALID, "%s: part %d of the split (%g of %lld samples) would be empty",
+                               d->info.name, i, fractions[i], (long long)n);
         } else {
             parts[i] = nas_dataset_subset(d, end - begin, order + begin);
             status = parts[i] ? NAS_OK : nas_error_status();
@@ -156,8 +158,8 @@ int32_t *nas__holdout(const char *what, int64_t n, const float *labels, int clas
             }
         }
         if (!*count) {
-            nas__fail(NAS_INVALID, "%s: %lld samples are too few to hold out a test part; give some class at least two", what,
-                      (long long)n);
+            nas__fail(NAS_INVALID, "%s: %lld samples are too few to hold out a test part; give some class at least two",
+                      what, (long long)n);
         }
     }
     free(sizes);

@@ -69,7 +69,8 @@ void nas__transform_measure(nas_dataset *d, int64_t n, const int32_t *indices) {
     if (!nas__is_image(&d->info) || n < 1) {
         return;
     }
-    int64_t channels = d->info.dims[0], area = d->info.dims[1] * d->info.dims[2], size = nas__measured_samples(&d->info, n);
+    int64_t channels = d->info.dims[0], area = d->info.dims[1] * d->info.dims[2],
+            size = nas__measured_samples(&d->info, n);
     moments m = {0};
     for (int64_t i = 0; i < size; i++) {
         int64_t k = i * n / size, at = (indices ? indices[k] : k) * channels * area;
@@ -138,21 +139,22 @@ nas_transform nas_transform_default(const nas_dataset *d, bool training) {
 nas_status nas__transform_check(const nas_transform *t, const nas_dataset_info *info) {
     for (int64_t c = 0; c < (nas__is_image(info) ? info->dims[0] : 1); c++) {
         if (!(t->std[c] > 0) || !isfinite(t->std[c]) || !isfinite(t->mean[c])) {
-            return nas__fail(NAS_INVALID, "%s: transform of channel %d: mean %g, std %g; std must be above 0", info->name, (int)c,
-                             (double)t->mean[c], (double)t->std[c]);
+            return nas__fail(NAS_INVALID, "%s: transform of channel %d: mean %g, std %g; std must be above 0",
+                             info->name, (int)c, (double)t->mean[c], (double)t->std[c]);
         }
     }
     if (t->crop_padding < 0 || t->cutout < 0) {
-        return nas__fail(NAS_INVALID, "%s: crop_padding %d, cutout %d; neither can be negative", info->name, t->crop_padding,
-                         t->cutout);
+        return nas__fail(NAS_INVALID, "%s: crop_padding %d, cutout %d; neither can be negative", info->name,
+                         t->crop_padding, t->cutout);
     }
     if ((t->crop_padding || t->flip || t->cutout) && info->ndim != 3) {
-        return nas__fail(NAS_INVALID, "%s: crop, flip and cutout need images (C, H, W), and samples have %d dimension%s",
-                         info->name, info->ndim, info->ndim > 1 ? "s" : "");
+        return nas__fail(NAS_INVALID,
+                         "%s: crop, flip and cutout need images (C, H, W), and samples have %d dimension%s", info->name,
+                         info->ndim, info->ndim > 1 ? "s" : "");
     }
     if (info->ndim == 3 && (t->crop_padding >= info->dims[1] || t->crop_padding >= info->dims[2])) {
-        return nas__fail(NAS_INVALID, "%s: crop_padding %d is not less than the image's %lldx%lld", info->name, t->crop_padding,
-                         (long long)info->dims[1], (long long)info->dims[2]);
+        return nas__fail(NAS_INVALID, "%s: crop_padding %d is not less than the image's %lldx%lld", info->name,
+                         t->crop_padding, (long long)info->dims[1], (long long)info->dims[2]);
     }
     return NAS_OK;
 }
@@ -195,7 +197,7 @@ static void reverse(float *row, int64_t n) {
 
 /* What was drawn for one image. */
 typedef struct augmentation {
-    int64_t down, right;                 /* where the crop starts, -padding .. padding */
+    int64_t down, right; /* where the crop starts, -padding .. padding */
     bool flip;
     int64_t top, bottom, left, end; /* the cut-out rectangle */
 } augmentation;
@@ -222,8 +224,8 @@ static augmentation draw(const nas_transform *t, int64_t height, int64_t width, 
     return a;
 }
 
-static void augment_plane(pixels in, int64_t at, float *out, int64_t height, int64_t width, const augmentation *a, float factor,
-                          float shift) {
+static void augment_plane(pixels in, int64_t at, float *out, int64_t height, int64_t width, const augmentation *a,
+                          float factor, float shift) {
     int64_t before = a->right < 0 ? -a->right : 0, after = a->right > 0 ? a->right : 0;
     for (int64_t y = 0; y < height; y++) {
         float *row = out + y * width;
@@ -294,14 +296,15 @@ static nas_status call(const nas_dataset *root, int64_t place, float *x, float *
 static nas_status call_with_spares(const nas_dataset *root, int64_t place, float *x, float *y) {
     float *spare_x = x ? NULL : nas__alloc((size_t)nas__sample_count(&root->info) * sizeof *x);
     float *spare_y = y ? NULL : nas__alloc((size_t)root->info.target_count * sizeof *y);
-    nas_status status = (x || spare_x) && (y || spare_y) ? call(root, place, x ? x : spare_x, y ? y : spare_y) : NAS_NO_MEMORY;
+    nas_status status =
+        (x || spare_x) && (y || spare_y) ? call(root, place, x ? x : spare_x, y ? y : spare_y) : NAS_NO_MEMORY;
     free(spare_x);
     free(spare_y);
     return status;
 }
 
-nas_status nas__transform_sample(const nas_dataset *root, int64_t place, const nas_transform *t, nas_rng *rng, float *scratch,
-                                 float *x, float *y) {
+nas_status nas__transform_sample(const nas_dataset *root, int64_t place, const nas_transform *t, nas_rng *rng,
+                                 float *scratch, float *x, float *y) {
     int64_t n = nas__sample_count(&root->info);
     if (!root->read) {
         if (x && t) {

@@ -52,6 +52,7 @@ static void both_layouts_and_formats(void **state) {
         free(name);
     }
     write_records(inner, "test_batch.bin", 2, 1, 0, 0);
+    free(inner);
     check_samples(nas_dataset_open("cifar10", directory, "train"), 20);
     check_samples(nas_dataset_open("cifar10", directory, "test"), 2);
     write_records(directory, "train.bin", 7, 2, 0, 0);
@@ -99,7 +100,8 @@ static void real_images(void **state) {
         skip();
     }
     char *directory = nas__join(base, "cifar10-mini");
-    nas_dataset *train = nas_dataset_open("cifar10", directory, "train"), *test = nas_dataset_open("cifar10", directory, "test");
+    nas_dataset *train = nas_dataset_open("cifar10", directory, "train"),
+                *test = nas_dataset_open("cifar10", directory, "test");
     assert_no_error();
     assert_int_equal(nas_dataset_describe(train)->size, 8000);
     assert_int_equal(nas_dataset_describe(test)->size, 2000);

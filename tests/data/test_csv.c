@@ -28,7 +28,8 @@ static void expect_failure(const char *text, const char *options, nas_status sta
 /* 40 rows: a = i, b = 2 - i, kind alternating. */
 static char *forty_rows(void) {
     char *text = calloc(4096, 1), *p = text;
-    p += sprintf(p, "\xEF\xBB\xBF" "a,\"kind \"\"of\"\", thing\",b\r\n");
+    p += sprintf(p, "\xEF\xBB\xBF"
+                    "a,\"kind \"\"of\"\", thing\",b\r\n");
     for (int i = 0; i < 40; i++) {
         p += sprintf(p, "%d,%s, %d.0 \r\n%s", i, i % 2 ? "\"odd, one\"" : "even", 2 - i, i == 7 ? "\r\n" : "");
     }
@@ -144,10 +145,8 @@ int main(void) {
     directory = temporary_directory();
     file = nas__join(directory, "table.csv");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(classes_by_text),
-        cmocka_unit_test(numbers_are_ordered_as_numbers),
-        cmocka_unit_test(regression_keeps_units),
-        cmocka_unit_test(the_parts_share_their_constants),
+        cmocka_unit_test(classes_by_text),        cmocka_unit_test(numbers_are_ordered_as_numbers),
+        cmocka_unit_test(regression_keeps_units), cmocka_unit_test(the_parts_share_their_constants),
         cmocka_unit_test(errors_name_the_line),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -171,14 +171,10 @@ static void specifications_are_checked(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(arrays_are_copied_and_read),
-        cmocka_unit_test(subsets_reach_the_root),
-        cmocka_unit_test(splits_are_disjoint_and_stratified),
-        cmocka_unit_test(splits_depend_on_the_seed),
-        cmocka_unit_test(impossible_splits_are_refused),
-        cmocka_unit_test(bad_arrays_are_refused),
-        cmocka_unit_test(functions_produce_samples),
-        cmocka_unit_test(specifications_are_checked),
+        cmocka_unit_test(arrays_are_copied_and_read),         cmocka_unit_test(subsets_reach_the_root),
+        cmocka_unit_test(splits_are_disjoint_and_stratified), cmocka_unit_test(splits_depend_on_the_seed),
+        cmocka_unit_test(impossible_splits_are_refused),      cmocka_unit_test(bad_arrays_are_refused),
+        cmocka_unit_test(functions_produce_samples),          cmocka_unit_test(specifications_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

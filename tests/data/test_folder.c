@@ -22,9 +22,12 @@ static char *path_of(const char *directory, const char *class, const char *name)
 }
 
 /* Interleaved pixels; channels 1, 3 or 4 (with transparency). */
-static void write_png(const char *directory, const char *class, const char *name, int channels, int width, const uint8_t *pixels) {
+static void write_png(const char *directory, const char *class, const char *name, int channels, int width,
+                      const uint8_t *pixels) {
     char *path = path_of(directory, class, name);
-    png_image png = {.version = PNG_IMAGE_VERSION, .width = (unsigned)width, .height = SIDE,
+    png_image png = {.version = PNG_IMAGE_VERSION,
+                     .width = (unsigned)width,
+                     .height = SIDE,
                      .format = channels == 1   ? PNG_FORMAT_GRAY
                                : channels == 3 ? PNG_FORMAT_RGB
                                                : PNG_FORMAT_RGBA};
@@ -32,7 +35,8 @@ static void write_png(const char *directory, const char *class, const char *name
     free(path);
 }
 
-static void write_jpeg(const char *directory, const char *class, const char *name, int channels, const uint8_t *pixels) {
+static void write_jpeg(const char *directory, const char *class, const char *name, int channels,
+                       const uint8_t *pixels) {
     char *path = path_of(directory, class, name);
     struct jpeg_compress_struct jpeg;
     struct jpeg_error_mgr errors;
@@ -64,11 +68,14 @@ static void gradient(uint8_t *pixels, int channels, int seed) {
     }
 }
 
-static float expected(int channel, int p, int seed) { return (float)(20 + 3 * (p % SIDE) + 5 * (p / SIDE) + 60 * channel + seed); }
+static float expected(int channel, int p, int seed) {
+    return (float)(20 + 3 * (p % SIDE) + 5 * (p / SIDE) + 60 * channel + seed);
+}
 
 static void colour_png_and_jpeg_round_trip(void **state) {
     (void)state;
-    char *directory = temporary_directory(), *train = nas__join(directory, "train"), *test = nas__join(directory, "test");
+    char *directory = temporary_directory(), *train = nas__join(directory, "train"),
+         *test = nas__join(directory, "test");
     uint8_t pixels[AREA * 4];
     gradient(pixels, 3, 0);
     write_png(train, "birds", "b.png", 3, SIDE, pixels);
@@ -93,7 +100,8 @@ static void colour_png_and_jpeg_round_trip(void **state) {
     assert_int_equal(nas_dataset_describe(t)->size, 2);
     nas_dataset_read(t, 1, x, &y);
     assert_true(y == 1);
-    nas_transform a = nas_transform_default(d, false), b = nas_transform_default(t, false); /* of the train images, both */
+    nas_transform a = nas_transform_default(d, false),
+                  b = nas_transform_default(t, false); /* of the train images, both */
     assert_memory_equal(&a, &b, sizeof a);
     nas_dataset_free(d);
     nas_dataset_free(t);

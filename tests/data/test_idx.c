@@ -71,7 +71,8 @@ static void damaged_files_are_refused(void **state) {
     (void)state;
     char *directory = temporary_directory();
     write_train(directory, N, 9);
-    expect_failure(directory, "test", NAS_NOT_FOUND, "t10k-images-idx3-ubyte.gz is missing: install the Debian package");
+    expect_failure(directory, "test", NAS_NOT_FOUND,
+                   "t10k-images-idx3-ubyte.gz is missing: install the Debian package");
     truncate_file(directory, images_name, 200, -1);
     expect_failure(directory, "train", NAS_PARSE, "truncated");
     write_train(directory, N, 9);
@@ -98,7 +99,8 @@ static void the_real_data(void **state) {
     }
     static const int first[10] = {9, 0, 0, 3, 0, 2, 7, 2, 5, 5};
     static const int first_test[5] = {9, 2, 1, 1, 6};
-    nas_dataset *train = nas_dataset_open("fashion-mnist", NULL, "train"), *test = nas_dataset_open("fashion-mnist", NULL, "test");
+    nas_dataset *train = nas_dataset_open("fashion-mnist", NULL, "train"),
+                *test = nas_dataset_open("fashion-mnist", NULL, "test");
     assert_no_error();
     const nas_dataset_info *info = nas_dataset_describe(train);
     assert_int_equal(info->size, 60000);

@@ -24,7 +24,12 @@ static nas_dataset *images(void) {
 }
 
 static nas_loader *new_loader(nas_dataset *d, int workers) {
-    nas_loader_config config = {.data = d, .batch_size = BATCH, .shuffle = true, .augment = true, .seed = 11, .workers = workers,
+    nas_loader_config config = {.data = d,
+                                .batch_size = BATCH,
+                                .shuffle = true,
+                                .augment = true,
+                                .seed = 11,
+                                .workers = workers,
                                 .transform = {.crop_padding = 2, .flip = true, .cutout = 3}};
     nas_loader *l = nas_loader_new(&config);
     assert_non_null(l);
@@ -45,7 +50,8 @@ static void run(nas_loader *l, int epochs, uint64_t *hashes) {
         for (const nas_batch *b; (b = nas_loader_next(l)); count++) {
             assert_int_equal(b->index, count);
             assert_int_equal((uintptr_t)b->x % 64, 0);
-            hashes[e * 11 + count] = hash(hash(14695981039346656037u, b->x, (size_t)b->n * SAMPLE * 4), b->y, (size_t)b->n * 4);
+            hashes[e * 11 + count] =
+                hash(hash(14695981039346656037u, b->x, (size_t)b->n * SAMPLE * 4), b->y, (size_t)b->n * 4);
         }
         assert_no_error();
         assert_int_equal(count, 11);
@@ -214,8 +220,8 @@ static void unused_loaders_end(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(threads_change_nothing), cmocka_unit_test(seeking_resumes_bit_for_bit),
-        cmocka_unit_test(each_sample_comes_once), cmocka_unit_test(lengths_of_an_epoch),
+        cmocka_unit_test(threads_change_nothing),  cmocka_unit_test(seeking_resumes_bit_for_bit),
+        cmocka_unit_test(each_sample_comes_once),  cmocka_unit_test(lengths_of_an_epoch),
         cmocka_unit_test(errors_reach_the_caller), cmocka_unit_test(functions_are_transformed_too),
         cmocka_unit_test(unused_loaders_end),
     };

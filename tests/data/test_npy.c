@@ -14,11 +14,12 @@ enum { N = 40 };
 static char *directory;
 
 /* Version 1 or 2, header padded to a multiple of 64 as NumPy does; `missing` bytes are cut off the end. */
-static void write_npy(const char *name, int version, const char *type, const char *order, const char *shape, const void *data,
-                      size_t size, size_t missing) {
+static void write_npy(const char *name, int version, const char *type, const char *order, const char *shape,
+                      const void *data, size_t size, size_t missing) {
     char header[128];
     int begin = version == 1 ? 10 : 12;
-    int length = snprintf(header, sizeof header, "{'descr': '%s', 'fortran_order': %s, 'shape': %s, }", type, order, shape);
+    int length =
+        snprintf(header, sizeof header, "{'descr': '%s', 'fortran_order': %s, 'shape': %s, }", type, order, shape);
     while ((begin + length + 1) % 64) {
         header[length++] = ' ';
     }
@@ -155,7 +156,8 @@ static void damaged_files_are_refused(void **state) {
     float x[2 * N] = {0};
     write_labels();
     write_npy("x.npy", 1, "<f4", "False", "(40, 2)", x, sizeof x, 5);
-    expect_failure(NAS_PARSE, "x.npy: truncated: the header tells of 80 elements of float32, 320 bytes, and 315 follow");
+    expect_failure(NAS_PARSE,
+                   "x.npy: truncated: the header tells of 80 elements of float32, 320 bytes, and 315 follow");
     write_npy("x.npy", 1, "<f4", "False", "(40, 1)", x, sizeof x, 0);
     expect_failure(NAS_PARSE, "too long");
     write_npy("x.npy", 1, "<f4", "False", "(40, 2)", x, sizeof x, sizeof x + 60);

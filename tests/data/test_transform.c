@@ -24,7 +24,8 @@ static nas_dataset *located(void) {
 static const nas_transform identity = {.mean = {0}, .std = {1, 1, 1, 1}};
 
 static nas_loader *loader(nas_dataset *d, nas_transform t) {
-    nas_loader *l = nas_loader_new(&(nas_loader_config){.data = d, .batch_size = N, .augment = true, .transform = t, .seed = 4});
+    nas_loader *l =
+        nas_loader_new(&(nas_loader_config){.data = d, .batch_size = N, .augment = true, .transform = t, .seed = 4});
     assert_non_null(l);
     return l;
 }
@@ -112,7 +113,8 @@ static void cutout_leaves_one_square(void **state) {
         assert_true(holes >= 4 && bottom - top < 4 && right - left < 4);
         whole += holes == 16;
     }
-    /* Centres are uniform; those at least 2 above-left and 1 below-right of the border give a whole square: 3*6 of 54. */
+    /* Centres are uniform; those at least 2 above-left and 1 below-right of the border give a whole square: 3*6 of 54.
+     */
     assert_true(abs(whole - N * 18 / 54) < 5 * 30);
     for (int p = 0; p < AREA; p++) {
         assert_true(covered[p] > 0);
