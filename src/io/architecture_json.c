@@ -58,8 +58,9 @@ static nas_status by_index(const nas_choice *c, const json_t *value, int *candid
                          number, c->n - 1);
     }
     if (number < 0 || number >= c->n) {
-        return nas__fail(NAS_INVALID, "choice \"%s\": index %g is out of range 0 to %d; candidates are %s", c->key,
-                         number, c->n - 1, nas__candidate_list(c, list, sizeof list));
+        return nas__fail(NAS_INVALID, "choice \"%s\": index %g is out of range 0 to %d; candidates are %s%s", c->key,
+                         number, c->n - 1, nas__candidate_list(c, list, sizeof list),
+                         c->kind == NAS_VALUE ? " (a number is an index: write a value as a string, in quotes)" : "");
     }
     *candidate = (int)number;
     return NAS_OK;

@@ -179,15 +179,17 @@ nas_status nas__module_walk(nas_module *module, nas__module_fn visit, void *user
     return status;
 }
 
+/* An error that was pending before is none of this module's. */
 static nas_status fix_one(nas_module *module, void *user) {
     (void)user;
+    bool pending = nas_error_status() != NAS_OK;
     if (!module->state->fixed) {
         module->state->fixed = true;
         if (module->fixed) {
             module->fixed(module);
         }
     }
-    return nas_error_status();
+    return pending ? NAS_OK : nas_error_status();
 }
 
 nas_status nas__module_fix(nas_module *module) { return nas__module_walk(module, fix_one, NULL); }

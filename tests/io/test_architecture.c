@@ -376,6 +376,23 @@ static void pruning_goes_through_nesting_and_edges(void **state) {
     nas_module_free(model);
 }
 
+/* Who prints an error and goes on with a better file must not get half a network. */
+static void an_earlier_error_does_not_disturb(void **state) {
+    (void)state;
+    nas_module *model = small_new();
+    assert_int_equal(nas_apply_fixed_architecture_text(model, "{"), NAS_PARSE);
+    assert_int_equal(nas_apply_fixed_architecture_text(model, "{\"in\": 0, \"edge_0\": \"skip\", \"factor\": \"5\"}"),
+                     NAS_OK);
+    assert_error(NAS_PARSE, "not JSON");
+    assert_int_equal(((struct small *)model)->fixed, 1);
+    nas_module_free(model);
+    model = small_new();
+    assert_int_equal(nas_apply_fixed_architecture_text(model, "{\"in\": 0, \"edge_0\": \"skip\", \"factor\": 5}"),
+                     NAS_INVALID);
+    assert_error(NAS_INVALID, "write a value as a string");
+    nas_module_free(model);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_five_forms_are_read),
@@ -385,6 +402,7 @@ int main(void) {
         cmocka_unit_test(errors_of_a_file_name_it),
         cmocka_unit_test(unreachable_choices_are_checked_then_ignored),
         cmocka_unit_test(pruning_goes_through_nesting_and_edges),
+        cmocka_unit_test(an_earlier_error_does_not_disturb),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -204,6 +204,40 @@ static void drop_path_comes_with_fixing_and_spares_identities(void **state) {
     }
 }
 
+/* The supernet as DARTS trains it: every operation of every edge mixed, every input of every node added. */
+static void darts_mixes_every_edge(void **state) {
+    (void)state;
+    nas_module *model = small("darts", images[0]);
+    nas_initialise(model, 2);
+    nas_space *space = nas_space_new(model);
+    nas_tensor *weights[64] = {0};
+    nas_tape *tape = nas_tape_new();
+    float *x = random_floats(9, 2 * 28 * 28), gradient[8];
+    nas_tape_begin(tape, &(nas_tape_config){.grad = NAS_ROLE_ARCH | NAS_ROLE_WEIGHT, .training = true});
+    for (int i = 0; i < nas_space_size(space); i++) {
+        const nas_choice *c = nas_space_choice(space, i);
+        if (c->kind == NAS_LAYER) {
+            weights[i] = nas_variable(1, (int64_t[]){c->n}, NAS_ROLE_ARCH);
+            nas_tensor_write(weights[i], (float[]){.1f, .1f, .1f, .1f, .2f, .1f, .2f, .1f});
+        }
+        assert_int_equal(nas_decide(space, i, (nas_decision){.run = (UINT64_C(1) << c->n) - 1, .weights = weights[i]}),
+                         NAS_OK);
+    }
+    nas_tensor *y = nas_forward(model, nas_input(NAS_DIMS(2, 1, 28, 28), x));
+    assert_int_equal(nas_backward(nas_cross_entropy(y, nas_input(1, (int64_t[]){2}, (float[]){3, 8}))), NAS_OK);
+    for (int i = 0; i < nas_space_size(space); i++) {
+        for (int k = 0; weights[i] && k < 8; k++) {
+            nas_tensor_read_grad(weights[i], gradient);
+            assert_true(k == 0 ? gradient[k] == 0 : isfinite(gradient[k]) && gradient[k] != 0);
+        }
+        nas_tensor_free(weights[i]);
+    }
+    nas_tape_free(tape);
+    free(x);
+    nas_space_free(space);
+    nas_module_free(model);
+}
+
 /* --- nb201 ----------------------------------------------------------------------------------------------------- */
 static int64_t fixed_parameters(int code, uint64_t *macs) {
     nas_space_config cifar = {3, 32, 32, 10, NULL};
@@ -331,6 +365,7 @@ int main(void) {
         cmocka_unit_test(every_space_works_for_every_image),
         cmocka_unit_test(fixed_networks_repeat_the_supernet),
         cmocka_unit_test(darts_has_the_papers_keys),
+        cmocka_unit_test(darts_mixes_every_edge),
         cmocka_unit_test(darts_derives_the_published_network),
         cmocka_unit_test(nb201_has_the_benchmarks_parameters),
         cmocka_unit_test(nb201_strings_round_trip),
