@@ -218,13 +218,14 @@ static nas__buffer *coefficients(const channels *s, const float *b) {
 }
 
 /* db = sum of dy*x over the pixels */
-static void factor_gradient(nas_tensor *b, const channels *s, int hw, const float *x, nas__grad dy, const float *zeros) {
+static void factor_gradient(nas_tensor *b, const channels *s, int hw, const float *x, nas__grad dy,
+                            const float *zeros) {
     int wide = s->n * s->padded;
     nas__buffer *sums = nas__floats(2 * (size_t)wide);
     if (sums) {
         float *dots = sums->data + wide;
-        nas__kernel_table()->bn_backward_sums(s->samples, s->n == 1 ? s->c : wide, hw, x, dy.buffer->data, dy.scale, zeros, zeros, zeros,
-                                              false, sums->data, dots);
+        nas__kernel_table()->bn_backward_sums(s->samples, s->n == 1 ? s->c : wide, hw, x, dy.buffer->data, dy.scale,
+                                              zeros, zeros, zeros, false, sums->data, dots);
         for (int i = 1; i < s->n; i++) {
             memmove(dots + (size_t)i * s->c, dots + (size_t)i * s->padded, (size_t)s->c * sizeof(float));
         }
@@ -261,8 +262,8 @@ static nas_tensor *mul_channels(nas_tensor *x, nas_tensor *b) {
         return NULL;
     }
     int wide = s.n * s.padded;
-    nas__kernel_table()->bn_apply(s.samples, s.n == 1 ? s.c : wide, (int)(x->dims[2] * x->dims[3]), nas__data(x), rows->data,
-                                  rows->data + wide, false, y->data);
+    nas__kernel_table()->bn_apply(s.samples, s.n == 1 ? s.c : wide, (int)(x->dims[2] * x->dims[3]), nas__data(x),
+                                  rows->data, rows->data + wide, false, y->data);
     nas__node *node = nas__record("mul_channels", broadcast_backward, 2, (nas_tensor *[]){x, b}, 1, &y, sizeof s);
     if (node) {
         *(channels *)node->state = s;
@@ -278,7 +279,8 @@ static nas_tensor *mul_broadcast(nas_tensor *x, nas_tensor *b) {
     bool channel = x->ndim == 4 && ((b->ndim == 1 && b->dims[0] == x->dims[1]) ||
                                     (b->ndim == 2 && b->dims[0] == x->dims[0] && b->dims[1] == x->dims[1]));
     if (!scalar && !channel) {
-        return nas__fail_null(NAS_SHAPE, "nas_mul: %s cannot multiply %s: equal shapes, one element, (C) or (N,C) on (N,C,H,W)",
+        return nas__fail_null(NAS_SHAPE,
+                              "nas_mul: %s cannot multiply %s: equal shapes, one element, (C) or (N,C) on (N,C,H,W)",
                               nas__shape(b), nas__shape(x));
     }
     if (x->is_zero || b->is_zero) {

@@ -18,7 +18,8 @@ static bool uses_batch(const nas_bn_state *s) {
 }
 
 static void stored_statistics(const nas_bn_state *s, int c, float *mean, float *var) {
-    bool calibrated = nas__tape()->config.bn == NAS_BN_CALIBRATED && s->calibrated_mean && s->calibrated_batches && *s->calibrated_batches > 0;
+    bool calibrated = nas__tape()->config.bn == NAS_BN_CALIBRATED && s->calibrated_mean && s->calibrated_batches &&
+                      *s->calibrated_batches > 0;
     memcpy(mean, calibrated ? s->calibrated_mean->data : s->running_mean->data, (size_t)c * sizeof(float));
     memcpy(var, calibrated ? s->calibrated_var->data : s->running_var->data, (size_t)c * sizeof(float));
 }
@@ -70,8 +71,8 @@ static void input_gradient(const bn_op *op, nas_tensor *x, nas__grad dy, const f
                 k[i] = (float)(-a[i] * sums[i] / count) - b[i] * rows[MEAN * p + i];
             }
         }
-        nas__kernel_table()->bn_backward_apply((int)x->dims[0], c, hw, nas__data(x), dy.buffer->data, dy.scale, rows + SCALE * p,
-                                               rows + SHIFT * p, op->relu, a, b, k, dx->data);
+        nas__kernel_table()->bn_backward_apply((int)x->dims[0], c, hw, nas__data(x), dy.buffer->data, dy.scale,
+                                               rows + SCALE * p, rows + SHIFT * p, op->relu, a, b, k, dx->data);
         nas__grad_give(x, nas__buffer_ref(dx), 1);
     }
     nas__buffer_unref(abk);
@@ -89,9 +90,9 @@ static void batch_norm_backward(nas__node *node) {
         return;
     }
     if (op->batch_statistics || nas__wants(gamma) || nas__wants(beta)) {
-        nas__kernel_table()->bn_backward_sums((int)x->dims[0], c, (int)(x->dims[2] * x->dims[3]), nas__data(x), dy.buffer->data,
-                                              dy.scale, rows + MEAN * p, rows + SCALE * p, rows + SHIFT * p, op->relu, sums->data,
-                                              sums->data + p);
+        nas__kernel_table()->bn_backward_sums((int)x->dims[0], c, (int)(x->dims[2] * x->dims[3]), nas__data(x),
+                                              dy.buffer->data, dy.scale, rows + MEAN * p, rows + SCALE * p,
+                                              rows + SHIFT * p, op->relu, sums->data, sums->data + p);
     }
     if (nas__wants(x)) {
         input_gradient(op, x, dy, rows, sums->data);
@@ -144,10 +145,12 @@ nas_tensor *nas_batch_norm(nas_tensor *x, const nas_bn_state *s) {
     if (x->ndim != 4 && x->ndim != 2) {
         return nas__fail_null(NAS_SHAPE, "nas_batch_norm: x %s must be (N,C,H,W) or (N,C)", nas__shape(x));
     }
-    nas_tensor *per_channel[] = {s->gamma, s->beta, s->running_mean, s->running_var, s->calibrated_mean, s->calibrated_var};
+    nas_tensor *per_channel[] = {s->gamma,           s->beta,          s->running_mean, s->running_var,
+                                 s->calibrated_mean, s->calibrated_var};
     for (int i = 0; i < 6; i++) {
         if (per_channel[i] && nas__count(per_channel[i]) != x->dims[1]) {
-            return nas__fail_null(NAS_SHAPE, "nas_batch_norm: x %s with parameters of %s channels", nas__shape(x), nas__shape(per_channel[i]));
+            return nas__fail_null(NAS_SHAPE, "nas_batch_norm: x %s with parameters of %s channels", nas__shape(x),
+                                  nas__shape(per_channel[i]));
         }
     }
     if (!nas__tape() || nas__dry()) {

@@ -8,9 +8,7 @@
 #include "tensor/tensor.h"
 
 /* Sticky expressions: an operation whose input is NULL returns NULL; the first error is the one that is kept. */
-static inline void *nas__null_input(const char *op) {
-    return nas__fail_null(NAS_INVALID, "%s: an input is NULL", op);
-}
+static inline void *nas__null_input(const char *op) { return nas__fail_null(NAS_INVALID, "%s: an input is NULL", op); }
 
 static inline nas__buffer *nas__floats(size_t count) { return nas__buffer_new(count * sizeof(float)); }
 

@@ -73,7 +73,8 @@ static nas_tensor *depthwise(nas_tensor *x, nas_tensor *weight, const nas__dw_sh
     }
     block_weights(s->c, taps, nas__data(weight), blocked->data);
     nas__kernel_table()->dw_forward(s, nas__data(x), blocked->data, y->data, false);
-    nas__node *node = nas__record("depthwise", depthwise_backward, 2, (nas_tensor *[]){x, weight}, 1, &y, sizeof(depthwise_state));
+    nas__node *node =
+        nas__record("depthwise", depthwise_backward, 2, (nas_tensor *[]){x, weight}, 1, &y, sizeof(depthwise_state));
     if (node) {
         node->saved[0] = blocked;
         ((depthwise_state *)node->state)->shape = *s;
@@ -94,8 +95,8 @@ static void channel_bias_backward(nas__node *node) {
             for (int i = 0; i < padded; i++) {
                 zeros->data[i] = 0;
             }
-            nas__kernel_table()->bn_backward_sums(n, c, hw, dy.buffer->data, dy.buffer->data, dy.scale, zeros->data, zeros->data,
-                                                  zeros->data, false, sums->data, sums->data + padded);
+            nas__kernel_table()->bn_backward_sums(n, c, hw, dy.buffer->data, dy.buffer->data, dy.scale, zeros->data,
+                                                  zeros->data, zeros->data, false, sums->data, sums->data + padded);
             nas__grad_add_array(bias, sums->data);
         }
         nas__buffer_unref(zeros);
@@ -118,17 +119,20 @@ static nas_tensor *channel_bias(nas_tensor *x, nas_tensor *bias) {
         scale->data[i] = 1;
         scale->data[padded + i] = i < c ? nas__data(bias)[i] : 0;
     }
-    nas__kernel_table()->bn_apply(n, c, (int)(x->dims[2] * x->dims[3]), x->data, scale->data, scale->data + padded, false, y->data);
+    nas__kernel_table()->bn_apply(n, c, (int)(x->dims[2] * x->dims[3]), x->data, scale->data, scale->data + padded,
+                                  false, y->data);
     nas__buffer_unref(scale);
     nas__record("channel_bias", channel_bias_backward, 2, (nas_tensor *[]){x, bias}, 1, &y, 0);
     return y;
 }
 
 /* --- dense and grouped --------------------------------------------------------------------------- */
-static void dense_weight_gradient(const nas__conv_shape *s, nas_tensor *x, const float *dy, nas_tensor *weight, nas_tensor *bias) {
+static void dense_weight_gradient(const nas__conv_shape *s, nas_tensor *x, const float *dy, nas_tensor *weight,
+                                  nas_tensor *bias) {
     nas__buffer *w_scratch = NULL, *b_scratch = NULL, *unwanted = NULL;
-    float *dw = nas__wants(weight) ? nas__grad_begin(weight, &w_scratch)
-                                   : (unwanted = nas__floats((size_t)nas__count(weight))) ? unwanted->data : NULL;
+    float *dw = nas__wants(weight)                                     ? nas__grad_begin(weight, &w_scratch)
+                : (unwanted = nas__floats((size_t)nas__count(weight))) ? unwanted->data
+                                                                       : NULL;
     float *db = nas__wants(bias) ? nas__grad_begin(bias, &b_scratch) : NULL;
     if (dw && !nas__conv_backward_weights(s, nas__data(x), dy, dw, db)) {
         if (nas__wants(weight)) {
@@ -176,7 +180,8 @@ static void choose_layouts(nas__conv_shape *s, const nas_tensor *x) {
     }
 }
 
-static nas_tensor *dense(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas__conv_shape *s, const int64_t out[4]) {
+static nas_tensor *dense(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas__conv_shape *s,
+                         const int64_t out[4]) {
     if (nas__dry()) {
         return nas__new(4, out, NAS__BLOCKED);
     }
@@ -195,32 +200,48 @@ static nas_tensor *dense(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, na
 }
 
 /* --- the operation ------------------------------------------------------------------------------- */
-static bool read_shape(const nas_tensor *x, const nas_tensor *w, const nas_tensor *bias, const nas_conv_args *a, nas__conv_shape *s) {
-    int64_t stride = a->stride ? a->stride : 1, dilation = a->dilation ? a->dilation : 1, groups = a->groups ? a->groups : 1;
+static bool read_shape(const nas_tensor *x, const nas_tensor *w, const nas_tensor *bias, const nas_conv_args *a,
+                       nas__conv_shape *s) {
+    int64_t stride = a->stride ? a->stride : 1, dilation = a->dilation ? a->dilation : 1,
+            groups = a->groups ? a->groups : 1;
     if (x->ndim != 4 || w->ndim != 4) {
-        return nas__fail_null(NAS_SHAPE, "nas_conv2d: x %s and weight %s must have 4 dimensions", nas__shape(x), nas__shape(w));
+        return nas__fail_null(NAS_SHAPE, "nas_conv2d: x %s and weight %s must have 4 dimensions", nas__shape(x),
+                              nas__shape(w));
     }
     int64_t pad_h = a->padding == NAS_SAME ? dilation * (w->dims[2] - 1) / 2 : a->padding;
     int64_t pad_w = a->padding == NAS_SAME ? dilation * (w->dims[3] - 1) / 2 : a->padding;
     if (stride < 1 || dilation < 1 || groups < 1 || pad_h < 0) {
-        return nas__fail_null(NAS_INVALID, "nas_conv2d: stride %d, dilation %d, groups %d, padding %d: negative", a->stride,
-                              a->dilation, a->groups, a->padding);
+        return nas__fail_null(NAS_INVALID, "nas_conv2d: stride %d, dilation %d, groups %d, padding %d: negative",
+                              a->stride, a->dilation, a->groups, a->padding);
     }
     if (x->dims[1] % groups || w->dims[0] % groups || w->dims[1] != x->dims[1] / groups) {
-        return nas__fail_null(NAS_SHAPE, "nas_conv2d: weight %s does not fit x %s with %d groups", nas__shape(w), nas__shape(x), (int)groups);
+        return nas__fail_null(NAS_SHAPE, "nas_conv2d: weight %s does not fit x %s with %d groups", nas__shape(w),
+                              nas__shape(x), (int)groups);
     }
     if (bias && nas__count(bias) != w->dims[0]) {
-        return nas__fail_null(NAS_SHAPE, "nas_conv2d: bias %s must have %d elements", nas__shape(bias), (int)w->dims[0]);
+        return nas__fail_null(NAS_SHAPE, "nas_conv2d: bias %s must have %d elements", nas__shape(bias),
+                              (int)w->dims[0]);
     }
     int64_t reach_h = x->dims[2] + 2 * pad_h - dilation * (w->dims[2] - 1) - 1;
     int64_t reach_w = x->dims[3] + 2 * pad_w - dilation * (w->dims[3] - 1) - 1;
     if (reach_h < 0 || reach_w < 0) {
-        return nas__fail_null(NAS_SHAPE, "nas_conv2d: kernel %s is larger than the padded image %s", nas__shape(w), nas__shape(x));
+        return nas__fail_null(NAS_SHAPE, "nas_conv2d: kernel %s is larger than the padded image %s", nas__shape(w),
+                              nas__shape(x));
     }
-    *s = (nas__conv_shape){.n = (int)x->dims[0], .ic = (int)x->dims[1], .ih = (int)x->dims[2], .iw = (int)x->dims[3],
-                           .oc = (int)w->dims[0], .oh = (int)(reach_h / stride) + 1, .ow = (int)(reach_w / stride) + 1,
-                           .kh = (int)w->dims[2], .kw = (int)w->dims[3], .stride = (int)stride, .dilation = (int)dilation,
-                           .pad_h = (int)pad_h, .pad_w = (int)pad_w, .groups = (int)groups};
+    *s = (nas__conv_shape){.n = (int)x->dims[0],
+                           .ic = (int)x->dims[1],
+                           .ih = (int)x->dims[2],
+                           .iw = (int)x->dims[3],
+                           .oc = (int)w->dims[0],
+                           .oh = (int)(reach_h / stride) + 1,
+                           .ow = (int)(reach_w / stride) + 1,
+                           .kh = (int)w->dims[2],
+                           .kw = (int)w->dims[3],
+                           .stride = (int)stride,
+                           .dilation = (int)dilation,
+                           .pad_h = (int)pad_h,
+                           .pad_w = (int)pad_w,
+                           .groups = (int)groups};
     return true;
 }
 
@@ -240,8 +261,18 @@ nas_tensor *nas_conv2d(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas_
         return NULL;
     }
     if (s.groups == s.ic && s.groups == s.oc && s.groups > 1) {
-        nas__dw_shape dw = {.n = s.n, .c = s.ic, .h = s.ih, .w = s.iw, .oh = s.oh, .ow = s.ow, .kernel_h = s.kh, .kernel_w = s.kw,
-                            .stride = s.stride, .dilation = s.dilation, .pad_h = s.pad_h, .pad_w = s.pad_w};
+        nas__dw_shape dw = {.n = s.n,
+                            .c = s.ic,
+                            .h = s.ih,
+                            .w = s.iw,
+                            .oh = s.oh,
+                            .ow = s.ow,
+                            .kernel_h = s.kh,
+                            .kernel_w = s.kw,
+                            .stride = s.stride,
+                            .dilation = s.dilation,
+                            .pad_h = s.pad_h,
+                            .pad_w = s.pad_w};
         nas_tensor *y = depthwise(x, weight, &dw, out);
         return bias ? channel_bias(y, bias) : y;
     }

@@ -4,7 +4,8 @@
 #include <math.h>
 
 /* saved[0]: mean and 1/deviation of each row */
-static void row_gradient(int64_t d, const float *x, const float *dy, const float *gamma, float mean, float invstd, float *dx) {
+static void row_gradient(int64_t d, const float *x, const float *dy, const float *gamma, float mean, float invstd,
+                         float *dx) {
     double sum_g = 0, sum_gx = 0;
     for (int64_t i = 0; i < d; i++) {
         float g = dy[i] * (gamma ? gamma[i] : 1);
@@ -19,7 +20,8 @@ static void row_gradient(int64_t d, const float *x, const float *dy, const float
 
 enum { STRIP = 32 };
 
-static void parameter_gradients(nas__node *node, int64_t rows, int64_t d, const float *x, const float *dy, const float *stats) {
+static void parameter_gradients(nas__node *node, int64_t rows, int64_t d, const float *x, const float *dy,
+                                const float *stats) {
     nas_tensor *gamma = node->inputs[1], *beta = node->inputs[2];
     nas__buffer *sums = nas__floats(2 * (size_t)d);
     if (!sums) {
@@ -70,7 +72,8 @@ static void layer_norm_backward(nas__node *node) {
     }
 }
 
-static void normalise_row(int64_t d, const float *x, const float *gamma, const float *beta, double eps, float *stats, float *y) {
+static void normalise_row(int64_t d, const float *x, const float *gamma, const float *beta, double eps, float *stats,
+                          float *y) {
     double mean = 0, var = 0;
     for (int64_t i = 0; i < d; i++) {
         mean += x[i];
@@ -94,7 +97,8 @@ nas_tensor *nas_layer_norm(nas_tensor *x, nas_tensor *gamma, nas_tensor *beta, f
     }
     int64_t d = x->dims[x->ndim - 1], rows = nas__count(x) / d;
     if ((gamma && nas__count(gamma) != d) || (beta && nas__count(beta) != d)) {
-        return nas__fail_null(NAS_SHAPE, "nas_layer_norm: gamma and beta must have the %lld elements of x's last dimension (x %s)",
+        return nas__fail_null(NAS_SHAPE,
+                              "nas_layer_norm: gamma and beta must have the %lld elements of x's last dimension (x %s)",
                               (long long)d, nas__shape(x));
     }
     nas_tensor *y = nas__like(x);

@@ -52,8 +52,10 @@ nas_tensor *nas_linear(nas_tensor *x, nas_tensor *weight, nas_tensor *bias) {
     if (!x || !weight) {
         return nas__null_input("nas_linear");
     }
-    if (x->ndim != 2 || weight->ndim != 2 || x->dims[1] != weight->dims[1] || (bias && nas__count(bias) != weight->dims[0])) {
-        return nas__fail_null(NAS_SHAPE, "nas_linear: x %s, weight %s, bias %s do not fit: (N,in), (out,in), (out) are needed",
+    if (x->ndim != 2 || weight->ndim != 2 || x->dims[1] != weight->dims[1] ||
+        (bias && nas__count(bias) != weight->dims[0])) {
+        return nas__fail_null(NAS_SHAPE,
+                              "nas_linear: x %s, weight %s, bias %s do not fit: (N,in), (out,in), (out) are needed",
                               nas__shape(x), nas__shape(weight), bias ? nas__shape(bias) : "none");
     }
     int64_t rows = x->dims[0], in = x->dims[1], out = weight->dims[0];

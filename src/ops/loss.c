@@ -14,7 +14,8 @@ static void loss_backward(nas__node *node) {
     }
 }
 
-static nas_tensor *finish(const char *op, double value, int n_inputs, nas_tensor *const *inputs, nas__buffer *gradient) {
+static nas_tensor *finish(const char *op, double value, int n_inputs, nas_tensor *const *inputs,
+                          nas__buffer *gradient) {
     nas_tensor *y = nas__scalar((float)value);
     nas__node *node = y ? nas__record(op, loss_backward, n_inputs, inputs, 1, &y, 0) : NULL;
     if (node) {
@@ -57,12 +58,15 @@ static bool read_classes(const char *op, const nas_tensor *logits, nas_tensor *t
     bool matrix = logits->ndim == 2, image = logits->ndim == 4;
     *s = (classes){.k = logits->dims[1], .inner = image ? logits->dims[2] * logits->dims[3] : 1};
     s->rows = logits->dims[0] * s->inner;
-    bool fits = (matrix && nas__count(target) == s->rows && target->dims[0] == s->rows) ||
-                (image && nas__count(target) == s->rows && target->ndim >= 3 && target->dims[0] == logits->dims[0] &&
-                 target->dims[target->ndim - 2] == logits->dims[2] && target->dims[target->ndim - 1] == logits->dims[3]);
+    bool fits =
+        (matrix && nas__count(target) == s->rows && target->dims[0] == s->rows) ||
+        (image && nas__count(target) == s->rows && target->ndim >= 3 && target->dims[0] == logits->dims[0] &&
+         target->dims[target->ndim - 2] == logits->dims[2] && target->dims[target->ndim - 1] == logits->dims[3]);
     if (!fits) {
-        return nas__fail_null(NAS_SHAPE, "%s: logits %s with target %s: (N,classes) with (N), or (N,classes,H,W) with (N,H,W), are needed",
-                              op, nas__shape(logits), nas__shape(target));
+        return nas__fail_null(
+            NAS_SHAPE,
+            "%s: logits %s with target %s: (N,classes) with (N), or (N,classes,H,W) with (N,H,W), are needed", op,
+            nas__shape(logits), nas__shape(target));
     }
     return true;
 }
@@ -70,8 +74,9 @@ static bool read_classes(const char *op, const nas_tensor *logits, nas_tensor *t
 static bool check_targets(const char *op, const classes *s, const float *target) {
     for (int64_t r = 0; r < s->rows; r++) {
         if (!(target[r] >= 0 && target[r] < (float)s->k) || target[r] != (float)(int64_t)target[r]) {
-            return nas__fail_null(NAS_INVALID, "%s: target %lld is %g; with %lld classes it must be a whole number from 0 to %lld", op,
-                                  (long long)r, target[r], (long long)s->k, (long long)s->k - 1);
+            return nas__fail_null(NAS_INVALID,
+                                  "%s: target %lld is %g; with %lld classes it must be a whole number from 0 to %lld",
+                                  op, (long long)r, target[r], (long long)s->k, (long long)s->k - 1);
         }
     }
     return true;
@@ -123,8 +128,8 @@ nas_tensor *nas_cross_entropy_smooth(nas_tensor *logits, nas_tensor *target, flo
 }
 
 /* --- regression ---------------------------------------------------------------------------------- */
-/* sum of |d|^power; g (or NULL) gets the gradient of that sum divided by n. Pieces have a fixed length, so the order of the
- * sum does not depend on the threads. */
+/* sum of |d|^power; g (or NULL) gets the gradient of that sum divided by n. Pieces have a fixed length, so the order of
+ * the sum does not depend on the threads. */
 static double error_sum(bool squared, int64_t count, const float *p, const float *t, double n, float *g) {
     enum { PIECES = 64 };
     double sums[PIECES], sum = 0;
@@ -162,7 +167,8 @@ static nas_tensor *regression(const char *op, nas_tensor *prediction, nas_tensor
         return nas__null_input(op);
     }
     if (!nas__same_shape(prediction, target)) {
-        return nas__fail_null(NAS_SHAPE, "%s: the prediction's shape is %s, the target's %s", op, nas__shape(prediction), nas__shape(target));
+        return nas__fail_null(NAS_SHAPE, "%s: the prediction's shape is %s, the target's %s", op,
+                              nas__shape(prediction), nas__shape(target));
     }
     if (nas__dry()) {
         return nas__new(1, (int64_t[]){1}, NAS__PLAIN);
@@ -178,9 +184,14 @@ static nas_tensor *regression(const char *op, nas_tensor *prediction, nas_tensor
         return NULL;
     }
     double n = (double)nas__count(prediction);
-    double sum = error_sum(squared, (int64_t)count, nas__data(prediction), nas__data(target), n, gradient ? gradient->data : NULL);
+    double sum = error_sum(squared, (int64_t)count, nas__data(prediction), nas__data(target), n,
+                           gradient ? gradient->data : NULL);
     return finish(op, sum / n, 2, (nas_tensor *[]){prediction, target}, gradient);
 }
 
-nas_tensor *nas_mse(nas_tensor *prediction, nas_tensor *target) { return regression("nas_mse", prediction, target, true); }
-nas_tensor *nas_l1(nas_tensor *prediction, nas_tensor *target) { return regression("nas_l1", prediction, target, false); }
+nas_tensor *nas_mse(nas_tensor *prediction, nas_tensor *target) {
+    return regression("nas_mse", prediction, target, true);
+}
+nas_tensor *nas_l1(nas_tensor *prediction, nas_tensor *target) {
+    return regression("nas_l1", prediction, target, false);
+}

@@ -1,5 +1,6 @@
-/* mixed.c - the mixed operation of DARTS: a weighted sum of candidates in one pass. Its backward pass computes all dL/dw_i
- * in one pass too, and hands its own gradient to every candidate with the weight as a scale, without writing it out. */
+/* mixed.c - the mixed operation of DARTS: a weighted sum of candidates in one pass. Its backward pass computes all
+ * dL/dw_i in one pass too, and hands its own gradient to every candidate with the weight as a scale, without writing it
+ * out. */
 #include "ops/common.h"
 
 #include <string.h>
@@ -66,7 +67,8 @@ static bool prepare(int n, nas_tensor *const *x, nas_tensor **same, nas_tensor *
     }
     for (int i = 0; i < n; i++) {
         if (x[i] && !nas__same_shape(x[i], *model)) {
-            return nas__fail_null(NAS_SHAPE, "nas_weighted_sum: candidate %d has shape %s, others %s", i, nas__shape(x[i]), nas__shape(*model));
+            return nas__fail_null(NAS_SHAPE, "nas_weighted_sum: candidate %d has shape %s, others %s", i,
+                                  nas__shape(x[i]), nas__shape(*model));
         }
         same[i] = x[i] && !x[i]->is_zero ? nas__as(x[i], layout) : x[i];
         if (x[i] && !same[i]) {
@@ -89,7 +91,8 @@ static nas_tensor *mix(nas_tensor *weight, int n, nas_tensor **list, nas_tensor 
     nas__kernel_table()->mix_forward(n, data, nas__data(weight), nas__storage(y), y->data);
     nas__buffer_unref(memory);
     list[n] = weight;
-    nas__node *node = nas__record("weighted_sum", weighted_sum_backward, n + 1, list, 1, &y, sizeof(mixed_state) + (size_t)n * sizeof(float));
+    nas__node *node = nas__record("weighted_sum", weighted_sum_backward, n + 1, list, 1, &y,
+                                  sizeof(mixed_state) + (size_t)n * sizeof(float));
     if (node) {
         mixed_state *s = node->state;
         s->n = n;

@@ -1,22 +1,31 @@
 /* pool.c - max, average and global average pooling. */
 #include "ops/common.h"
 
-static bool read_shape(const char *op, const nas_tensor *x, const nas_pool_args *a, nas__pool_shape *s, int64_t out[4]) {
+static bool read_shape(const char *op, const nas_tensor *x, const nas_pool_args *a, nas__pool_shape *s,
+                       int64_t out[4]) {
     int stride = a->stride ? a->stride : a->kernel;
     if (x->ndim != 4 || a->kernel < 1 || a->kernel > 15 || stride < 1 || a->padding < 0 || a->padding >= a->kernel) {
-        return nas__fail_null(NAS_SHAPE, "%s: x %s, kernel %d (1..15), stride %d, padding %d (less than the kernel)", op,
-                              nas__shape(x), a->kernel, stride, a->padding);
+        return nas__fail_null(NAS_SHAPE, "%s: x %s, kernel %d (1..15), stride %d, padding %d (less than the kernel)",
+                              op, nas__shape(x), a->kernel, stride, a->padding);
     }
     int64_t h = x->dims[2] + 2 * a->padding - a->kernel, w = x->dims[3] + 2 * a->padding - a->kernel;
     if (h < 0 || w < 0) {
-        return nas__fail_null(NAS_SHAPE, "%s: kernel %d is larger than the padded image %s", op, a->kernel, nas__shape(x));
+        return nas__fail_null(NAS_SHAPE, "%s: kernel %d is larger than the padded image %s", op, a->kernel,
+                              nas__shape(x));
     }
     out[0] = x->dims[0];
     out[1] = x->dims[1];
     out[2] = h / stride + 1;
     out[3] = w / stride + 1;
-    *s = (nas__pool_shape){.n = (int)out[0], .c = (int)out[1], .h = (int)x->dims[2], .w = (int)x->dims[3], .oh = (int)out[2],
-                           .ow = (int)out[3], .kernel = a->kernel, .stride = stride, .pad = a->padding,
+    *s = (nas__pool_shape){.n = (int)out[0],
+                           .c = (int)out[1],
+                           .h = (int)x->dims[2],
+                           .w = (int)x->dims[3],
+                           .oh = (int)out[2],
+                           .ow = (int)out[3],
+                           .kernel = a->kernel,
+                           .stride = stride,
+                           .pad = a->padding,
                            .count_padding = a->count_padding};
     return true;
 }
@@ -80,7 +89,8 @@ static void global_backward(nas__node *node) {
     const float *dy = nas__grad_data(node->outputs[0]);
     nas__buffer *dx = dy ? nas__floats(nas__storage(x)) : NULL;
     if (dx) {
-        nas__kernel_table()->global_pool_backward((int)x->dims[0], (int)x->dims[1], (int)(x->dims[2] * x->dims[3]), dy, dx->data);
+        nas__kernel_table()->global_pool_backward((int)x->dims[0], (int)x->dims[1], (int)(x->dims[2] * x->dims[3]), dy,
+                                                  dx->data);
         nas__grad_give(x, dx, 1);
     }
 }
@@ -97,7 +107,8 @@ nas_tensor *nas_global_avg_pool(nas_tensor *x) {
     if (!y || nas__dry() || y->is_zero) {
         return y;
     }
-    nas__kernel_table()->global_pool_forward((int)x->dims[0], (int)x->dims[1], (int)(x->dims[2] * x->dims[3]), nas__data(x), y->data);
+    nas__kernel_table()->global_pool_forward((int)x->dims[0], (int)x->dims[1], (int)(x->dims[2] * x->dims[3]),
+                                             nas__data(x), y->data);
     nas__record("global_avg_pool", global_backward, 1, &x, 1, &y, 0);
     return y;
 }

@@ -25,7 +25,8 @@ nas_tensor *nas_embedding(nas_tensor *index, nas_tensor *table) {
         return nas__null_input("nas_embedding");
     }
     if (index->ndim != 1 || table->ndim != 2) {
-        return nas__fail_null(NAS_SHAPE, "nas_embedding: index %s must be (N) and table %s (rows, d)", nas__shape(index), nas__shape(table));
+        return nas__fail_null(NAS_SHAPE, "nas_embedding: index %s must be (N) and table %s (rows, d)",
+                              nas__shape(index), nas__shape(table));
     }
     int64_t n = index->dims[0], d = table->dims[1];
     nas_tensor *y = nas__new(2, (int64_t[]){n, d}, NAS__PLAIN);
@@ -36,7 +37,8 @@ nas_tensor *nas_embedding(nas_tensor *index, nas_tensor *table) {
     for (int64_t i = 0; i < n; i++) {
         float at = nas__data(index)[i];
         if (!(at >= 0 && at < (float)table->dims[0]) || at != (float)(int64_t)at) {
-            return nas__fail_null(NAS_INVALID, "nas_embedding: index %g is not a row of a table with %lld rows", at, (long long)table->dims[0]);
+            return nas__fail_null(NAS_INVALID, "nas_embedding: index %g is not a row of a table with %lld rows", at,
+                                  (long long)table->dims[0]);
         }
         memcpy(y->data + i * d, rows + (int64_t)at * d, (size_t)d * sizeof(float));
     }
@@ -44,8 +46,8 @@ nas_tensor *nas_embedding(nas_tensor *index, nas_tensor *table) {
     return y;
 }
 
-bool nas_lstm_cell(nas_tensor *x, nas_tensor *h, nas_tensor *c, nas_tensor *weight, nas_tensor *bias, nas_tensor **new_h,
-                   nas_tensor **new_c) {
+bool nas_lstm_cell(nas_tensor *x, nas_tensor *h, nas_tensor *c, nas_tensor *weight, nas_tensor *bias,
+                   nas_tensor **new_h, nas_tensor **new_c) {
     *new_h = *new_c = NULL;
     if (!x || !h || !c || !weight) {
         nas__null_input("nas_lstm_cell");
@@ -54,7 +56,8 @@ bool nas_lstm_cell(nas_tensor *x, nas_tensor *h, nas_tensor *c, nas_tensor *weig
     int64_t hidden = h->dims[h->ndim - 1];
     if (x->ndim != 2 || h->ndim != 2 || !nas__same_shape(h, c) || weight->ndim != 2 || weight->dims[0] != 4 * hidden ||
         weight->dims[1] != x->dims[1] + hidden) {
-        nas__fail(NAS_SHAPE, "nas_lstm_cell: x %s, h %s, c %s and weight %s do not fit: (N,in), (N,H), (N,H), (4H,in+H)",
+        nas__fail(NAS_SHAPE,
+                  "nas_lstm_cell: x %s, h %s, c %s and weight %s do not fit: (N,in), (N,H), (N,H), (4H,in+H)",
                   nas__shape(x), nas__shape(h), nas__shape(c), nas__shape(weight));
         return false;
     }

@@ -4,8 +4,9 @@
 #include <string.h>
 
 /* --- pieces along one dimension ------------------------------------------------------------------
- * Seen along `dim`, a tensor is `outer` rows of `row` floats; a piece is a stretch of each row. The blocked layout has the
- * same form, but along the channels only when every border lies between blocks: other pieces move channel by channel. */
+ * Seen along `dim`, a tensor is `outer` rows of `row` floats; a piece is a stretch of each row. The blocked layout has
+ * the same form, but along the channels only when every border lies between blocks: other pieces move channel by
+ * channel. */
 typedef struct rows {
     size_t outer, row;
 } rows;
@@ -13,7 +14,8 @@ typedef struct rows {
 static rows rows_along(const nas_tensor *t, int dim) {
     size_t outer = 1;
     for (int i = 0; i < dim; i++) {
-        outer *= i == 1 && t->layout == NAS__BLOCKED ? (size_t)nas__padded(t->dims[1]) / (size_t)nas__block() : (size_t)t->dims[i];
+        outer *= i == 1 && t->layout == NAS__BLOCKED ? (size_t)nas__padded(t->dims[1]) / (size_t)nas__block()
+                                                     : (size_t)t->dims[i];
     }
     return (rows){outer, nas__storage(t) / outer};
 }
@@ -25,9 +27,10 @@ static void copy_rows(rows dst, float *to, rows src, const float *from, size_t l
     }
 }
 
-/* Copies `count` channels of blocked src, from channel `from`, to channel `to` of blocked dst, in runs that cross no border
- * between blocks on either side. */
-static void copy_channels(const nas_tensor *dst, float *y, int64_t to, const nas_tensor *src, const float *x, int64_t from, int64_t count) {
+/* Copies `count` channels of blocked src, from channel `from`, to channel `to` of blocked dst, in runs that cross no
+ * border between blocks on either side. */
+static void copy_channels(const nas_tensor *dst, float *y, int64_t to, const nas_tensor *src, const float *x,
+                          int64_t from, int64_t count) {
     int64_t block = nas__block(), hw = src->dims[2] * src->dims[3];
     int64_t dst_planes = nas__padded(dst->dims[1]) / block, src_planes = nas__padded(src->dims[1]) / block;
 #pragma omp parallel for schedule(static) if (src->dims[0] * count * hw > NAS__SMALL)
@@ -47,7 +50,8 @@ static void copy_channels(const nas_tensor *dst, float *y, int64_t to, const nas
 }
 
 /* The piece of `whole` that starts at `begin` of dimension `dim` and has part's shape: copied into part, or from it. */
-static void copy_piece(const nas_tensor *whole, float *w, const nas_tensor *part, float *p, int dim, int64_t begin, bool into_whole) {
+static void copy_piece(const nas_tensor *whole, float *w, const nas_tensor *part, float *p, int dim, int64_t begin,
+                       bool into_whole) {
     int64_t length = part->dims[dim], block = nas__block();
     if (dim == 1 && whole->layout == NAS__BLOCKED && (begin % block || length % block)) {
         if (into_whole) {
@@ -118,7 +122,8 @@ static bool concat_fits(int n, nas_tensor *const *x, int dim, int64_t dims[NAS_M
     for (int i = 0; i < n; i++) {
         for (int d = 0; d < x[0]->ndim; d++) {
             if (x[i]->ndim != x[0]->ndim || (d != dim && x[i]->dims[d] != x[0]->dims[d])) {
-                return nas__fail_null(NAS_SHAPE, "nas_concat: %s does not continue %s along dimension %d", nas__shape(x[i]), nas__shape(x[0]), dim);
+                return nas__fail_null(NAS_SHAPE, "nas_concat: %s does not continue %s along dimension %d",
+                                      nas__shape(x[i]), nas__shape(x[0]), dim);
             }
         }
         dims[dim] += x[i]->dims[dim];
@@ -177,7 +182,8 @@ nas_tensor *nas_slice(nas_tensor *x, int dim, int64_t begin, int64_t length) {
         return nas__null_input("nas_slice");
     }
     if (begin < 0 || length < 1 || begin + length > x->dims[dim]) {
-        return nas__fail_null(NAS_SHAPE, "nas_slice: [%lld, %lld) of dimension %d of %s", (long long)begin, (long long)(begin + length), dim, nas__shape(x));
+        return nas__fail_null(NAS_SHAPE, "nas_slice: [%lld, %lld) of dimension %d of %s", (long long)begin,
+                              (long long)(begin + length), dim, nas__shape(x));
     }
     if (length == x->dims[dim]) {
         return x;
@@ -214,7 +220,8 @@ bool nas_split(nas_tensor *x, int dim, int n, const int64_t *lengths, nas_tensor
         sum += lengths[i];
     }
     if (sum != x->dims[dim]) {
-        nas__fail(NAS_SHAPE, "nas_split: the lengths add up to %lld, dimension %d of %s does not", (long long)sum, dim, nas__shape(x));
+        nas__fail(NAS_SHAPE, "nas_split: the lengths add up to %lld, dimension %d of %s does not", (long long)sum, dim,
+                  nas__shape(x));
         return false;
     }
     int64_t at = 0;
@@ -232,17 +239,19 @@ typedef struct frame {
 } frame;
 
 /* dst (dh x dw) receives src (sh x sw) moved down and right; what is not covered is zero. */
-static void shift_images(const nas_tensor *dst, float *to, const nas_tensor *src, const float *from, int down, int right) {
+static void shift_images(const nas_tensor *dst, float *to, const nas_tensor *src, const float *from, int down,
+                         int right) {
     int64_t dh = dst->dims[2], dw = dst->dims[3], sh = src->dims[2], sw = src->dims[3];
-    int64_t inner = dst->layout == NAS__BLOCKED ? nas__block() : 1, planes = (int64_t)nas__storage(dst) / (dh * dw * inner);
+    int64_t inner = dst->layout == NAS__BLOCKED ? nas__block() : 1,
+            planes = (int64_t)nas__storage(dst) / (dh * dw * inner);
     int64_t first = right < 0 ? -right : 0, last = sw < dw - right ? sw : dw - right;
 #pragma omp parallel for schedule(static) if (planes * dh * dw * inner > NAS__SMALL)
     for (int64_t p = 0; p < planes; p++) {
         memset(to + p * dh * dw * inner, 0, (size_t)(dh * dw * inner) * sizeof(float));
         for (int64_t y = 0; y < sh; y++) {
             if (y + down >= 0 && y + down < dh && last > first) {
-                memcpy(to + ((p * dh + y + down) * dw + first + right) * inner, from + ((p * sh + y) * sw + first) * inner,
-                       (size_t)((last - first) * inner) * sizeof(float));
+                memcpy(to + ((p * dh + y + down) * dw + first + right) * inner,
+                       from + ((p * sh + y) * sw + first) * inner, (size_t)((last - first) * inner) * sizeof(float));
             }
         }
     }
@@ -265,7 +274,8 @@ nas_tensor *nas_pad(nas_tensor *x, int top, int bottom, int left, int right) {
     }
     int64_t dims[4] = {x->dims[0], x->dims[1], x->dims[2] + top + bottom, x->dims[3] + left + right};
     if (x->ndim != 4 || dims[2] < 1 || dims[3] < 1) {
-        return nas__fail_null(NAS_SHAPE, "nas_pad: %s with %d,%d,%d,%d around it", nas__shape(x), top, bottom, left, right);
+        return nas__fail_null(NAS_SHAPE, "nas_pad: %s with %d,%d,%d,%d around it", nas__shape(x), top, bottom, left,
+                              right);
     }
     if (x->is_zero) {
         return nas_zero(4, dims);
@@ -298,7 +308,9 @@ nas_tensor *nas_reshape(nas_tensor *x, int ndim, const int64_t *dims) {
     for (int i = 0; i < ndim && ndim <= NAS_MAX_DIMS; i++) {
         shape[i] = dims[i];
         if (dims[i] < -1 || dims[i] == 0 || (dims[i] == -1 && open >= 0)) {
-            return nas__fail_null(NAS_SHAPE, "nas_reshape: dimension %d of the new shape is %lld; one may be -1, the others are positive", i, (long long)dims[i]);
+            return nas__fail_null(
+                NAS_SHAPE, "nas_reshape: dimension %d of the new shape is %lld; one may be -1, the others are positive",
+                i, (long long)dims[i]);
         }
         known *= dims[i] == -1 ? 1 : dims[i];
         open = dims[i] == -1 ? i : open;
@@ -308,7 +320,8 @@ nas_tensor *nas_reshape(nas_tensor *x, int ndim, const int64_t *dims) {
         known *= shape[open];
     }
     if (ndim < 1 || ndim > NAS_MAX_DIMS || known != count) {
-        return nas__fail_null(NAS_SHAPE, "nas_reshape: %s has %lld elements, the new shape %lld", nas__shape(x), (long long)count, (long long)known);
+        return nas__fail_null(NAS_SHAPE, "nas_reshape: %s has %lld elements, the new shape %lld", nas__shape(x),
+                              (long long)count, (long long)known);
     }
     if (x->is_zero) {
         return nas_zero(ndim, shape);

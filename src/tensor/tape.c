@@ -194,13 +194,20 @@ nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_in
         return NULL;
     }
     nas__node *node = nas__arena_alloc(&current->arena, sizeof *node);
-    nas_tensor **lists = node ? nas__arena_alloc(&current->arena, (size_t)(n_inputs + n_outputs) * sizeof *lists) : NULL;
+    nas_tensor **lists =
+        node ? nas__arena_alloc(&current->arena, (size_t)(n_inputs + n_outputs) * sizeof *lists) : NULL;
     void *state = lists && state_bytes ? nas__arena_alloc(&current->arena, state_bytes) : NULL;
     if (!lists || (state_bytes && !state)) {
         return NULL;
     }
-    *node = (nas__node){.previous = current->last, .name = name, .backward = backward, .n_inputs = n_inputs,
-                        .n_outputs = n_outputs, .inputs = lists, .outputs = lists + n_inputs, .state = state};
+    *node = (nas__node){.previous = current->last,
+                        .name = name,
+                        .backward = backward,
+                        .n_inputs = n_inputs,
+                        .n_outputs = n_outputs,
+                        .inputs = lists,
+                        .outputs = lists + n_inputs,
+                        .state = state};
     memcpy(node->inputs, inputs, (size_t)n_inputs * sizeof *lists);
     memcpy(node->outputs, outputs, (size_t)n_outputs * sizeof *lists);
     for (int i = 0; i < n_outputs; i++) {
@@ -236,15 +243,18 @@ nas_status nas_backward(nas_tensor *loss) {
         return nas_error_status() ? nas_error_status() : nas__fail(NAS_INVALID, "nas_backward: the loss is NULL");
     }
     if (nas__count(loss) != 1) {
-        return nas__fail(NAS_SHAPE, "nas_backward: the loss has shape %s; reduce it to one number first", nas__shape(loss));
+        return nas__fail(NAS_SHAPE, "nas_backward: the loss has shape %s; reduce it to one number first",
+                         nas__shape(loss));
     }
     nas_tape *tape = loss->tape;
     if (!tape || tape != current || tape->spent) {
-        return nas__fail(NAS_USAGE, "nas_backward: %s", tape && tape->spent ? "this pass has been differentiated already"
-                                                                            : "the loss is not on the current tape");
+        return nas__fail(NAS_USAGE, "nas_backward: %s",
+                         tape && tape->spent ? "this pass has been differentiated already"
+                                             : "the loss is not on the current tape");
     }
     if (!loss->needs_grad) {
-        return nas__fail(NAS_USAGE, "nas_backward: nothing behind the loss is differentiated for; see nas_tape_config.grad");
+        return nas__fail(NAS_USAGE,
+                         "nas_backward: nothing behind the loss is differentiated for; see nas_tape_config.grad");
     }
     nas__buffer *one = nas__buffer_new(nas__storage(loss) * sizeof(float));
     if (!one) {

@@ -68,8 +68,9 @@ nas_status nas_tensor_read(const nas_tensor *t, float *dst) {
     if (t->is_zero) {
         memset(dst, 0, (size_t)nas__count(t) * sizeof(float));
     } else if (!t->data) {
-        return nas__fail(NAS_USAGE, "nas_tensor_read: the values are gone (released by nas_backward; see nas_retain) or were never "
-                                    "computed (dry pass)");
+        return nas__fail(
+            NAS_USAGE, "nas_tensor_read: the values are gone (released by nas_backward; see nas_retain) or were never "
+                       "computed (dry pass)");
     } else if (t->layout == NAS__BLOCKED) {
         nas__unblock_data(t->dims, t->data, dst);
     } else {

@@ -1,6 +1,8 @@
 /* Philox against the published known answers of Random123, and the derived distributions. */
 #include "support.h"
 
+#include "core/random.h"
+
 #include <math.h>
 
 static void known_answers(void **state) {
@@ -20,6 +22,21 @@ static void positions_can_be_resumed(void **state) {
     }
     nas_rng b = a;
     assert_int_equal(nas_rng_u32(&a), nas_rng_u32(&b));
+}
+
+static void many_words_are_the_same_words(void **state) {
+    (void)state;
+    uint32_t words[333];
+    nas_rng one = nas_rng_new(0x123456789abcdef0u, 0xfedcba9876543210u);
+    one.position = 0x3ffffff81u; /* the block number passes 2^32 on the way */
+    nas_rng many = one;
+    for (size_t count = 0; count <= 333; count += 111) {
+        nas__rng_fill(&many, words, count);
+        for (size_t i = 0; i < count; i++) {
+            assert_int_equal(words[i], nas_rng_u32(&one));
+        }
+        assert_int_equal(one.position, many.position);
+    }
 }
 
 static void normal_moments(void **state) {
@@ -52,6 +69,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_answers),
         cmocka_unit_test(positions_can_be_resumed),
+        cmocka_unit_test(many_words_are_the_same_words),
         cmocka_unit_test(normal_moments),
         cmocka_unit_test(below_is_uniform),
     };

@@ -5,7 +5,9 @@
 #include <string.h>
 
 static nas_tensor *run_two(const gradcheck *c, nas_tensor **x) {
-    return !strcmp(c->op, "add") ? nas_add(x[0], x[1]) : !strcmp(c->op, "sub") ? nas_sub(x[0], x[1]) : nas_mul(x[0], x[1]);
+    return !strcmp(c->op, "add")   ? nas_add(x[0], x[1])
+           : !strcmp(c->op, "sub") ? nas_sub(x[0], x[1])
+                                   : nas_mul(x[0], x[1]);
 }
 
 /* Index into b for element i of x: equal shapes, one element, (C) or (N,C). */
@@ -109,7 +111,10 @@ static shape naive_alphas(const gradcheck *c, double *const *x, double *y) {
     return c->in[1];
 }
 
-#define TWO(name, ...) {.op = name, .run = run_two, .naive = naive_two, .in = {__VA_ARGS__}}
+#define TWO(name, ...)                                                                                                 \
+    {                                                                                                                  \
+        .op = name, .run = run_two, .naive = naive_two, .in = { __VA_ARGS__ }                                          \
+    }
 static const gradcheck cases[] = {
     TWO("add", {4, {2, 3, 5, 7}}, {4, {2, 3, 5, 7}}),
     TWO("add", {2, {3, 5}}, {2, {3, 5}}),

@@ -6,9 +6,11 @@ static nas_tensor *run_conv(const gradcheck *c, nas_tensor **x) {
     return nas_conv2d(x[0], x[1], x[2], (nas_conv_args){(int)c->a[0], (int)c->a[1], (int)c->a[2], (int)c->a[3]});
 }
 
-static double pixel(const gradcheck *c, double *const *x, int64_t n, int64_t o, int64_t oy, int64_t ox, int pad_h, int pad_w) {
+static double pixel(const gradcheck *c, double *const *x, int64_t n, int64_t o, int64_t oy, int64_t ox, int pad_h,
+                    int pad_w) {
     const int64_t *d = c->in[0].d, *w = c->in[1].d;
-    int64_t stride = c->a[0] ? (int64_t)c->a[0] : 1, dilation = c->a[2] ? (int64_t)c->a[2] : 1, groups = c->a[3] ? (int64_t)c->a[3] : 1;
+    int64_t stride = c->a[0] ? (int64_t)c->a[0] : 1, dilation = c->a[2] ? (int64_t)c->a[2] : 1,
+            groups = c->a[3] ? (int64_t)c->a[3] : 1;
     int64_t group = o / (w[0] / groups);
     double sum = c->in[2].n ? x[2][o] : 0;
     for (int64_t i = 0; i < w[1]; i++) {
@@ -16,7 +18,8 @@ static double pixel(const gradcheck *c, double *const *x, int64_t n, int64_t o, 
             for (int64_t kx = 0; kx < w[3]; kx++) {
                 int64_t y = oy * stride - pad_h + ky * dilation, at = ox * stride - pad_w + kx * dilation;
                 if (y >= 0 && y < d[2] && at >= 0 && at < d[3]) {
-                    sum += x[0][((n * d[1] + group * w[1] + i) * d[2] + y) * d[3] + at] * x[1][((o * w[1] + i) * w[2] + ky) * w[3] + kx];
+                    sum += x[0][((n * d[1] + group * w[1] + i) * d[2] + y) * d[3] + at] *
+                           x[1][((o * w[1] + i) * w[2] + ky) * w[3] + kx];
                 }
             }
         }
@@ -29,14 +32,19 @@ static shape naive_conv(const gradcheck *c, double *const *x, double *y) {
     int stride = c->a[0] ? (int)c->a[0] : 1, dilation = c->a[2] ? (int)c->a[2] : 1;
     int pad_h = c->a[1] == NAS_SAME ? dilation * (int)(w[2] - 1) / 2 : (int)c->a[1];
     int pad_w = c->a[1] == NAS_SAME ? dilation * (int)(w[3] - 1) / 2 : (int)c->a[1];
-    shape out = {4, {d[0], w[0], (d[2] + 2 * pad_h - dilation * (w[2] - 1) - 1) / stride + 1, (d[3] + 2 * pad_w - dilation * (w[3] - 1) - 1) / stride + 1}};
+    shape out = {4,
+                 {d[0], w[0], (d[2] + 2 * pad_h - dilation * (w[2] - 1) - 1) / stride + 1,
+                  (d[3] + 2 * pad_w - dilation * (w[3] - 1) - 1) / stride + 1}};
     for (int64_t p = 0; p < shape_count(&out); p++) {
-        y[p] = pixel(c, x, p / out.d[3] / out.d[2] / out.d[1], p / out.d[3] / out.d[2] % out.d[1], p / out.d[3] % out.d[2], p % out.d[3], pad_h, pad_w);
+        y[p] = pixel(c, x, p / out.d[3] / out.d[2] / out.d[1], p / out.d[3] / out.d[2] % out.d[1],
+                     p / out.d[3] % out.d[2], p % out.d[3], pad_h, pad_w);
     }
     return out;
 }
 
-static nas_tensor *run_linear(const gradcheck *c, nas_tensor **x) { return nas_linear(x[0], x[1], c->in[2].n ? x[2] : NULL); }
+static nas_tensor *run_linear(const gradcheck *c, nas_tensor **x) {
+    return nas_linear(x[0], x[1], c->in[2].n ? x[2] : NULL);
+}
 
 static shape naive_linear(const gradcheck *c, double *const *x, double *y) {
     int64_t n = c->in[0].d[0], in = c->in[0].d[1], out = c->in[1].d[0];
@@ -49,7 +57,8 @@ static shape naive_linear(const gradcheck *c, double *const *x, double *y) {
     return (shape){2, {n, out}};
 }
 
-#define CONV(...) {.op = "conv2d", .run = run_conv, .naive = naive_conv, __VA_ARGS__}
+#define CONV(...)                                                                                                      \
+    { .op = "conv2d", .run = run_conv, .naive = naive_conv, __VA_ARGS__ }
 static const gradcheck cases[] = {
     CONV(.in = {{4, {1, 1, 5, 7}}, {4, {1, 1, 1, 1}}}),
     CONV(.in = {{4, {2, 3, 9, 7}}, {4, {17, 3, 3, 3}}, {1, {17}}}, .a = {1, NAS_SAME}),

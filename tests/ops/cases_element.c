@@ -14,8 +14,9 @@ static const struct function {
     const char *name;
     nas_tensor *(*op)(nas_tensor *x);
     double (*f)(double x);
-} functions[] = {{"relu", nas_relu, relu}, {"relu6", nas_relu6, relu6}, {"sigmoid", nas_sigmoid, sigmoid}, {"tanh", nas_tanh, tanh},
-                 {"gelu", nas_gelu, gelu}, {"swish", nas_swish, swish}, {"exp", nas_exp, exp},             {"log", nas_log, log}};
+} functions[] = {{"relu", nas_relu, relu}, {"relu6", nas_relu6, relu6}, {"sigmoid", nas_sigmoid, sigmoid},
+                 {"tanh", nas_tanh, tanh}, {"gelu", nas_gelu, gelu},    {"swish", nas_swish, swish},
+                 {"exp", nas_exp, exp},    {"log", nas_log, log}};
 
 static const struct function *find(const gradcheck *c) {
     const struct function *f = functions;
@@ -71,25 +72,44 @@ static shape naive_mask(const gradcheck *c, double *const *x, double *y) {
 
 #define ONE(name, how)                                                                                                 \
     {.op = name, .run = run_function, .naive = naive_function, .in = {{4, {2, 3, 5, 7}}}, .fill = {how}},              \
-    {.op = name, .run = run_function, .naive = naive_function, .in = {{4, {1, 16, 3, 3}}}, .fill = {how}},             \
-    {.op = name, .run = run_function, .naive = naive_function, .in = {{4, {1, 40, 2, 3}}}, .fill = {how}},             \
-    {.op = name, .run = run_function, .naive = naive_function, .in = {{2, {3, 17}}}, .fill = {how}},                   \
-    {.op = name, .run = run_function, .naive = naive_function, .in = {{1, {1}}}, .fill = {how}}
-#define MASK(name, p, ...) {.op = name, .run = run_mask, .naive = naive_mask, .a = {p}, .in = {__VA_ARGS__}, .pass = {.training = true, .seed = 3, .step = 9}
-static const gradcheck cases[] = {
-    ONE("relu", SPACED), ONE("relu6", SPACED), ONE("sigmoid", UNIFORM), ONE("tanh", UNIFORM),
-    ONE("gelu", UNIFORM), ONE("swish", UNIFORM), ONE("exp", UNIFORM), ONE("log", POSITIVE),
-    {"relu6", run_function, naive_function, {{4, {1, 17, 9, 11}}}, .fill = {SPACED}}, /* reaches beyond 6 */
-    {"exp", run_function, naive_function, {{2, {3, 7001}}}}, /* large enough for threads */
-    {"log", run_function, naive_function, {{2, {3, 7001}}}, .fill = {POSITIVE}},
-    {"scale", run_scalar, naive_scalar, {{4, {2, 17, 3, 5}}}, {-1.7}},
-    {"scale", run_scalar, naive_scalar, {{1, {1}}}, {0.3}},
-    {"add_scalar", run_scalar, naive_scalar, {{4, {2, 17, 3, 5}}}, {-1.7}},
-    {"add_scalar", run_scalar, naive_scalar, {{4, {2, 16, 3, 5}}}, {2}},
-    {"add_scalar", run_scalar, naive_scalar, {{1, {1}}}, {0.3}},
-    MASK("dropout", 0.4, {4, {2, 3, 5, 7}}), .plain_only = true},
-    MASK("dropout", 0.2, {2, {37, 41}})},
-    MASK("drop_path", 0.5, {4, {7, 17, 3, 2}})},
-    MASK("drop_path", 0.3, {2, {11, 5}})},
-};
+        {.op = name, .run = run_function, .naive = naive_function, .in = {{4, {1, 16, 3, 3}}}, .fill = {how}},         \
+        {.op = name, .run = run_function, .naive = naive_function, .in = {{4, {1, 40, 2, 3}}}, .fill = {how}},         \
+        {.op = name, .run = run_function, .naive = naive_function, .in = {{2, {3, 17}}}, .fill = {how}}, {             \
+        .op = name, .run = run_function, .naive = naive_function, .in = {{1, {1}}}, .fill = { how }                    \
+    }
+#define MASK(name, p, ...)                                                                                             \
+    {                                                                                                                  \
+        .op = name, .run = run_mask, .naive = naive_mask, .a = {p}, .in = {__VA_ARGS__}, .pass = {                     \
+            .training = true,                                                                                          \
+            .seed = 3,                                                                                                 \
+            .step = 9                                                                                                  \
+        }
+static const gradcheck
+    cases[] = {ONE("relu", SPACED),
+               ONE("relu6", SPACED),
+               ONE("sigmoid", UNIFORM),
+               ONE("tanh", UNIFORM),
+               ONE("gelu", UNIFORM),
+               ONE("swish", UNIFORM),
+               ONE("exp", UNIFORM),
+               ONE("log", POSITIVE),
+               {"relu6", run_function, naive_function, {{4, {1, 17, 9, 11}}}, .fill = {SPACED}}, /* reaches beyond 6 */
+               {"exp", run_function, naive_function, {{2, {3, 7001}}}}, /* large enough for threads */
+               {"log", run_function, naive_function, {{2, {3, 7001}}}, .fill = {POSITIVE}},
+               {"scale", run_scalar, naive_scalar, {{4, {2, 17, 3, 5}}}, {-1.7}},
+               {"scale", run_scalar, naive_scalar, {{1, {1}}}, {0.3}},
+               {"add_scalar", run_scalar, naive_scalar, {{4, {2, 17, 3, 5}}}, {-1.7}},
+               {"add_scalar", run_scalar, naive_scalar, {{4, {2, 16, 3, 5}}}, {2}},
+               {"add_scalar", run_scalar, naive_scalar, {{1, {1}}}, {0.3}},
+               MASK("dropout", 0.4, {4, {2, 3, 5, 7}}),
+               .plain_only = true},
+    MASK("dropout", 0.2, {2, {37, 41}})
+}
+, MASK("drop_path", 0.5, {4, {7, 17, 3, 2}})
+}
+, MASK("drop_path", 0.3, {2, {11, 5}})
+}
+,
+}
+;
 const gradcheck_family element_cases = {cases, sizeof cases / sizeof *cases};

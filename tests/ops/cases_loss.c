@@ -6,7 +6,8 @@
 
 /* a: classes, smoothing */
 static nas_tensor *run_entropy(const gradcheck *c, nas_tensor **x) {
-    return strcmp(c->op, "cross_entropy") ? nas_cross_entropy_smooth(x[0], x[1], (float)c->a[1]) : nas_cross_entropy(x[0], x[1]);
+    return strcmp(c->op, "cross_entropy") ? nas_cross_entropy_smooth(x[0], x[1], (float)c->a[1])
+                                          : nas_cross_entropy(x[0], x[1]);
 }
 
 static shape naive_entropy(const gradcheck *c, double *const *x, double *y) {
@@ -28,7 +29,9 @@ static shape naive_entropy(const gradcheck *c, double *const *x, double *y) {
     return (shape){1, {1}};
 }
 
-static nas_tensor *run_error(const gradcheck *c, nas_tensor **x) { return strcmp(c->op, "mse") ? nas_l1(x[0], x[1]) : nas_mse(x[0], x[1]); }
+static nas_tensor *run_error(const gradcheck *c, nas_tensor **x) {
+    return strcmp(c->op, "mse") ? nas_l1(x[0], x[1]) : nas_mse(x[0], x[1]);
+}
 
 static shape naive_error(const gradcheck *c, double *const *x, double *y) {
     int64_t n = shape_count(&c->in[0]);
@@ -40,7 +43,8 @@ static shape naive_error(const gradcheck *c, double *const *x, double *y) {
     return (shape){1, {1}};
 }
 
-#define ENTROPY(name, ...) {.op = name, .run = run_entropy, .naive = naive_entropy, .fill = {UNIFORM, CLASSES}, .constant = 2, __VA_ARGS__}
+#define ENTROPY(name, ...)                                                                                             \
+    { .op = name, .run = run_entropy, .naive = naive_entropy, .fill = {UNIFORM, CLASSES}, .constant = 2, __VA_ARGS__ }
 static const gradcheck cases[] = {
     ENTROPY("cross_entropy", .in = {{2, {5, 7}}, {1, {5}}}, .a = {7}),
     ENTROPY("cross_entropy", .in = {{2, {1, 1}}, {1, {1}}}, .a = {1}),

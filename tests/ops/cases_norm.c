@@ -6,7 +6,12 @@
 
 /* a: relu, eps, affine. Inputs x, gamma, beta, and with fixed statistics mean and variance. */
 static nas_tensor *run_bn(const gradcheck *c, nas_tensor **x) {
-    nas_bn_state state = {.relu = c->a[0] != 0, .eps = (float)c->a[1], .gamma = x[1], .beta = x[2], .running_mean = x[3], .running_var = x[4]};
+    nas_bn_state state = {.relu = c->a[0] != 0,
+                          .eps = (float)c->a[1],
+                          .gamma = x[1],
+                          .beta = x[2],
+                          .running_mean = x[3],
+                          .running_var = x[4]};
     return nas_batch_norm(x[0], &state);
 }
 
@@ -35,7 +40,9 @@ static shape naive_bn(const gradcheck *c, double *const *x, double *y) {
     return *s;
 }
 
-static nas_tensor *run_ln(const gradcheck *c, nas_tensor **x) { return nas_layer_norm(x[0], x[1], x[2], (float)c->a[0]); }
+static nas_tensor *run_ln(const gradcheck *c, nas_tensor **x) {
+    return nas_layer_norm(x[0], x[1], x[2], (float)c->a[0]);
+}
 
 static shape naive_ln(const gradcheck *c, double *const *x, double *y) {
     const shape *s = &c->in[0];
@@ -50,13 +57,17 @@ static shape naive_ln(const gradcheck *c, double *const *x, double *y) {
             var += (v[i] - mean) * (v[i] - mean) / (double)d;
         }
         for (int64_t i = 0; i < d; i++) {
-            y[r * d + i] = (v[i] - mean) / sqrt(var + (c->a[0] > 0 ? (float)c->a[0] : 1e-5)) * (c->in[1].n ? x[1][i] : 1) + (c->in[2].n ? x[2][i] : 0);
+            y[r * d + i] =
+                (v[i] - mean) / sqrt(var + (c->a[0] > 0 ? (float)c->a[0] : 1e-5)) * (c->in[1].n ? x[1][i] : 1) +
+                (c->in[2].n ? x[2][i] : 0);
         }
     }
     return *s;
 }
 
-static nas_tensor *run_softmax(const gradcheck *c, nas_tensor **x) { return strcmp(c->op, "softmax") ? nas_log_softmax(x[0]) : nas_softmax(x[0]); }
+static nas_tensor *run_softmax(const gradcheck *c, nas_tensor **x) {
+    return strcmp(c->op, "softmax") ? nas_log_softmax(x[0]) : nas_softmax(x[0]);
+}
 
 static shape naive_softmax(const gradcheck *c, double *const *x, double *y) {
     const shape *s = &c->in[0];
@@ -74,7 +85,8 @@ static shape naive_softmax(const gradcheck *c, double *const *x, double *y) {
     return *s;
 }
 
-#define BN(...) {.op = "batch_norm", .run = run_bn, .naive = naive_bn, __VA_ARGS__}
+#define BN(...)                                                                                                        \
+    { .op = "batch_norm", .run = run_bn, .naive = naive_bn, __VA_ARGS__ }
 #define FIXED .fill = {UNIFORM, UNIFORM, UNIFORM, UNIFORM, POSITIVE}, .constant = 8 | 16, .pass = {.bn = NAS_BN_RUNNING}
 static const gradcheck cases[] = {
     BN(.in = {{4, {2, 3, 5, 7}}}),

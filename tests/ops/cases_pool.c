@@ -53,17 +53,47 @@ static shape naive_global(const gradcheck *c, double *const *x, double *y) {
     return (shape){2, {d[0], d[1]}};
 }
 
-#define MAX(...) {.op = "max_pool", .run = run_pool, .naive = naive_pool, .fill = {SPACED}, .a = {__VA_ARGS__}, .in
-#define AVG(...) {.op = "avg_pool", .run = run_pool, .naive = naive_pool, .a = {__VA_ARGS__}, .in
-static const gradcheck cases[] = {
-    MAX(2) = {{4, {1, 1, 5, 7}}}},          MAX(3, 1, 1) = {{4, {2, 3, 7, 5}}}},   MAX(3, 2, 1) = {{4, {1, 17, 9, 8}}}},
-    MAX(5, 2, 2) = {{4, {1, 16, 7, 7}}}},   MAX(7, 1, 3) = {{4, {1, 3, 9, 6}}}},   MAX(1, 2) = {{4, {2, 40, 5, 5}}}},
-    MAX(3, 3, 2) = {{4, {1, 8, 2, 3}}}},    MAX(2, 3) = {{4, {1, 5, 8, 9}}}},      MAX(15, 1, 14) = {{4, {1, 2, 3, 2}}}},
-    AVG(2) = {{4, {1, 1, 5, 7}}}},          AVG(3, 1, 1) = {{4, {2, 3, 7, 5}}}},   AVG(3, 2, 1) = {{4, {1, 17, 9, 8}}}},
-    AVG(5, 2, 2, 1) = {{4, {1, 16, 7, 7}}}}, AVG(7, 1, 3, 1) = {{4, {1, 3, 9, 6}}}}, AVG(1, 2) = {{4, {2, 40, 5, 5}}}},
-    AVG(3, 3, 2) = {{4, {1, 8, 2, 3}}}},    AVG(2, 3) = {{4, {1, 5, 8, 9}}}},
-    {"global_avg_pool", run_global, naive_global, {{4, {1, 1, 1, 1}}}},
+#define MAX(...)                                                                                                       \
+    {                                                                                                                  \
+        .op = "max_pool", .run = run_pool, .naive = naive_pool, .fill = {SPACED}, .a = {__VA_ARGS__}, .in
+#define AVG(...)                                                                                                       \
+    {                                                                                                                  \
+        .op = "avg_pool", .run = run_pool, .naive = naive_pool, .a = {__VA_ARGS__}, .in
+static const gradcheck cases[] = {MAX(2) = {{4, {1, 1, 5, 7}}}}, MAX(3, 1, 1) = {{4, {2, 3, 7, 5}}}
+}
+, MAX(3, 2, 1) = {{4, {1, 17, 9, 8}}}
+}
+, MAX(5, 2, 2) = {{4, {1, 16, 7, 7}}}
+}
+, MAX(7, 1, 3) = {{4, {1, 3, 9, 6}}}
+}
+, MAX(1, 2) = {{4, {2, 40, 5, 5}}}
+}
+, MAX(3, 3, 2) = {{4, {1, 8, 2, 3}}}
+}
+, MAX(2, 3) = {{4, {1, 5, 8, 9}}}
+}
+, MAX(15, 1, 14) = {{4, {1, 2, 3, 2}}}
+}
+, AVG(2) = {{4, {1, 1, 5, 7}}}
+}
+, AVG(3, 1, 1) = {{4, {2, 3, 7, 5}}}
+}
+, AVG(3, 2, 1) = {{4, {1, 17, 9, 8}}}
+}
+, AVG(5, 2, 2, 1) = {{4, {1, 16, 7, 7}}}
+}
+, AVG(7, 1, 3, 1) = {{4, {1, 3, 9, 6}}}
+}
+, AVG(1, 2) = {{4, {2, 40, 5, 5}}}
+}
+, AVG(3, 3, 2) = {{4, {1, 8, 2, 3}}}
+}
+, AVG(2, 3) = {{4, {1, 5, 8, 9}}}
+}
+, {"global_avg_pool", run_global, naive_global, {{4, {1, 1, 1, 1}}}},
     {"global_avg_pool", run_global, naive_global, {{4, {3, 17, 5, 7}}}},
     {"global_avg_pool", run_global, naive_global, {{4, {2, 40, 3, 3}}}},
-};
+}
+;
 const gradcheck_family pool_cases = {cases, sizeof cases / sizeof *cases};

@@ -16,7 +16,9 @@ static int64_t outer_of(const shape *s, int dim) {
 static int64_t inner_of(const shape *s, int dim) { return shape_count(s) / outer_of(s, dim) / s->d[dim]; }
 
 /* a: dim */
-static nas_tensor *run_concat(const gradcheck *c, nas_tensor **x) { return nas_concat(count_inputs(c), x, (int)c->a[0]); }
+static nas_tensor *run_concat(const gradcheck *c, nas_tensor **x) {
+    return nas_concat(count_inputs(c), x, (int)c->a[0]);
+}
 
 static void put(const shape *to, double *y, const shape *from, const double *x, int dim, int64_t at) {
     int64_t row = from->d[dim] * inner_of(from, dim), whole = to->d[dim] * inner_of(to, dim);
@@ -38,7 +40,9 @@ static shape naive_concat(const gradcheck *c, double *const *x, double *y) {
 }
 
 /* a: dim, begin, length */
-static nas_tensor *run_slice(const gradcheck *c, nas_tensor **x) { return nas_slice(x[0], (int)c->a[0], (int64_t)c->a[1], (int64_t)c->a[2]); }
+static nas_tensor *run_slice(const gradcheck *c, nas_tensor **x) {
+    return nas_slice(x[0], (int)c->a[0], (int64_t)c->a[1], (int64_t)c->a[2]);
+}
 
 static shape take(const shape *s, const double *x, int dim, int64_t begin, int64_t length, double *y) {
     shape out = *s;
@@ -204,7 +208,8 @@ static shape naive_lstm(const gradcheck *c, double *const *x, double *y) {
     return (shape){2, {n, 2 * hidden}};
 }
 
-#define CASE(op, how, ...) {op, run_##how, naive_##how, __VA_ARGS__}
+#define CASE(op, how, ...)                                                                                             \
+    { op, run_##how, naive_##how, __VA_ARGS__ }
 static const gradcheck cases[] = {
     CASE("concat", concat, {{4, {2, 3, 3, 5}}, {4, {2, 17, 3, 5}}, {4, {2, 1, 3, 5}}}, {1}),
     CASE("concat", concat, {{4, {2, 16, 3, 5}}, {4, {2, 32, 3, 5}}}, {1}),

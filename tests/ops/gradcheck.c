@@ -47,10 +47,18 @@ static void fill_input(const gradcheck *c, int i, float *values) {
     for (size_t k = 0; k < count; k++) {
         double u = nas_rng_uniform(&rng);
         switch (c->fill[i]) {
-        case UNIFORM: values[k] = (float)(2 * u - 1); break;
-        case POSITIVE: values[k] = (float)(0.5 + 1.5 * u); break;
-        case SPACED: values[k] = (float)(0.01 * (order[k] - (double)count / 2) + 0.004); break;
-        case CLASSES: values[k] = (float)nas_rng_below(&rng, (uint32_t)c->a[0]); break;
+        case UNIFORM:
+            values[k] = (float)(2 * u - 1);
+            break;
+        case POSITIVE:
+            values[k] = (float)(0.5 + 1.5 * u);
+            break;
+        case SPACED:
+            values[k] = (float)(0.01 * (order[k] - (double)count / 2) + 0.004);
+            break;
+        case CLASSES:
+            values[k] = (float)nas_rng_below(&rng, (uint32_t)c->a[0]);
+            break;
         }
     }
     free(order);
@@ -101,7 +109,8 @@ static void compare_values(const gradcheck *c, const work *w, const nas_tensor *
     }
     for (int i = 0; i < w->out.n; i++) {
         if (nas_tensor_dim(y, i) != w->out.d[i]) {
-            fail_msg("%s: dimension %d is %d instead of %d", describe(c), i, (int)nas_tensor_dim(y, i), (int)w->out.d[i]);
+            fail_msg("%s: dimension %d is %d instead of %d", describe(c), i, (int)nas_tensor_dim(y, i),
+                     (int)w->out.d[i]);
         }
     }
     size_t count = (size_t)shape_count(&w->out);

@@ -1,7 +1,7 @@
-/* gradcheck.h - checks an operation against a naive second implementation in double: its values, and its gradients against
- * central finite differences of the naive one (so that the differences carry no single-precision noise). The loss is a
- * fixed random projection of the result. Every case runs with plain inputs, and again with blocked inputs, a scaled
- * gradient coming back and gradients that are already there. */
+/* gradcheck.h - checks an operation against a naive second implementation in double: its values, and its gradients
+ * against central finite differences of the naive one (so that the differences carry no single-precision noise). The
+ * loss is a fixed random projection of the result. Every case runs with plain inputs, and again with blocked inputs, a
+ * scaled gradient coming back and gradients that are already there. */
 #ifndef TESTS_OPS_GRADCHECK_H
 #define TESTS_OPS_GRADCHECK_H
 
@@ -33,8 +33,8 @@ struct gradcheck {
     shape in[MOST_INPUTS];                                           /* up to the first with n = 0 */
     double a[10];                                                    /* arguments, as `run` and `naive` agree */
     fill fill[MOST_INPUTS];
-    unsigned constant;   /* bit i: input i takes no gradient */
-    bool plain_only;     /* no second run */
+    unsigned constant;    /* bit i: input i takes no gradient */
+    bool plain_only;      /* no second run */
     nas_tape_config pass; /* grad is set by the check */
 };
 
@@ -44,7 +44,8 @@ typedef struct gradcheck_family {
 } gradcheck_family;
 
 /* cases_*.c */
-extern const gradcheck_family conv_cases, norm_cases, pool_cases, element_cases, arithmetic_cases, shape_cases, loss_cases;
+extern const gradcheck_family conv_cases, norm_cases, pool_cases, element_cases, arithmetic_cases, shape_cases,
+    loss_cases;
 
 void run_gradcheck(const gradcheck *c);
 int64_t shape_count(const shape *s);

@@ -1,5 +1,6 @@
 /* Convolutions and average pools are linear in the image and in the weights, so their gradients are adjoints:
- * <f(x, w), r> = <x, df/dx' r> = <w, df/dw' r>. Checked on sizes as networks have them, where a naive loop takes too long. */
+ * <f(x, w), r> = <x, df/dx' r> = <w, df/dw' r>. Checked on sizes as networks have them, where a naive loop takes too
+ * long. */
 #include "support.h"
 
 #include <espalier/ops.h>
@@ -59,7 +60,8 @@ static double with_gradient(nas_tensor *t, double *scale) {
     return product;
 }
 
-static void check(nas_tape *tape, nas_tensor *x, nas_tensor *w, nas_tensor *(*f)(nas_tensor *, nas_tensor *, const void *), const void *args) {
+static void check(nas_tape *tape, nas_tensor *x, nas_tensor *w,
+                  nas_tensor *(*f)(nas_tensor *, nas_tensor *, const void *), const void *args) {
     nas_tape_begin(tape, &(nas_tape_config){.grad = NAS_ROLE_WEIGHT});
     nas_tensor *y = f(x, w, args);
     assert_no_error();
@@ -70,14 +72,17 @@ static void check(nas_tape *tape, nas_tensor *x, nas_tensor *w, nas_tensor *(*f)
     for (int i = 0; i < 2 && both[i]; i++) {
         double scale, product = with_gradient(both[i], &scale);
         if (!(fabs(product - nas_tensor_item(loss)) <= 1e-5 * scale) || scale == 0) {
-            fail_msg("input %d (%s): %.9g instead of %.9g", i, nas__shape(both[i]), product, (double)nas_tensor_item(loss));
+            fail_msg("input %d (%s): %.9g instead of %.9g", i, nas__shape(both[i]), product,
+                     (double)nas_tensor_item(loss));
         }
         nas_zero_grad(both[i]);
     }
     free(r);
 }
 
-static nas_tensor *conv(nas_tensor *x, nas_tensor *w, const void *args) { return nas_conv2d(x, w, NULL, *(const nas_conv_args *)args); }
+static nas_tensor *conv(nas_tensor *x, nas_tensor *w, const void *args) {
+    return nas_conv2d(x, w, NULL, *(const nas_conv_args *)args);
+}
 
 static void convolutions(void **state) {
     (void)state;
@@ -85,7 +90,8 @@ static void convolutions(void **state) {
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         const size *s = &sizes[i];
         nas_tensor *x = random_variable(1, NAS_DIMS(s->n, s->c, s->h, s->w));
-        nas_tensor *w = random_variable(2, NAS_DIMS(s->out, s->c / (s->args.groups ? s->args.groups : 1), s->kernel, s->kernel));
+        nas_tensor *w =
+            random_variable(2, NAS_DIMS(s->out, s->c / (s->args.groups ? s->args.groups : 1), s->kernel, s->kernel));
         check(tape, x, w, conv, &s->args);
         nas_tensor_free(x);
         nas_tensor_free(w);
@@ -105,7 +111,8 @@ static nas_tensor *global(nas_tensor *x, nas_tensor *w, const void *args) {
 
 static void pools(void **state) {
     (void)state;
-    static const nas_pool_args args[] = {{3, 1, 1, false}, {3, 2, 1, false}, {3, 2, 1, true}, {2, 2, 0, false}, {5, 3, 2, false}, {8, 8, 0, false}};
+    static const nas_pool_args args[] = {{3, 1, 1, false}, {3, 2, 1, false}, {3, 2, 1, true},
+                                         {2, 2, 0, false}, {5, 3, 2, false}, {8, 8, 0, false}};
     nas_tape *tape = nas_tape_new();
     nas_tensor *x = random_variable(1, NAS_DIMS(3, 40, 33, 29));
     for (size_t i = 0; i < sizeof args / sizeof *args; i++) {

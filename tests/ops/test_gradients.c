@@ -33,11 +33,12 @@ static void every_operation_is_checked(void **state) {
     }
 }
 
-#define FAMILY(name) {#name, check_family, NULL, NULL, (void *)&name##_cases}
+#define FAMILY(name)                                                                                                   \
+    { #name, check_family, NULL, NULL, (void *)&name##_cases }
 int main(void) {
     const struct CMUnitTest tests[] = {
-        FAMILY(conv), FAMILY(norm), FAMILY(pool), FAMILY(element), FAMILY(arithmetic), FAMILY(shape), FAMILY(loss),
-        cmocka_unit_test(every_operation_is_checked),
+        FAMILY(conv),       FAMILY(norm),  FAMILY(pool), FAMILY(element),
+        FAMILY(arithmetic), FAMILY(shape), FAMILY(loss), cmocka_unit_test(every_operation_is_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -144,8 +144,9 @@ static void bad_probabilities(void **state) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(dropout_statistics),           TEST(dropout_repeats),            TEST(two_calls_of_one_pass_differ),
-        TEST(drop_path_takes_whole_samples), TEST(off_means_the_input_itself), TEST(bad_probabilities),
+        TEST(dropout_statistics),           TEST(dropout_repeats),
+        TEST(two_calls_of_one_pass_differ), TEST(drop_path_takes_whole_samples),
+        TEST(off_means_the_input_itself),   TEST(bad_probabilities),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,12 +36,16 @@ static nas_tensor *of(int ndim, const int64_t *dims) {
 
 static void convolutions(void **state) {
     (void)state;
-    REFUSED(nas_conv2d(T(2, 3), T(4, 3, 3, 3), NULL, (nas_conv_args){0}), NAS_SHAPE, "x 2x3 and weight 4x3x3x3 must have 4");
-    REFUSED(nas_conv2d(T(1, 4, 5, 5), T(4, 3, 3, 3), NULL, (nas_conv_args){0}), NAS_SHAPE, "weight 4x3x3x3 does not fit x 1x4x5x5");
+    REFUSED(nas_conv2d(T(2, 3), T(4, 3, 3, 3), NULL, (nas_conv_args){0}), NAS_SHAPE,
+            "x 2x3 and weight 4x3x3x3 must have 4");
+    REFUSED(nas_conv2d(T(1, 4, 5, 5), T(4, 3, 3, 3), NULL, (nas_conv_args){0}), NAS_SHAPE,
+            "weight 4x3x3x3 does not fit x 1x4x5x5");
     REFUSED(nas_conv2d(T(1, 4, 5, 5), T(4, 1, 3, 3), NULL, (nas_conv_args){.groups = 3}), NAS_SHAPE, "with 3 groups");
     REFUSED(nas_conv2d(T(1, 4, 5, 5), T(2, 4, 3, 3), T(3), (nas_conv_args){0}), NAS_SHAPE, "bias 3 must have 2");
-    REFUSED(nas_conv2d(T(1, 4, 2, 5), T(2, 4, 3, 3), NULL, (nas_conv_args){0}), NAS_SHAPE, "larger than the padded image");
-    REFUSED(nas_conv2d(T(1, 4, 5, 5), T(2, 4, 3, 3), NULL, (nas_conv_args){.dilation = 3}), NAS_SHAPE, "larger than the padded image");
+    REFUSED(nas_conv2d(T(1, 4, 2, 5), T(2, 4, 3, 3), NULL, (nas_conv_args){0}), NAS_SHAPE,
+            "larger than the padded image");
+    REFUSED(nas_conv2d(T(1, 4, 5, 5), T(2, 4, 3, 3), NULL, (nas_conv_args){.dilation = 3}), NAS_SHAPE,
+            "larger than the padded image");
     REFUSED(nas_conv2d(T(1, 4, 5, 5), T(2, 4, 3, 3), NULL, (nas_conv_args){.stride = -1}), NAS_INVALID, "stride -1");
     REFUSED(nas_conv2d(T(1, 4, 5, 5), T(2, 4, 3, 3), NULL, (nas_conv_args){.padding = -1}), NAS_INVALID, "padding -1");
     REFUSED(nas_linear(T(2, 3), T(4, 5), NULL), NAS_SHAPE, "x 2x3, weight 4x5, bias none");
@@ -56,8 +60,10 @@ static void norms_and_pools(void **state) {
     REFUSED(nas_layer_norm(T(2, 3), T(2), NULL, 0), NAS_SHAPE, "last dimension");
     REFUSED(nas_max_pool(T(2, 3), (nas_pool_args){.kernel = 2}), NAS_SHAPE, "nas_max_pool: x 2x3");
     REFUSED(nas_avg_pool(T(1, 1, 4, 4), (nas_pool_args){.kernel = 16}), NAS_SHAPE, "kernel 16 (1..15)");
-    REFUSED(nas_avg_pool(T(1, 1, 4, 4), (nas_pool_args){.kernel = 3, .padding = 3}), NAS_SHAPE, "padding 3 (less than the kernel)");
-    REFUSED(nas_max_pool(T(1, 1, 4, 4), (nas_pool_args){.kernel = 5}), NAS_SHAPE, "kernel 5 is larger than the padded image 1x1x4x4");
+    REFUSED(nas_avg_pool(T(1, 1, 4, 4), (nas_pool_args){.kernel = 3, .padding = 3}), NAS_SHAPE,
+            "padding 3 (less than the kernel)");
+    REFUSED(nas_max_pool(T(1, 1, 4, 4), (nas_pool_args){.kernel = 5}), NAS_SHAPE,
+            "kernel 5 is larger than the padded image 1x1x4x4");
     REFUSED(nas_max_pool(T(1, 1, 4, 4), (nas_pool_args){0}), NAS_SHAPE, "kernel 0");
     REFUSED(nas_global_avg_pool(T(2, 3)), NAS_SHAPE, "must be (N,C,H,W)");
 }
@@ -78,7 +84,8 @@ static void arithmetic(void **state) {
 static void shapes(void **state) {
     (void)state;
     nas_tensor *parts[2];
-    REFUSED(nas_concat(2, (nas_tensor *[]){T(2, 3), T(3, 3)}, 1), NAS_SHAPE, "3x3 does not continue 2x3 along dimension 1");
+    REFUSED(nas_concat(2, (nas_tensor *[]){T(2, 3), T(3, 3)}, 1), NAS_SHAPE,
+            "3x3 does not continue 2x3 along dimension 1");
     REFUSED(nas_concat(2, (nas_tensor *[]){T(2, 3), T(2)}, 0), NAS_SHAPE, "nas_concat");
     REFUSED(nas_concat(1, (nas_tensor *[]){T(2, 3)}, 2), NAS_SHAPE, "dimension 2 of a tensor of shape 2x3");
     REFUSED(nas_slice(T(2, 3), 1, 1, 3), NAS_SHAPE, "[1, 4) of dimension 1 of 2x3");
@@ -104,7 +111,8 @@ static void sequences(void **state) {
     (void)state;
     nas_tensor *h, *c;
     REFUSED(nas_embedding(T(2, 1), T(3, 4)), NAS_SHAPE, "index 2x1 must be (N)");
-    REFUSED(nas_embedding(nas_input(NAS_DIMS(2), (float[]){0, 3}), T(3, 4)), NAS_INVALID, "index 3 is not a row of a table with 3 rows");
+    REFUSED(nas_embedding(nas_input(NAS_DIMS(2), (float[]){0, 3}), T(3, 4)), NAS_INVALID,
+            "index 3 is not a row of a table with 3 rows");
     REFUSED(nas_embedding(nas_input(NAS_DIMS(1), (float[]){0.5f}), T(3, 4)), NAS_INVALID, "index 0.5");
     REFUSED(nas_embedding(nas_input(NAS_DIMS(1), (float[]){NAN}), T(3, 4)), NAS_INVALID, "not a row");
     assert_false(nas_lstm_cell(T(2, 3), T(2, 4), T(2, 4), T(16, 6), NULL, &h, &c));
@@ -119,9 +127,11 @@ static void losses(void **state) {
     REFUSED(nas_cross_entropy(logits, T(3)), NAS_SHAPE, "logits 2x3 with target 3");
     REFUSED(nas_cross_entropy(T(2), T(2)), NAS_SHAPE, "(N,classes)");
     REFUSED(nas_cross_entropy(T(2, 3, 4, 5), T(2, 5, 4)), NAS_SHAPE, "(N,classes,H,W) with (N,H,W)");
-    REFUSED(nas_cross_entropy(logits, nas_input(NAS_DIMS(2), (float[]){0, 3})), NAS_INVALID, "target 1 is 3; with 3 classes");
+    REFUSED(nas_cross_entropy(logits, nas_input(NAS_DIMS(2), (float[]){0, 3})), NAS_INVALID,
+            "target 1 is 3; with 3 classes");
     REFUSED(nas_cross_entropy(logits, nas_input(NAS_DIMS(2), (float[]){-1, 0})), NAS_INVALID, "target 0 is -1");
-    REFUSED(nas_cross_entropy(logits, nas_input(NAS_DIMS(2), (float[]){0, 0.5f})), NAS_INVALID, "whole number from 0 to 2");
+    REFUSED(nas_cross_entropy(logits, nas_input(NAS_DIMS(2), (float[]){0, 0.5f})), NAS_INVALID,
+            "whole number from 0 to 2");
     REFUSED(nas_cross_entropy(logits, nas_input(NAS_DIMS(2), (float[]){NAN, 0})), NAS_INVALID, "nan");
     REFUSED(nas_cross_entropy_smooth(logits, T(2), 1), NAS_INVALID, "smoothing is 1");
     REFUSED(nas_mse(T(2, 3), T(3, 2)), NAS_SHAPE, "the prediction's shape is 2x3, the target's 3x2");

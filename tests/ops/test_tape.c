@@ -63,18 +63,61 @@ static void null_goes_through(void **state) {
     nas_tensor *x = random_input(1, NAS_DIMS(2, 3)), *parts[2] = {x, x}, *h, *c;
     nas_tensor *with_null[] = {x, NULL};
     nas_bn_state bn = {0};
-    nas_tensor *results[] = {
-        nas_conv2d(NULL, x, NULL, (nas_conv_args){0}), nas_conv2d(x, NULL, NULL, (nas_conv_args){0}), nas_linear(NULL, x, NULL),
-        nas_linear(x, NULL, NULL), nas_batch_norm(NULL, &bn), nas_batch_norm(x, NULL), nas_layer_norm(NULL, NULL, NULL, 0),
-        nas_max_pool(NULL, (nas_pool_args){2}), nas_avg_pool(NULL, (nas_pool_args){2}), nas_global_avg_pool(NULL), nas_relu(NULL),
-        nas_relu6(NULL), nas_sigmoid(NULL), nas_tanh(NULL), nas_gelu(NULL), nas_swish(NULL), nas_softmax(NULL), nas_log_softmax(NULL),
-        nas_add(NULL, x), nas_add(x, NULL), nas_sum_of(2, with_null), nas_sum_of(0, with_null), nas_sub(NULL, x), nas_sub(x, NULL),
-        nas_mul(NULL, x), nas_mul(x, NULL), nas_scale(NULL, 2), nas_add_scalar(NULL, 2), nas_exp(NULL), nas_log(NULL),
-        nas_weighted_sum(NULL, 2, parts), nas_weighted_sum(x, 2, NULL), nas_detach(NULL), nas_concat(2, with_null, 0), nas_concat(0, with_null, 0),
-        nas_slice(NULL, 0, 0, 1), nas_pad(NULL, 1, 1, 1, 1), nas_reshape(NULL, 1, (int64_t[]){1}), nas_flatten(NULL), nas_sum(NULL),
-        nas_mean(NULL), nas_sum_dim(NULL, 0), nas_mean_dim(NULL, 0), nas_embedding(NULL, x), nas_embedding(x, NULL), nas_dropout(NULL, 0.5f),
-        nas_drop_path(NULL, 0.5f), nas_cross_entropy(NULL, x), nas_cross_entropy(x, NULL), nas_cross_entropy_smooth(NULL, x, 0.1f),
-        nas_mse(NULL, x), nas_mse(x, NULL), nas_l1(NULL, x), nas_l1(x, NULL), nas_retain(NULL)};
+    nas_tensor *results[] = {nas_conv2d(NULL, x, NULL, (nas_conv_args){0}),
+                             nas_conv2d(x, NULL, NULL, (nas_conv_args){0}),
+                             nas_linear(NULL, x, NULL),
+                             nas_linear(x, NULL, NULL),
+                             nas_batch_norm(NULL, &bn),
+                             nas_batch_norm(x, NULL),
+                             nas_layer_norm(NULL, NULL, NULL, 0),
+                             nas_max_pool(NULL, (nas_pool_args){2}),
+                             nas_avg_pool(NULL, (nas_pool_args){2}),
+                             nas_global_avg_pool(NULL),
+                             nas_relu(NULL),
+                             nas_relu6(NULL),
+                             nas_sigmoid(NULL),
+                             nas_tanh(NULL),
+                             nas_gelu(NULL),
+                             nas_swish(NULL),
+                             nas_softmax(NULL),
+                             nas_log_softmax(NULL),
+                             nas_add(NULL, x),
+                             nas_add(x, NULL),
+                             nas_sum_of(2, with_null),
+                             nas_sum_of(0, with_null),
+                             nas_sub(NULL, x),
+                             nas_sub(x, NULL),
+                             nas_mul(NULL, x),
+                             nas_mul(x, NULL),
+                             nas_scale(NULL, 2),
+                             nas_add_scalar(NULL, 2),
+                             nas_exp(NULL),
+                             nas_log(NULL),
+                             nas_weighted_sum(NULL, 2, parts),
+                             nas_weighted_sum(x, 2, NULL),
+                             nas_detach(NULL),
+                             nas_concat(2, with_null, 0),
+                             nas_concat(0, with_null, 0),
+                             nas_slice(NULL, 0, 0, 1),
+                             nas_pad(NULL, 1, 1, 1, 1),
+                             nas_reshape(NULL, 1, (int64_t[]){1}),
+                             nas_flatten(NULL),
+                             nas_sum(NULL),
+                             nas_mean(NULL),
+                             nas_sum_dim(NULL, 0),
+                             nas_mean_dim(NULL, 0),
+                             nas_embedding(NULL, x),
+                             nas_embedding(x, NULL),
+                             nas_dropout(NULL, 0.5f),
+                             nas_drop_path(NULL, 0.5f),
+                             nas_cross_entropy(NULL, x),
+                             nas_cross_entropy(x, NULL),
+                             nas_cross_entropy_smooth(NULL, x, 0.1f),
+                             nas_mse(NULL, x),
+                             nas_mse(x, NULL),
+                             nas_l1(NULL, x),
+                             nas_l1(x, NULL),
+                             nas_retain(NULL)};
     for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
         if (results[i]) {
             fail_msg("call %zu made something of NULL", i);
@@ -101,10 +144,18 @@ static void a_candidate_that_failed_is_not_a_missing_one(void **state) {
 
 static void without_a_tape(void **state) {
     (void)state;
-    nas_tensor *p = random_variable(1, NAS_ROLE_WEIGHT, NAS_DIMS(2, 3, 4, 4)), *w = random_variable(2, NAS_ROLE_WEIGHT, NAS_DIMS(2));
-    nas_tensor *results[] = {nas_relu(p), nas_conv2d(p, p, NULL, (nas_conv_args){0}), nas_batch_norm(p, &(nas_bn_state){0}), nas_dropout(p, 0.5f),
-                             nas_weighted_sum(w, 2, (nas_tensor *[]){p, p}), nas_sum(p), nas_zero(1, (int64_t[]){1}), nas_add_scalar(p, 1),
-                             nas_drop_path(p, -1), nas_mse(p, p)};
+    nas_tensor *p = random_variable(1, NAS_ROLE_WEIGHT, NAS_DIMS(2, 3, 4, 4)),
+               *w = random_variable(2, NAS_ROLE_WEIGHT, NAS_DIMS(2));
+    nas_tensor *results[] = {nas_relu(p),
+                             nas_conv2d(p, p, NULL, (nas_conv_args){0}),
+                             nas_batch_norm(p, &(nas_bn_state){0}),
+                             nas_dropout(p, 0.5f),
+                             nas_weighted_sum(w, 2, (nas_tensor *[]){p, p}),
+                             nas_sum(p),
+                             nas_zero(1, (int64_t[]){1}),
+                             nas_add_scalar(p, 1),
+                             nas_drop_path(p, -1),
+                             nas_mse(p, p)};
     for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
         assert_null(results[i]);
     }
@@ -117,13 +168,17 @@ static void without_a_tape(void **state) {
 
 static void only_asked_roles_get_gradients(void **state) {
     (void)state;
-    nas_tensor *w = random_variable(1, NAS_ROLE_WEIGHT, NAS_DIMS(16, 3, 3, 3)), *dw = random_variable(2, NAS_ROLE_WEIGHT, NAS_DIMS(16, 1, 3, 3));
-    nas_tensor *gamma = random_variable(3, NAS_ROLE_WEIGHT, NAS_DIMS(16)), *beta = random_variable(4, NAS_ROLE_WEIGHT, NAS_DIMS(16));
-    nas_tensor *fc = random_variable(5, NAS_ROLE_WEIGHT, NAS_DIMS(4, 16)), *alpha = random_variable(6, NAS_ROLE_ARCH, NAS_DIMS(2));
+    nas_tensor *w = random_variable(1, NAS_ROLE_WEIGHT, NAS_DIMS(16, 3, 3, 3)),
+               *dw = random_variable(2, NAS_ROLE_WEIGHT, NAS_DIMS(16, 1, 3, 3));
+    nas_tensor *gamma = random_variable(3, NAS_ROLE_WEIGHT, NAS_DIMS(16)),
+               *beta = random_variable(4, NAS_ROLE_WEIGHT, NAS_DIMS(16));
+    nas_tensor *fc = random_variable(5, NAS_ROLE_WEIGHT, NAS_DIMS(4, 16)),
+               *alpha = random_variable(6, NAS_ROLE_ARCH, NAS_DIMS(2));
     nas_tensor *weights[] = {w, dw, gamma, beta, fc};
     for (int pass = 0; pass < 2; pass++) {
         begin(pass ? NAS_ROLE_WEIGHT : NAS_ROLE_ARCH);
-        nas_tensor *x = nas_conv2d(random_input(7, NAS_DIMS(2, 3, 6, 6)), w, NULL, (nas_conv_args){.padding = NAS_SAME});
+        nas_tensor *x =
+            nas_conv2d(random_input(7, NAS_DIMS(2, 3, 6, 6)), w, NULL, (nas_conv_args){.padding = NAS_SAME});
         nas_tensor *a = nas_batch_norm(x, &(nas_bn_state){.gamma = gamma, .beta = beta, .relu = true});
         nas_tensor *b = nas_conv2d(x, dw, NULL, (nas_conv_args){.padding = NAS_SAME, .groups = 16});
         nas_tensor *y = nas_weighted_sum(nas_softmax(alpha), 2, (nas_tensor *[]){a, b});
@@ -214,19 +269,22 @@ static void retained_tensors_stay(void **state) {
 
 static void zeros_cost_nothing(void **state) {
     (void)state;
-    nas_tensor *w = random_variable(1, NAS_ROLE_WEIGHT, NAS_DIMS(16, 16, 3, 3)), *alpha = random_variable(2, NAS_ROLE_ARCH, NAS_DIMS(3));
+    nas_tensor *w = random_variable(1, NAS_ROLE_WEIGHT, NAS_DIMS(16, 16, 3, 3)),
+               *alpha = random_variable(2, NAS_ROLE_ARCH, NAS_DIMS(3));
     begin(NAS_ROLE_WEIGHT | NAS_ROLE_ARCH);
     size_t before = nas_memory().live_bytes;
     nas_tensor *z = nas_zero(NAS_DIMS(2, 16, 8, 8));
     nas_tensor *y = nas_conv2d(nas_relu(z), w, NULL, (nas_conv_args){.stride = 2, .padding = 1});
-    y = nas_avg_pool(nas_max_pool(y, (nas_pool_args){.kernel = 3, .stride = 1, .padding = 1}), (nas_pool_args){.kernel = 2});
+    y = nas_avg_pool(nas_max_pool(y, (nas_pool_args){.kernel = 3, .stride = 1, .padding = 1}),
+                     (nas_pool_args){.kernel = 2});
     y = nas_scale(nas_slice(nas_pad(y, 0, 1, 0, 1), 1, 2, 5), 3);
     y = nas_global_avg_pool(nas_sum_of(2, (nas_tensor *[]){y, nas_tanh(nas_add(y, y))}));
     assert_true(y->is_zero);
     assert_int_equal(nas_tensor_dim(y, 1), 5);
     assert_int_equal(nas_memory().live_bytes, before);
     nas_tensor *x = random_input(3, NAS_DIMS(2, 16, 8, 8));
-    nas_tensor *mixed = nas_weighted_sum(alpha, 3, (nas_tensor *[]){z, nas_conv2d(x, w, NULL, (nas_conv_args){.padding = 1}), NULL});
+    nas_tensor *mixed =
+        nas_weighted_sum(alpha, 3, (nas_tensor *[]){z, nas_conv2d(x, w, NULL, (nas_conv_args){.padding = 1}), NULL});
     assert_int_equal(nas_backward(nas_sum(mixed)), NAS_OK);
     float grad[3];
     nas_tensor_read_grad(alpha, grad);
@@ -239,7 +297,8 @@ static void zeros_cost_nothing(void **state) {
 static void zeros_in_two_layouts(void **state) {
     (void)state;
     begin(0);
-    nas_tensor *z = nas_zero(NAS_DIMS(2, 3, 4, 4)), *plain = nas__as(z, NAS__PLAIN), *blocked = nas__as(plain, NAS__BLOCKED);
+    nas_tensor *z = nas_zero(NAS_DIMS(2, 3, 4, 4)), *plain = nas__as(z, NAS__PLAIN),
+               *blocked = nas__as(plain, NAS__BLOCKED);
     assert_int_equal(plain->layout, NAS__PLAIN);
     assert_int_equal(blocked->layout, NAS__BLOCKED);
     nas__data(plain);
@@ -252,8 +311,10 @@ static void zeros_in_two_layouts(void **state) {
 
 static void a_dry_pass_counts(void **state) {
     (void)state;
-    nas_tensor *w = random_variable(1, NAS_ROLE_WEIGHT, NAS_DIMS(32, 8, 3, 3)), *dw = random_variable(2, NAS_ROLE_WEIGHT, NAS_DIMS(32, 1, 5, 5));
-    nas_tensor *fc = random_variable(3, NAS_ROLE_WEIGHT, NAS_DIMS(10, 32)), *gamma = random_variable(4, NAS_ROLE_WEIGHT, NAS_DIMS(32));
+    nas_tensor *w = random_variable(1, NAS_ROLE_WEIGHT, NAS_DIMS(32, 8, 3, 3)),
+               *dw = random_variable(2, NAS_ROLE_WEIGHT, NAS_DIMS(32, 1, 5, 5));
+    nas_tensor *fc = random_variable(3, NAS_ROLE_WEIGHT, NAS_DIMS(10, 32)),
+               *gamma = random_variable(4, NAS_ROLE_WEIGHT, NAS_DIMS(32));
     for (int dry = 0; dry < 2; dry++) {
         nas_tape_begin(tape, &(nas_tape_config){.dry = dry, .training = true, .drop_path = 0.5});
         size_t before = nas_memory().live_bytes;
@@ -262,7 +323,10 @@ static void a_dry_pass_counts(void **state) {
         x = nas_relu(nas_batch_norm(x, &(nas_bn_state){.gamma = gamma}));
         x = nas_conv2d(x, dw, gamma, (nas_conv_args){.padding = NAS_SAME, .groups = 32});
         x = nas_drop_path(nas_dropout(nas_mul(nas_add_scalar(nas_sigmoid(x), 1), gamma), 0.5f), -1);
-        x = nas_weighted_sum(nas_slice(gamma, 0, 0, 2), 2, (nas_tensor *[]){nas_max_pool(x, (nas_pool_args){3, 1, 1, 0}), nas_concat(2, (nas_tensor *[]){nas_slice(x, 1, 0, 5), nas_slice(x, 1, 5, 27)}, 1)});
+        x = nas_weighted_sum(
+            nas_slice(gamma, 0, 0, 2), 2,
+            (nas_tensor *[]){nas_max_pool(x, (nas_pool_args){3, 1, 1, 0}),
+                             nas_concat(2, (nas_tensor *[]){nas_slice(x, 1, 0, 5), nas_slice(x, 1, 5, 27)}, 1)});
         x = nas_linear(nas_global_avg_pool(x), fc, NULL);
         nas_tensor *loss = nas_cross_entropy(x, nas_zero(NAS_DIMS(3)));
         assert_int_equal(nas_tensor_dim(x, 1), 10);
@@ -321,14 +385,20 @@ typedef struct net {
 static nas_tensor *norm(nas_tensor *x, nas_tensor *gamma) { return nas_batch_norm(x, &(nas_bn_state){.gamma = gamma}); }
 
 static net make_net(void) {
-    return (net){.stem = random_variable(1, NAS_ROLE_WEIGHT, NAS_DIMS(16, 3, 3, 3)), .conv = random_variable(2, NAS_ROLE_WEIGHT, NAS_DIMS(32, 16, 3, 3)),
-                 .depthwise = random_variable(3, NAS_ROLE_WEIGHT, NAS_DIMS(32, 1, 3, 3)), .half = random_variable(4, NAS_ROLE_WEIGHT, NAS_DIMS(8, 16, 1, 1)),
-                 .gamma = {random_variable(5, NAS_ROLE_WEIGHT, NAS_DIMS(16)), random_variable(6, NAS_ROLE_WEIGHT, NAS_DIMS(32)), random_variable(7, NAS_ROLE_WEIGHT, NAS_DIMS(32))},
-                 .fc = random_variable(8, NAS_ROLE_WEIGHT, NAS_DIMS(10, 32)), .alpha = random_variable(9, NAS_ROLE_ARCH, NAS_DIMS(3))};
+    return (net){.stem = random_variable(1, NAS_ROLE_WEIGHT, NAS_DIMS(16, 3, 3, 3)),
+                 .conv = random_variable(2, NAS_ROLE_WEIGHT, NAS_DIMS(32, 16, 3, 3)),
+                 .depthwise = random_variable(3, NAS_ROLE_WEIGHT, NAS_DIMS(32, 1, 3, 3)),
+                 .half = random_variable(4, NAS_ROLE_WEIGHT, NAS_DIMS(8, 16, 1, 1)),
+                 .gamma = {random_variable(5, NAS_ROLE_WEIGHT, NAS_DIMS(16)),
+                           random_variable(6, NAS_ROLE_WEIGHT, NAS_DIMS(32)),
+                           random_variable(7, NAS_ROLE_WEIGHT, NAS_DIMS(32))},
+                 .fc = random_variable(8, NAS_ROLE_WEIGHT, NAS_DIMS(10, 32)),
+                 .alpha = random_variable(9, NAS_ROLE_ARCH, NAS_DIMS(3))};
 }
 
 static void free_net(net *m) {
-    nas_tensor *all[] = {m->stem, m->conv, m->depthwise, m->half, m->gamma[0], m->gamma[1], m->gamma[2], m->fc, m->alpha};
+    nas_tensor *all[] = {m->stem,     m->conv,     m->depthwise, m->half, m->gamma[0],
+                         m->gamma[1], m->gamma[2], m->fc,        m->alpha};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         nas_tensor_free(all[i]);
     }
@@ -337,15 +407,21 @@ static void free_net(net *m) {
 /* Stem, a factorised reduction (two halves of 8 channels side by side), a mixed operation, pools, head. */
 static void one_step(const net *m, uint64_t step) {
     static const float labels[] = {1, 7, 3};
-    nas_tape_begin(tape, &(nas_tape_config){.grad = NAS_ROLE_WEIGHT | NAS_ROLE_ARCH, .training = true, .drop_path = 0.2, .step = step});
-    nas_tensor *x = nas_relu(norm(nas_conv2d(random_input(step, NAS_DIMS(3, 3, 13, 11)), m->stem, NULL, (nas_conv_args){.padding = 1}), m->gamma[0]));
+    nas_tape_begin(
+        tape,
+        &(nas_tape_config){.grad = NAS_ROLE_WEIGHT | NAS_ROLE_ARCH, .training = true, .drop_path = 0.2, .step = step});
+    nas_tensor *x = nas_relu(
+        norm(nas_conv2d(random_input(step, NAS_DIMS(3, 3, 13, 11)), m->stem, NULL, (nas_conv_args){.padding = 1}),
+             m->gamma[0]));
     nas_tensor *halves[] = {nas_conv2d(x, m->half, NULL, (nas_conv_args){.stride = 2}),
                             nas_conv2d(nas_pad(x, -1, 1, -1, 1), m->half, NULL, (nas_conv_args){.stride = 2})};
     nas_tensor *reduced = nas_concat(2, halves, 1);
     x = nas_relu(norm(nas_conv2d(reduced, m->conv, NULL, (nas_conv_args){.padding = 1}), m->gamma[1]));
-    nas_tensor *deep = norm(nas_conv2d(x, m->depthwise, NULL, (nas_conv_args){.padding = 1, .groups = 32}), m->gamma[2]);
+    nas_tensor *deep =
+        norm(nas_conv2d(x, m->depthwise, NULL, (nas_conv_args){.padding = 1, .groups = 32}), m->gamma[2]);
     nas_tensor *pooled = nas_max_pool(x, (nas_pool_args){.kernel = 3, .stride = 1, .padding = 1});
-    x = nas_weighted_sum(nas_softmax(m->alpha), 3, (nas_tensor *[]){nas_drop_path(deep, -1), pooled, nas_zero(x->ndim, x->dims)});
+    x = nas_weighted_sum(nas_softmax(m->alpha), 3,
+                         (nas_tensor *[]){nas_drop_path(deep, -1), pooled, nas_zero(x->ndim, x->dims)});
     x = nas_avg_pool(nas_dropout(x, 0.1f), (nas_pool_args){.kernel = 2});
     x = nas_linear(nas_global_avg_pool(x), m->fc, NULL);
     assert_int_equal(nas_backward(nas_cross_entropy(x, nas_input(NAS_DIMS(3), labels))), NAS_OK);
