@@ -1,5 +1,5 @@
-/* The loader: the same batches for any number of threads and after a seek, each sample once per epoch, errors of the
- * threads in the caller's hands. labels: threads */
+/* labels: threads. The loader: the same batches for any number of threads and after a seek, each sample once per epoch,
+ * errors of the threads in the caller's hands. */
 #include "support.h"
 
 #include <espalier/data.h>
