@@ -29,9 +29,7 @@ nas_status nas__journal_open(nas_trainer *t, bool resume) {
     if (!t->run) {
         return nas_error_status();
     }
-    if (!resume) {
-        nas__run_space(t->run, t->s.space);
-    }
+    nas__run_space(t->run, t->s.space);
     for (int i = 0; i < t->n_metrics; i++) {
         t->metric_score[i] = nas__run_metric(t->run, c->metrics[i].name, "valid", "", c->metrics[i].lower_is_better ? -1 : 1, "epoch", i == 0);
     }
@@ -129,5 +127,5 @@ nas_status nas__journal_epoch(nas_trainer *t, double mean_loss, nas_progress *pr
     nas__log(NAS_LOG_INFO, "epoch %d/%d  train loss %.4f  derived %s %.4f (valid)  best %.4f (epoch %d)  entropy %.3f  skips %.2f", progress->epoch,
              progress->epochs, mean_loss, progress->metric, progress->score, progress->best_score, t->best_epoch, progress->entropy,
              progress->skip_share);
-    return nas_error_status();
+    return nas__run_check(t->run);
 }
