@@ -9,6 +9,8 @@
 #include <espalier/nn.h>
 #include <espalier/data.h>
 #include <espalier/space.h>
+#include <espalier/hardware.h>
+#include <espalier/io.h>
 #include <espalier/search.h>
 
 #endif

@@ -3,6 +3,8 @@
 #define ESPALIER_SEARCH_H
 
 #include <espalier/data.h>
+#include <espalier/hardware.h>
+#include <espalier/io.h>
 #include <espalier/space.h>
 
 #include <signal.h>
@@ -138,15 +140,6 @@ typedef struct nas_evaluate_config {
     void *user;
 } nas_evaluate_config;
 NAS_API nas_status nas_evaluate(const nas_evaluate_config *config, nas_evaluation *result);
-
-/* Multiply-adds of one image (channels, height, width) and trainable parameters of a model, choices as decided. */
-NAS_API nas_status nas_model_cost(nas_module *model, int ndim, const int64_t *sample_dims, uint64_t *macs, int64_t *parameters);
-
-/* All parameters and buffers as a safetensors file, by path, and back (names and shapes must agree: errors name the first that does not). */
-NAS_API nas_status nas_save_weights(nas_module *model, const char *path);
-NAS_API nas_status nas_load_weights(nas_module *model, const char *path);
-/* The same, for the names that both have with equal shapes; *loaded (may be NULL) counts them. */
-NAS_API nas_status nas_inherit_weights(nas_module *model, const char *path, int *loaded);
 
 #ifdef __cplusplus
 }

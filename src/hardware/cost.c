@@ -1,12 +1,8 @@
 /* cost.c - what a model costs without running it: a dry pass counts the multiply-adds. */
-#include <espalier/nn.h>
+#include <espalier/hardware.h>
 
 #include "core/error.h"
 #include "space/space.h"
-
-/* Declared in espalier/search.h, whose room comes later. */
-NAS_API nas_status nas_model_cost(nas_module *model, int ndim, const int64_t *sample_dims, uint64_t *macs,
-                                  int64_t *parameters);
 
 static nas_status count_macs(nas_module *model, int ndim, const int64_t *sample_dims, uint64_t *macs) {
     int64_t dims[NAS_MAX_DIMS] = {1};

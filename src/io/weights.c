@@ -1,5 +1,5 @@
 /* weights.c - all parameters and buffers of a model, by path: in files of their own, and as a part of a checkpoint. */
-#include <espalier/search.h>
+#include <espalier/io.h>
 
 #include "core/error.h"
 #include "core/memory.h"

@@ -1,7 +1,7 @@
 /* Costs against numbers that were counted by hand. */
 #include "support.h"
 
-#include <espalier/search.h>
+#include <espalier/hardware.h>
 
 static void one_convolution(void **state) {
     (void)state;

@@ -1,7 +1,8 @@
 /* The built-in spaces: keys, shapes for every kind of image, parameters after fixing, canonical strings. */
 #include "support.h"
 
-#include <espalier/search.h>
+#include <espalier/hardware.h>
+#include <espalier/space.h>
 
 #include "space/spaces/nb201.h"
 
