@@ -2,6 +2,7 @@
 #include "support.h"
 
 #include <espalier/hardware.h>
+#include <espalier/space.h>
 
 static void one_convolution(void **state) {
     (void)state;
