@@ -12,7 +12,7 @@
 static char data_directory[64];
 
 static inline void remove_data_files(void) {
-    static const char *const names[] = {"in.csv", "x.npy", "y.npy", "in.png", "in.jpg"};
+    static const char *const names[] = {"in.csv", "x.npy", "y.npy", "in.png", "in.jpg", "in.safetensors"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[128];
         snprintf(path, sizeof path, "%s/%s", data_directory, names[i]);
