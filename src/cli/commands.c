@@ -1,0 +1,32 @@
+/* commands.c - the table of subcommands: one row each. */
+#include "cli/cli.h"
+
+const cli_command cli_commands[] = {
+    {"search", "find a network for a data set", "",
+     "espalier search --space darts --strategy darts --data fashion-mnist --epochs 10 --out runs/first",
+     "space strategy data data-dir epochs batch lr weight-decay set config budget out resume limit-batches "
+     "limit-images log-frequency",
+     "space=darts strategy=darts data=fashion-mnist epochs=50 batch=64 lr=0.025 weight-decay=3e-4 seed=0", 0, 0, NULL,
+     cli_search},
+    {"retrain", "train the network that a search found, from scratch, and score it on the test part", "[RUN]",
+     "espalier retrain runs/first --epochs 20 --set channels=24",
+     "space arch data data-dir epochs batch lr weight-decay label-smoothing drop-path cutout set config budget inherit "
+     "valid-share out resume limit-batches "
+     "limit-images log-frequency",
+     "data=fashion-mnist epochs=50 batch=96 lr=0.1 weight-decay=5e-4 seed=0", 0, 1, NULL, cli_retrain},
+    {"eval", "score a retrained network, class by class", "RUN", "espalier eval runs/first --json",
+     "data data-dir split batch limit-batches limit-images", "split=test batch=256 seed=0", 1, 1, NULL, cli_eval},
+    {"predict", "classify image files with a retrained network", "RUN FILE|DIR ...",
+     "espalier predict runs/first photo.png --top 3", "top", "top=3", 2, -1, NULL, cli_predict},
+    {"profile", "parameters and multiply-adds of a space, or of the network that a run found", "[RUN]",
+     "espalier profile --space darts --set channels=36 --set layers=20", "space arch data data-dir set input outputs",
+     "seed=0", 0, 1, NULL, cli_profile},
+    {"log", "what a run has measured so far", "RUN", "espalier log runs/first --csv", "csv", "", 1, 1, NULL, cli_log},
+    {"list", "spaces, strategies, data sets and their options", "[spaces|strategies|data|options NAME]",
+     "espalier list options darts", "", "", 0, 2, cli_list_word, cli_list},
+    {"doctor", "is everything here that a search needs?", "", "espalier doctor", "data-dir", "", 0, 0, NULL,
+     cli_doctor},
+    {"completion", "completion of this command for a shell", "bash",
+     "espalier completion bash > /etc/bash_completion.d/espalier", "", "", 1, 1, cli_shell_word, cli_completion},
+};
+const int cli_n_commands = sizeof cli_commands / sizeof *cli_commands;

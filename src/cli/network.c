@@ -1,0 +1,108 @@
+/* network.c - the retrained network of a run, rebuilt from its directory alone: no data set is needed to use it. */
+#include "cli/cli.h"
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+json_t *cli_network_json(const cli_space *space, const nas_dataset_info *info, const nas_transform *transform) {
+    json_t *network =
+        json_pack("{s:i, s:i, s:i, s:i, s:b}", "channels", space->config.channels, "height", space->config.height,
+                  "width", space->config.width, "outputs", space->config.outputs, "regression", info->classes == 0);
+    json_t *mean = json_array(), *deviation = json_array(), *names = json_array();
+    for (int c = 0; c < 4; c++) {
+        json_array_append_new(mean, json_real(transform->mean[c]));
+        json_array_append_new(deviation, json_real(transform->std[c]));
+    }
+    for (int i = 0; info->class_names && i < info->classes; i++) {
+        json_array_append_new(names, json_string(info->class_names[i]));
+    }
+    json_object_set_new(network, "mean", mean);
+    json_object_set_new(network, "std", deviation);
+    json_object_set_new(network, "classes", names);
+    return network;
+}
+
+nas_status cli_space_input_stored(cli_space *s, json_t *config, const char *directory) {
+    json_t *network = json_object_get(config, "network");
+    if (json_unpack(network, "{s:i, s:i, s:i, s:i}", "channels", &s->config.channels, "height", &s->config.height,
+                    "width", &s->config.width, "outputs", &s->config.outputs)) {
+        return nas__fail(NAS_PARSE, "%s/config.json: \"network\" with the shape of the images is missing or damaged",
+                         directory);
+    }
+    return NAS_OK;
+}
+
+nas_status cli_space_stored(cli_space *s, cli_args *a, json_t *config, const char *directory) {
+    const char *stored = json_string_value(json_object_get(json_object_get(config, "options"), "space"));
+    bool other = a->space && stored && strcmp(a->space, stored) != 0;
+    nas_status status = other
+                            ? nas__fail(NAS_USAGE, "--space: %s is a run on %s, not on %s", directory, stored, a->space)
+                            : cli_config_apply(a, config, "space set", directory);
+    if (!status && !a->space) {
+        status = nas__fail(NAS_PARSE, "%s/config.json names no space", directory);
+    }
+    status = status ? status : cli_space_open(s, a->space);
+    return status ? status : cli_apply_settings(a, NULL, s);
+}
+
+static const cli_command *retrain_command(void) {
+    for (int i = 0; i < cli_n_commands; i++) {
+        if (cli_commands[i].run == cli_retrain) {
+            return &cli_commands[i];
+        }
+    }
+    return NULL;
+}
+
+static nas_status fix_model(cli_network *n) {
+    char *architecture = json_dumps(json_object_get(n->config, "architecture"), 0),
+         *weights = nas__join(n->directory, "weights.safetensors");
+    nas_status status = nas_error_status();
+    if (!status && !architecture) {
+        status = nas__fail(NAS_PARSE, "%s/config.json has no \"architecture\"", n->directory);
+    }
+    n->model = status ? NULL : cli_space_model(&n->space);
+    status = n->model ? nas_apply_fixed_architecture_text(n->model, architecture) : nas_error_status();
+    status = status ? status : nas_load_weights(n->model, weights);
+    free(architecture);
+    free(weights);
+    return status;
+}
+
+static void read_constants(cli_network *n) {
+    json_t *network = json_object_get(n->config, "network");
+    n->regression = json_is_true(json_object_get(network, "regression"));
+    for (size_t c = 0; c < 4; c++) {
+        n->transform.mean[c] = (float)json_number_value(json_array_get(json_object_get(network, "mean"), c));
+        n->transform.std[c] = (float)json_number_value(json_array_get(json_object_get(network, "std"), c));
+    }
+}
+
+nas_status cli_network_open(cli_network *n, const char *run) {
+    *n = (cli_network){.directory = cli_finished_retrain(run)};
+    n->config = n->directory ? cli_config_read(n->directory) : NULL;
+    cli_args stored = {.command = retrain_command()};
+    nas_status status = n->config ? cli_space_stored(&n->space, &stored, n->config, n->directory) : nas_error_status();
+    status = status ? status : cli_space_input_stored(&n->space, n->config, n->directory);
+    status = status ? status : fix_model(n);
+    read_constants(n);
+    return status;
+}
+
+void cli_network_close(cli_network *n) {
+    nas_module_free(n->model);
+    cli_space_close(&n->space);
+    json_decref(n->config);
+    free(n->directory);
+}
+
+const char *cli_class_name(const cli_network *n, int64_t index, char *text, size_t size) {
+    json_t *names = json_object_get(json_object_get(n->config, "network"), "classes");
+    const char *name = json_string_value(json_array_get(names, (size_t)index));
+    snprintf(text, size, "%lld", (long long)index);
+    return name ? name : text;
+}

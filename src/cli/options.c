@@ -1,0 +1,323 @@
+/* options.c - the table of options and everything that follows from it but the help. */
+#include "cli/cli.h"
+
+#include "core/error.h"
+#include "core/memory.h"
+#include "data/sources.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *split_word(int i) { return (const char *[]){"test", "train", NULL}[i]; }
+
+#define AT(field) offsetof(cli_args, field)
+const cli_option cli_options[] = {
+    {"space", CLI_TEXT, AT(space), "S", 0, 0, "search space (`espalier list spaces`)", CLI_STORED, cli_space_word},
+    {"strategy", CLI_TEXT, AT(strategy), "A", 0, 0, "search strategy (`espalier list strategies`)", CLI_STORED,
+     cli_strategy_word},
+    {"arch", CLI_TEXT, AT(arch), "FILE", 0, 0, "architecture as JSON; otherwise RUN/final_architecture.json", CLI_FREE,
+     NULL},
+    {"data", CLI_TEXT, AT(data), "D", 0, 0, "data set (`espalier list data`)", CLI_STORED, cli_data_word},
+    {"data-dir", CLI_TEXT, AT(data_dir), "DIR", 0, 0, "where the data set's files are", CLI_STORED, NULL},
+    {"split", CLI_TEXT, AT(split), "PART", 0, 0, "test or train", CLI_FREE, split_word},
+    {"epochs", CLI_INT, AT(epochs), "N", 1, 1e6, "passes over the training part", CLI_MAY_GROW, NULL},
+    {"batch", CLI_INT, AT(batch), "N", 1, 1e6, "images per step", CLI_STORED, NULL},
+    {"lr", CLI_REAL, AT(lr), "X", 1e-12, 1e3, "learning rate of the weights at the start (it falls as a cosine)",
+     CLI_STORED, NULL},
+    {"weight-decay", CLI_REAL, AT(weight_decay), "X", 0, 1e3, "weight decay", CLI_STORED, NULL},
+    {"label-smoothing", CLI_REAL, AT(label_smoothing), "X", 0, 0.99, "share of the label spread over all classes",
+     CLI_STORED, NULL},
+    {"drop-path", CLI_REAL, AT(drop_path), "X", 0, 0.99, "probability of dropping a path at the end, rising from 0",
+     CLI_STORED, NULL},
+    {"cutout", CLI_INT, AT(cutout), "N", 0, 4096, "side of a square that is blanked in each training image", CLI_STORED,
+     NULL},
+    {"valid-share", CLI_REAL, AT(valid_share), "X", 0, 0.9, "share of the training images that is held out and watched",
+     CLI_STORED, NULL},
+    {"set", CLI_LIST, AT(set), "KEY=VALUE", 0, 0,
+     "an option of the strategy or the space (`espalier list options NAME`); may be repeated", CLI_FREE, NULL},
+    {"config", CLI_TEXT, AT(config), "FILE.json", 0, 0,
+     "options from a file, such as a run's config.json; the command line wins", CLI_FREE, NULL},
+    {"budget", CLI_TEXT, AT(budget), "minutes=M|trials=N", 0, 0,
+     "end on time, or after so many evaluated architectures", CLI_MAY_CHANGE, NULL},
+    {"inherit", CLI_FLAG, AT(inherit), NULL, 0, 0, "start from the search's shared weights instead of fresh ones",
+     CLI_STORED, NULL},
+    {"out", CLI_TEXT, AT(out), "DIR", 0, 0, "run directory; by default a new one", CLI_FREE, NULL},
+    {"resume", CLI_FLAG, AT(resume), NULL, 0, 0, "go on with the run in its directory, from the last finished epoch",
+     CLI_FREE, NULL},
+    {"input", CLI_TEXT, AT(input), "CxHxW", 0, 0, "shape of an image instead of the data set's", CLI_FREE, NULL},
+    {"outputs", CLI_INT, AT(outputs), "N", 1, 1e6, "number of classes instead of the data set's", CLI_FREE, NULL},
+    {"top", CLI_INT, AT(top), "K", 1, 1e4, "how many classes to print per image", CLI_FREE, NULL},
+    {"csv", CLI_FLAG, AT(csv), NULL, 0, 0, "comma-separated values on stdout", CLI_FREE, NULL},
+    {"limit-batches", CLI_INT, AT(limit_batches), "N", 1, 1e9, "at most N steps per epoch", CLI_STORED, NULL},
+    {"limit-images", CLI_INT, AT(limit_images), "N", 1, 1e9, "a random subset of N images, each class in proportion",
+     CLI_STORED, NULL},
+    {"log-frequency", CLI_INT, AT(log_frequency), "N", 1, 1e9, "a line every N steps instead of every 10 seconds",
+     CLI_FREE, NULL},
+    /* common to all subcommands, from here on */
+    {"threads", CLI_INT, AT(threads), "N", 1, 4096, "threads; by default all cores", CLI_MAY_CHANGE, NULL},
+    {"seed", CLI_INT, AT(seed), "N", 0, 9e15, "seed of everything random", CLI_STORED, NULL},
+    {"json", CLI_FLAG, AT(json), NULL, 0, 0, "the result as one JSON object on stdout", CLI_FREE, NULL},
+    {"quiet", CLI_FLAG, AT(quiet), NULL, 0, 0, "only warnings and errors on stderr", CLI_FREE, NULL},
+    {"verbose", CLI_FLAG, AT(verbose), NULL, 0, 0, "more on stderr", CLI_FREE, NULL},
+    {"help", CLI_FLAG, AT(help), NULL, 0, 0, "this help", CLI_FREE, NULL},
+};
+const int cli_n_options = sizeof cli_options / sizeof *cli_options;
+
+static const char *const common[] = {"threads", "seed", "json", "quiet", "verbose", "help"};
+
+const cli_option *cli_option_find(const char *name) {
+    for (int i = 0; i < cli_n_options; i++) {
+        if (strcmp(cli_options[i].name, name) == 0) {
+            return &cli_options[i];
+        }
+    }
+    return NULL;
+}
+
+bool cli_takes(const cli_command *command, const cli_option *option) {
+    for (size_t i = 0; i < sizeof common / sizeof *common; i++) {
+        if (strcmp(common[i], option->name) == 0) {
+            return true;
+        }
+    }
+    size_t n = strlen(option->name);
+    for (const char *p = command->options; *p; p += strcspn(p, " "), p += strspn(p, " ")) {
+        if (strcspn(p, " ") == n && strncmp(p, option->name, n) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool cli_given(const cli_args *a, const char *name) {
+    const cli_option *option = cli_option_find(name);
+    return option && (a->given >> (option - cli_options) & 1);
+}
+
+/* --- values ------------------------------------------------------------------------------------- */
+static nas_status set_number(const cli_option *option, void *field, const char *value) {
+    char *end;
+    errno = 0;
+    double number = option->type == CLI_INT ? 0 : strtod(value, &end);
+    long long whole = option->type == CLI_INT ? strtoll(value, &end, 10) : 0;
+    if (end == value || *end || !isfinite(number)) {
+        return nas__fail(NAS_USAGE, "--%s: \"%s\" is not a %s", option->name, value,
+                         option->type == CLI_INT ? "whole number" : "number");
+    }
+    number = option->type == CLI_INT ? (double)whole : number;
+    if (errno == ERANGE || number < option->min || number > option->max) {
+        return nas__fail(NAS_USAGE, "--%s: %s is out of range; it takes %.10g to %.10g", option->name, value,
+                         option->min, option->max);
+    }
+    if (option->type == CLI_INT) {
+        *(int64_t *)field = whole;
+    } else {
+        *(double *)field = number;
+    }
+    return NAS_OK;
+}
+
+nas_status cli_set_option(cli_args *a, const cli_option *option, const char *value) {
+    void *field = (char *)a + option->offset;
+    switch (option->type) {
+    case CLI_FLAG:
+        *(bool *)field = strcmp(value, "0") != 0;
+        return NAS_OK;
+    case CLI_TEXT:
+        *(const char **)field = value;
+        return *value ? NAS_OK : nas__fail(NAS_USAGE, "--%s: its value is empty", option->name);
+    case CLI_LIST:
+        if (a->n_set == CLI_MOST_SETTINGS) {
+            return nas__fail(NAS_USAGE, "--%s: more than %d of them", option->name, CLI_MOST_SETTINGS);
+        }
+        a->set[a->n_set++] = value;
+        return NAS_OK;
+    case CLI_INT:
+    case CLI_REAL:
+        return set_number(option, field, value);
+    }
+    return NAS_OK;
+}
+
+const char *cli_option_text(const cli_args *a, const cli_option *option, char *text, size_t size) {
+    const void *field = (const char *)a + option->offset;
+    switch (option->type) {
+    case CLI_FLAG:
+        return *(const bool *)field ? "1" : NULL;
+    case CLI_TEXT:
+        return *(const char *const *)field;
+    case CLI_INT:
+        snprintf(text, size, "%lld", (long long)*(const int64_t *)field);
+        return text;
+    case CLI_REAL:
+        for (int digits = 6; digits <= 17; digits++) {
+            snprintf(text, size, "%.*g", digits, *(const double *)field);
+            if (strtod(text, NULL) == *(const double *)field) {
+                break;
+            }
+        }
+        return text;
+    case CLI_LIST:
+        break;
+    }
+    return NULL;
+}
+
+nas_status cli_budget(const cli_args *a, nas_budget *budget) {
+    *budget = (nas_budget){0};
+    if (!a->budget) {
+        return NAS_OK;
+    }
+    char *end = NULL;
+    double number = 0;
+    if (strncmp(a->budget, "minutes=", 8) == 0) {
+        number = budget->minutes = strtod(a->budget + 8, &end);
+    } else if (strncmp(a->budget, "trials=", 7) == 0) {
+        number = budget->trials = (int)strtol(a->budget + 7, &end, 10);
+    }
+    if (!end || *end || !(number > 0) || number > 1e7) {
+        return nas__fail(NAS_USAGE, "--budget: \"%s\" is neither minutes=M nor trials=N with a number above 0",
+                         a->budget);
+    }
+    return NAS_OK;
+}
+
+/* --- the command line --------------------------------------------------------------------------- */
+static nas_status apply_defaults(const cli_command *command, cli_args *a) {
+    static char text[1024]; /* values are kept, and a process runs one subcommand */
+    snprintf(text, sizeof text, "%s", command->defaults);
+    char *rest = text;
+    for (char *item; (item = strsep(&rest, " ")) != NULL;) {
+        char *value = strchr(item, '=');
+        if (value) {
+            *value++ = 0;
+            nas_status status = cli_set_option(a, cli_option_find(item), value);
+            if (status) {
+                return status;
+            }
+        }
+    }
+    return NAS_OK;
+}
+
+static nas_status unknown(const cli_command *command, const char *name) {
+    const char *names[64];
+    size_t n = 0;
+    for (int i = 0; i < cli_n_options; i++) {
+        if (cli_takes(command, &cli_options[i])) {
+            names[n++] = cli_options[i].name;
+        }
+    }
+    const char *near = nas__nearest(name, names, n, sizeof *names);
+    if (near) {
+        return nas__fail(NAS_USAGE, "unknown option --%s, did you mean --%s?", name, near);
+    }
+    return nas__fail(NAS_USAGE, "unknown option --%s; `espalier %s --help` shows all", name, command->name);
+}
+
+/* One option and its value; returns through *used how many words it took. */
+static nas_status parse_option(const cli_command *command, char **word, cli_args *a, int *used) {
+    char name[64];
+    const char *text = strcmp(word[0], "-h") == 0 ? "--help" : word[0];
+    size_t dashes = strspn(text, "-");
+    const char *equal = strchr(text, '=');
+    snprintf(name, sizeof name, "%.*s", equal ? (int)(equal - text - (ptrdiff_t)dashes) : 60, text + dashes);
+    const cli_option *option = dashes == 2 ? cli_option_find(name) : NULL;
+    if (!option || !cli_takes(command, option)) {
+        return unknown(command, name);
+    }
+    *used = 1;
+    const char *value = equal ? equal + 1 : NULL;
+    if (option->type == CLI_FLAG && value) {
+        return nas__fail(NAS_USAGE, "--%s takes no value", option->name);
+    }
+    if (option->type != CLI_FLAG && !value) {
+        value = word[1];
+        *used = 2;
+        if (!value || strncmp(value, "--", 2) == 0) {
+            return nas__fail(NAS_USAGE, "--%s needs a value: --%s %s", option->name, option->name, option->value);
+        }
+    }
+    uint64_t bit = 1ull << (option - cli_options);
+    if (option->type != CLI_LIST && (a->given & bit)) {
+        return nas__fail(NAS_USAGE, "--%s is given twice", option->name);
+    }
+    a->given |= bit;
+    return cli_set_option(a, option, value ? value : "1");
+}
+
+static nas_status check_names(const cli_command *command, const cli_args *a) {
+    if (a->help || (a->n_names >= command->least && (command->most < 0 || a->n_names <= command->most))) {
+        return NAS_OK;
+    }
+    if (a->n_names < command->least) {
+        return nas__fail(NAS_USAGE, "something is missing: espalier %s %s (for example: %s)", command->name,
+                         command->arguments, command->example);
+    }
+    return nas__fail(NAS_USAGE, "\"%s\" is one argument too many; options begin with --", a->names[command->most]);
+}
+
+nas_status cli_parse(const cli_command *command, int argc, char **argv, cli_args *a) {
+    a->command = command;
+    a->names = nas__alloc((size_t)(argc + 1) * sizeof *a->names);
+    nas_status status = a->names ? apply_defaults(command, a) : nas_error_status();
+    bool only_names = false;
+    for (int i = 0, used = 1; !status && i < argc; i += used) {
+        used = 1;
+        if (!only_names && strcmp(argv[i], "--") == 0) {
+            only_names = true;
+        } else if (!only_names && argv[i][0] == '-' && argv[i][1]) {
+            status = parse_option(command, argv + i, a, &used);
+        } else {
+            a->names[a->n_names++] = argv[i];
+        }
+    }
+    if (!status && a->quiet && a->verbose) {
+        status = nas__fail(NAS_USAGE, "--quiet and --verbose exclude each other");
+    }
+    return status ? status : check_names(command, a);
+}
+
+/* --- words -------------------------------------------------------------------------------------- */
+const char *cli_space_word(int i) {
+    const nas_space_info *const *all = nas_spaces();
+    for (int k = 0; k < i && *all; k++) {
+        all++;
+    }
+    return *all ? (*all)->name : NULL;
+}
+
+const char *cli_strategy_word(int i) { return nas_strategies()[i].name; }
+
+const char *cli_data_word(int i) { return i < nas__n_data_sources ? nas__data_sources[i].name : NULL; }
+
+const char *cli_hint(const char *name, const char *(*words)(int i), char *text, size_t size) {
+    const char *names[256];
+    size_t n = 0;
+    while (n < 256 && (names[n] = words((int)n)) != NULL) {
+        n++;
+    }
+    const char *near = nas__nearest(name, names, n, sizeof *names);
+    size_t used = 0;
+    text[0] = 0;
+    if (near) {
+        snprintf(text, size, ", did you mean \"%s\"?", near);
+        return text;
+    }
+    for (size_t i = 0; i < n && used < size; i++) {
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "; there are: ", names[i]);
+    }
+    return text;
+}
+
+nas_status cli_as_usage(void) {
+    char message[1024];
+    if (!nas_error_status()) {
+        return NAS_OK;
+    }
+    snprintf(message, sizeof message, "%s", nas_error_message());
+    nas_error_clear();
+    return nas__fail(NAS_USAGE, "%s", message);
+}

@@ -1,0 +1,367 @@
+/* retrain.c - `espalier retrain`: the network that a search found (or any architecture of a space), trained from
+ * scratch on all training images and scored once on the test part. */
+#include "cli/cli.h"
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/memory.h"
+#include "run/run.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct retrain {
+    cli_args *a;
+    const char *run, *out; /* run: of the search, or NULL */
+    json_t *search_config, *stored, *settings;
+    char *architecture, *config;
+    cli_space space;
+    nas_budget budget;
+    nas_dataset *train, *valid;
+    nas_transform transform;
+    nas_module *model;
+    int epochs;
+    double seconds;
+    int64_t parameters;
+    uint64_t macs;
+    nas_evaluation test;
+    bool finished;
+} retrain;
+
+/* --- what is asked for -------------------------------------------------------------------------- */
+static nas_status choose_directory(retrain *r) {
+    const cli_args *a = r->a;
+    if (!r->run && !a->arch) {
+        return nas__fail(NAS_USAGE, "which network? espalier retrain RUN, or espalier retrain --space S --arch FILE");
+    }
+    if (!a->out && !r->run && a->resume) {
+        return nas__fail(NAS_USAGE, "--resume needs RUN or --out DIR: which run is to go on?");
+    }
+    r->out = a->out ? a->out
+                    : cli_keep(r->run ? cli_retrain_directory(r->run, a->resume)
+                                      : nas__run_default_directory("runs", a->space ? a->space : "darts", "retrain"));
+    return nas_error_status();
+}
+
+/* Command line, then --config, then the retraining that is resumed, then the search. */
+static nas_status read_options(retrain *r) {
+    cli_args *a = r->a;
+    nas_status status = cli_config_option(a);
+    status = status ? status : choose_directory(r);
+    if (!status && a->resume && nas__is_directory(r->out)) {
+        r->stored = cli_json_read(r->out, "config.json");
+        status = nas_error_status();
+    }
+    if (!status && r->stored) {
+        status = cli_config_apply(a, r->stored, NULL, r->out);
+    } else if (!status && r->run) {
+        r->search_config = cli_config_read(r->run);
+        status =
+            r->search_config ? cli_config_apply(a, r->search_config, "data data-dir seed", r->run) : nas_error_status();
+    }
+    status = status ? status : cli_budget(a, &r->budget);
+    if (!status && r->budget.trials) {
+        status = nas__fail(NAS_USAGE, "--budget: a retraining evaluates no architectures; minutes=M is what it takes");
+    }
+    return status;
+}
+
+static nas_status open_space(retrain *r) {
+    cli_args *a = r->a;
+    nas_status status;
+    if (r->search_config) {
+        status = cli_space_stored(&r->space, a, r->search_config, r->run);
+    } else {
+        status = a->space ? cli_space_open(&r->space, a->space)
+                          : nas__fail(NAS_USAGE, "--arch FILE needs --space S: of which space is it?");
+        status = status ? status : cli_apply_settings(a, NULL, &r->space);
+    }
+    r->settings = status ? NULL : cli_settings_json(NULL, &r->space);
+    return status;
+}
+
+static nas_status read_architecture(retrain *r) {
+    char *path = r->a->arch ? nas__strdup(r->a->arch) : r->run ? nas__join(r->run, "final_architecture.json") : NULL;
+    if (path && !r->a->arch && !nas__exists(path)) {
+        nas__fail(NAS_NOT_FOUND,
+                  "%s has no final_architecture.json: its search has not found anything yet; `espalier search --out %s "
+                  "--resume` goes on "
+                  "with it",
+                  r->run, r->run);
+    } else if (path) {
+        r->architecture = nas__read_file(path, NULL);
+    } else if (r->stored) {
+        r->architecture = json_dumps(json_object_get(r->stored, "architecture"), 0);
+    }
+    free(path);
+    return nas_error_status();
+}
+
+static json_t *architecture_json(const retrain *r) {
+    json_t *json = json_loads(r->architecture, 0, NULL);
+    return json ? json : json_null();
+}
+
+static nas_status compare_stored(const retrain *r) {
+    if (!r->stored) {
+        return NAS_OK;
+    }
+    json_t *now = architecture_json(r);
+    bool same = json_equal(now, json_object_get(r->stored, "architecture"));
+    json_decref(now);
+    if (!same) {
+        return nas__fail(NAS_USAGE,
+                         "--resume: the architecture is not the one that %s was started with; start a new retraining",
+                         r->out);
+    }
+    return cli_config_compare(r->a, r->settings, r->stored, r->out);
+}
+
+/* --- data and model ----------------------------------------------------------------------------- */
+static nas_status open_data(retrain *r) {
+    const cli_args *a = r->a;
+    nas_dataset *all = cli_data_open(a, "train");
+    if (!all) {
+        return nas_error_status();
+    }
+    const nas_dataset_info *info = nas_dataset_describe(all);
+    cli_space_input(&r->space, info);
+    r->transform = nas_transform_default(all, true);
+    r->transform.cutout = (int)a->cutout;
+    if (a->valid_share == 0) {
+        r->train = all;
+        return nas_error_status();
+    }
+    nas_dataset *parts[2] = {0};
+    nas_dataset_split(all, (uint64_t)a->seed, 2, (const double[]){1 - a->valid_share, a->valid_share}, parts);
+    r->train = parts[0];
+    r->valid = parts[1];
+    nas_dataset_free(all);
+    return nas_error_status();
+}
+
+static nas_status inherit(const retrain *r) {
+    char *path = r->run ? nas__checkpoint_newest(r->run) : NULL;
+    int loaded = 0;
+    if (!path) {
+        return nas_error_status()
+                   ? nas_error_status()
+                   : nas__fail(NAS_NOT_FOUND, "--inherit: %s has no checkpoint with the search's weights",
+                               r->run ? r->run : "without RUN there");
+    }
+    nas_status status = nas_initialise(r->model, (uint64_t)r->a->seed);
+    status = status ? status : nas_inherit_weights(r->model, path, &loaded);
+    if (!status) {
+        cli_note("%d parameters and buffers inherited from %s", loaded, path);
+    }
+    free(path);
+    return status;
+}
+
+static nas_status build(retrain *r) {
+    const nas_space_config *c = &r->space.config;
+    r->model = cli_space_model(&r->space);
+    nas_status status = r->model ? nas_apply_fixed_architecture_text(r->model, r->architecture) : nas_error_status();
+    if (status) {
+        return nas__error_context("%s", r->a->arch ? r->a->arch : "final_architecture.json");
+    }
+    const nas_dataset_info *info = nas_dataset_describe(r->train);
+    status = nas_model_cost(r->model, info->ndim, info->dims, &r->macs, &r->parameters);
+    cli_note("%s: %lld parameters, %llu multiply-adds for one image of %dx%dx%d; run directory %s", r->space.info->name,
+             (long long)r->parameters, (unsigned long long)r->macs, c->channels, c->height, c->width, r->out);
+    return status || !r->a->inherit ? status : inherit(r);
+}
+
+/* --- training ----------------------------------------------------------------------------------- */
+static float smoothing; /* a loss has no argument of its own, and a process runs one training */
+static nas_tensor *smooth_loss(nas_tensor *output, nas_tensor *target) {
+    return nas_cross_entropy_smooth(output, target, smoothing);
+}
+
+static bool on_epoch(const nas_progress *p, void *user) {
+    retrain *r = user;
+    r->epochs = p->step >= p->steps_per_epoch ? p->epoch : p->epoch - 1;
+    r->seconds = p->seconds;
+    return false;
+}
+
+static nas_status describe(retrain *r) {
+    json_t *more = json_object();
+    json_object_set_new(more, "architecture", architecture_json(r));
+    json_object_set_new(more, "network", cli_network_json(&r->space, nas_dataset_describe(r->train), &r->transform));
+    if (r->run) {
+        json_object_set_new(more, "search", json_string(r->run));
+    }
+    r->config = cli_config_text(r->a, r->settings, more);
+    return nas_error_status();
+}
+
+/* Beside the weights, so that the directory says by itself what they are of. */
+static nas_status write_architecture(const retrain *r) {
+    char *path = nas__join(r->out, "final_architecture.json");
+    nas_status status = path ? nas__write_file(path, r->architecture, strlen(r->architecture)) : nas_error_status();
+    free(path);
+    return status;
+}
+
+static nas_status fit(retrain *r) {
+    const cli_args *a = r->a;
+    bool classes = nas_dataset_describe(r->train)->classes > 0;
+    smoothing = (float)a->label_smoothing;
+    nas_fit_config config = {
+        .model = r->model,
+        .space_name = r->space.info->name,
+        .loss = smoothing > 0 && classes ? smooth_loss : NULL,
+        .optimizer = nas_sgd(.lr = a->lr, .momentum = 0.9, .nesterov = true, .weight_decay = a->weight_decay),
+        .drop_path = a->drop_path,
+        .batch_size = a->batch,
+        .num_epochs = (int)a->epochs,
+        .dataset_train = r->train,
+        .dataset_valid = r->valid,
+        .transform = &r->transform,
+        .log_frequency = a->log_frequency         ? (int)a->log_frequency
+                         : cli_terminal_is_live() ? NAS_NONE
+                                                  : 0,
+        .seed = (uint64_t)a->seed,
+        .threads = (int)a->threads,
+        .budget = r->budget,
+        .limit_batches = a->limit_batches,
+        .keep_weights = a->inherit,
+        .run_dir = r->out,
+        .resume = a->resume,
+        .run_config = r->config,
+        .stop = &cli_signal,
+        .on_epoch = on_epoch,
+        .on_step = cli_progress,
+        .user = r,
+    };
+    nas_status status = nas_fit(&config, &r->epochs);
+    cli_progress_end();
+    return status;
+}
+
+/* The one look at the test part. */
+static nas_status score(retrain *r) {
+    nas_transform plain = r->transform;
+    plain.crop_padding = plain.cutout = 0;
+    plain.flip = false;
+    cli_args whole = *r->a;
+    whole.limit_images = 0;
+    nas_dataset *test = cli_data_open(&whole, "test");
+    nas_status status = test ? nas_evaluate(&(nas_evaluate_config){.model = r->model,
+                                                                   .data = test,
+                                                                   .transform = &plain,
+                                                                   .limit_batches = r->a->limit_batches},
+                                            &r->test)
+                             : nas_error_status();
+    r->finished = !status;
+    nas_dataset_free(test);
+    return status;
+}
+
+/* --- the result --------------------------------------------------------------------------------- */
+static json_t *result_json(const retrain *r) {
+    json_t *result = json_object(), *metrics = json_object();
+    if (r->finished) {
+        const nas_metric *names = cli_metrics(nas_dataset_describe(r->train));
+        for (int i = 0; names[i].name; i++) {
+            json_object_set_new(metrics, names[i].name, json_real(r->test.metrics[i]));
+        }
+        json_object_set_new(metrics, "loss", json_real(r->test.loss));
+    }
+    json_object_set_new(result, "run", json_string(r->out));
+    json_object_set_new(result, "status", json_string(r->finished ? "finished" : "stopped"));
+    json_object_set_new(result, "space", json_string(r->space.info->name));
+    json_object_set_new(result, "data", json_string(r->a->data));
+    json_object_set_new(result, "epochs", json_integer(r->epochs));
+    json_object_set_new(result, "seconds", json_real(r->seconds));
+    json_object_set_new(result, "parameters", json_integer(r->parameters));
+    json_object_set_new(result, "macs", json_integer((json_int_t)r->macs));
+    json_object_set_new(result, "split", json_string("test"));
+    json_object_set_new(result, "images", json_integer(r->test.images));
+    json_object_set_new(result, "metrics", metrics);
+    return result;
+}
+
+static void print_human(const char *out, json_t *result) {
+    char time[32], parameters[32], macs[32];
+    const char *name;
+    json_t *metrics = json_object_get(result, "metrics"), *value;
+    printf("%sRetraining %s%s: %lld epochs in %s\n", cli_bold(stdout),
+           json_string_value(json_object_get(result, "status")), cli_plain(stdout),
+           (long long)json_integer_value(json_object_get(result, "epochs")),
+           cli_duration(json_number_value(json_object_get(result, "seconds")), time, sizeof time));
+    json_object_foreach(metrics, name, value) { printf("  test      %s %.4f\n", name, json_number_value(value)); }
+    if (json_object_size(metrics) == 0) {
+        printf("  test      not scored: that is done once, at the end; --resume goes on\n");
+    }
+    printf("  network   %s parameters, %s multiply-adds per image\n  files     %s\n",
+           cli_count(json_number_value(json_object_get(result, "parameters")), parameters, sizeof parameters),
+           cli_count(json_number_value(json_object_get(result, "macs")), macs, sizeof macs), out);
+}
+
+static nas_status show(const retrain *r, json_t *result) {
+    if (r->a->json) {
+        return cli_print_json(json_incref(result));
+    }
+    print_human(r->out, result);
+    return NAS_OK;
+}
+
+static bool is_done(const retrain *r, json_t *result) {
+    const char *status = json_string_value(json_object_get(result, "status"));
+    json_t *options = json_object_get(r->stored, "options");
+    const char *budget = json_string_value(json_object_get(options, "budget"));
+    return status && strcmp(status, "finished") == 0 &&
+           strcmp(budget ? budget : "", r->a->budget ? r->a->budget : "") == 0 &&
+           r->a->epochs <= json_integer_value(json_object_get(options, "epochs"));
+}
+
+static nas_status run(retrain *r) {
+    nas_status status = open_data(r);
+    status = status ? status : build(r);
+    status = status ? status : describe(r);
+    status = status ? status : fit(r);
+    status = status ? status : write_architecture(r);
+    status = status || cli_signal ? status : score(r);
+    if (status) {
+        return status;
+    }
+    json_t *result = result_json(r);
+    status = cli_json_write(r->out, "result.json", result);
+    status = status ? status : show(r, result);
+    json_decref(result);
+    return status;
+}
+
+static void close_retrain(retrain *r) {
+    nas_module_free(r->model);
+    nas_dataset_free(r->train);
+    nas_dataset_free(r->valid);
+    cli_space_close(&r->space);
+    json_decref(r->search_config);
+    json_decref(r->stored);
+    json_decref(r->settings);
+    free(r->architecture);
+    free(r->config);
+}
+
+nas_status cli_retrain(cli_args *a) {
+    retrain r = {.a = a, .run = a->n_names ? a->names[0] : NULL};
+    nas_status status = read_options(&r);
+    status = status ? status : open_space(&r);
+    status = status ? status : read_architecture(&r);
+    status = status ? status : compare_stored(&r);
+    status = status ? status : cli_directory_claim(r.out, a->resume);
+    json_t *result = status || !r.stored ? NULL : cli_json_read(r.out, "result.json");
+    if (result && is_done(&r, result)) {
+        cli_note("%s is finished already", r.out);
+        show(&r, result);
+    } else if (!status) {
+        run(&r);
+    }
+    json_decref(result);
+    close_retrain(&r);
+    return nas_error_status();
+}

@@ -1,0 +1,286 @@
+/* search.c - `espalier search`. */
+#include "cli/cli.h"
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/memory.h"
+#include "run/run.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* Shares of the training images: weights, choices, scoring. */
+static const double shares[] = {0.45, 0.45, 0.10};
+enum { PARTS = 3 };
+
+typedef struct search {
+    cli_args *a;
+    const char *out;
+    cli_strategy strategy;
+    cli_space space;
+    json_t *settings, *stored; /* stored: config.json of the run that is resumed */
+    nas_budget budget;
+    nas_dataset *parts[PARTS];
+    const nas_metric *metric;
+    nas_module *model;
+    nas_trainer *trainer;
+    char *config, *options, *architecture_path;
+    int epochs;
+    double seconds; /* of training, earlier segments of the run included */
+} search;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* --- what is asked for -------------------------------------------------------------------------- */
+/* With --resume the run's own options stand where the command line says nothing. */
+static nas_status read_options(search *s) {
+    cli_args *a = s->a;
+    nas_status status = cli_config_option(a);
+    if (!status && a->resume && !a->out) {
+        return nas__fail(NAS_USAGE, "--resume needs --out DIR: which run is to go on?");
+    }
+    if (!status && a->resume && nas__is_directory(a->out)) {
+        s->stored = cli_json_read(a->out, "config.json");
+        status = nas_error_status();
+    }
+    if (!status && s->stored) {
+        status = cli_config_apply(a, s->stored, NULL, a->out);
+    }
+    status = status ? status : cli_budget(a, &s->budget);
+    status = status ? status : cli_strategy_open(&s->strategy, a->strategy);
+    status = status ? status : cli_space_open(&s->space, a->space);
+    status = status ? status : cli_apply_settings(a, &s->strategy, &s->space);
+    s->settings = status ? NULL : cli_settings_json(&s->strategy, &s->space);
+    return status || !s->stored ? status : cli_config_compare(a, s->settings, s->stored, a->out);
+}
+
+static nas_status choose_directory(search *s) {
+    s->out = s->a->out ? s->a->out : cli_keep(nas__run_default_directory("runs", s->a->space, s->a->strategy));
+    return s->out ? cli_directory_claim(s->out, s->a->resume) : nas_error_status();
+}
+
+/* --- the result --------------------------------------------------------------------------------- */
+static json_t *architecture_json(const nas_architecture *a) {
+    char *text = a ? nas_architecture_json(a, false) : NULL;
+    json_t *json = text ? json_loads(text, 0, NULL) : NULL;
+    free(text);
+    return json ? json : json_null();
+}
+
+static json_t *canonical_json(const search *s, const nas_architecture *a) {
+    char *text = a && s->space.info->canonical ? s->space.info->canonical(a)
+                 : a                           ? nas_architecture_json(a, false)
+                                               : NULL;
+    json_t *json = text ? json_string(text) : json_null();
+    free(text);
+    return json;
+}
+
+static json_t *result_json(const search *s) {
+    double score = NAN;
+    const nas_architecture *best = nas_trainer_best(s->trainer, &score);
+    json_t *result = json_object(), *metrics = json_object();
+    if (best && isfinite(score)) {
+        json_object_set_new(metrics, s->metric->name, json_real(score));
+    }
+    json_object_set_new(result, "run", json_string(s->out));
+    json_object_set_new(result, "status", json_string(nas_trainer_stopped(s->trainer) ? "stopped" : "finished"));
+    json_object_set_new(result, "strategy", json_string(s->strategy.info->name));
+    json_object_set_new(result, "space", json_string(s->space.info->name));
+    json_object_set_new(result, "data", json_string(s->a->data));
+    json_object_set_new(result, "epochs", json_integer(s->epochs));
+    json_object_set_new(result, "seconds", json_real(s->seconds));
+    json_object_set_new(result, "architecture", architecture_json(best));
+    json_object_set_new(result, "canonical", canonical_json(s, best));
+    json_object_set_new(result, "split", json_string("valid"));
+    json_object_set_new(result, "metrics", metrics);
+    return result;
+}
+
+static void print_human(const char *out, json_t *result) {
+    char time[32];
+    json_t *metrics = json_object_get(result, "metrics"), *value;
+    const char *name;
+    printf("%sSearch %s%s: %s on %s, %lld epochs in %s\n", cli_bold(stdout),
+           json_string_value(json_object_get(result, "status")), cli_plain(stdout),
+           json_string_value(json_object_get(result, "strategy")), json_string_value(json_object_get(result, "space")),
+           (long long)json_integer_value(json_object_get(result, "epochs")),
+           cli_duration(json_number_value(json_object_get(result, "seconds")), time, sizeof time));
+    json_object_foreach(metrics, name, value) {
+        printf("  best      %s %.4f on the valid part\n", name, json_number_value(value));
+    }
+    const char *canonical = json_string_value(json_object_get(result, "canonical"));
+    if (canonical) {
+        printf("  network   %s\n  file      %s/final_architecture.json\n  next      espalier retrain %s\n", canonical,
+               out, out);
+    } else {
+        printf("  nothing was scored yet, so there is no architecture\n");
+    }
+}
+
+static nas_status show(const search *s, json_t *result) {
+    if (s->a->json) {
+        return cli_print_json(json_incref(result));
+    }
+    print_human(s->out, result);
+    return NAS_OK;
+}
+
+/* A finished run that is resumed without asking for more prints what it printed before. */
+static nas_status show_finished(const search *s, bool *shown) {
+    *shown = false;
+    json_t *result = s->stored ? cli_json_read(s->out, "result.json") : NULL;
+    const char *status = json_string_value(json_object_get(result, "status"));
+    json_t *before = json_object_get(json_object_get(s->stored, "options"), "budget");
+    bool same_budget = strcmp(before ? json_string_value(before) : "", s->a->budget ? s->a->budget : "") == 0;
+    json_t *epochs = json_object_get(json_object_get(s->stored, "options"), "epochs");
+    if (status && strcmp(status, "finished") == 0 && same_budget && s->a->epochs <= json_integer_value(epochs)) {
+        *shown = true;
+        cli_note("%s is finished already", s->out);
+        show(s, result);
+    }
+    json_decref(result);
+    return nas_error_status();
+}
+
+/* --- the search --------------------------------------------------------------------------------- */
+static nas_status open_data(search *s) {
+    nas_dataset *train = cli_data_open(s->a, "train");
+    if (!train) {
+        return nas_error_status();
+    }
+    const nas_dataset_info *info = nas_dataset_describe(train);
+    s->metric = cli_metrics(info);
+    cli_space_input(&s->space, info);
+    nas_status status = nas_dataset_split(train, (uint64_t)s->a->seed, PARTS, shares, s->parts);
+    nas_dataset_free(train);
+    return status;
+}
+
+/* The best so far is in the directory after every epoch: a run that dies later leaves it. */
+static bool on_epoch(const nas_progress *p, void *user) {
+    search *s = user;
+    s->epochs = p->step >= p->steps_per_epoch ? p->epoch : p->epoch - 1; /* a stopped epoch does not count */
+    s->seconds = p->seconds;
+    if (nas_trainer_best(s->trainer, NULL) && nas_trainer_export(s->trainer, s->architecture_path)) {
+        cli_note("%s", nas_error_message());
+        nas_error_clear();
+    }
+    return false;
+}
+
+static json_t *describe_parts(const search *s) {
+    int64_t sizes[PARTS];
+    for (int i = 0; i < PARTS; i++) {
+        sizes[i] = nas_dataset_describe(s->parts[i])->size;
+    }
+    return json_pack("{s:{s:I,s:I,s:I}, s:{s:i,s:i,s:i,s:i}}", "parts", "train", (json_int_t)sizes[0], "arch",
+                     (json_int_t)sizes[1], "valid", (json_int_t)sizes[2], "network", "channels",
+                     s->space.config.channels, "height", s->space.config.height, "width", s->space.config.width,
+                     "outputs", s->space.config.outputs);
+}
+
+static nas_trainer *new_trainer(search *s) {
+    const cli_args *a = s->a;
+    s->options = cli_strategy_options(&s->strategy);
+    s->config = cli_config_text(a, s->settings, describe_parts(s));
+    s->architecture_path = nas__join(s->out, "final_architecture.json");
+    if (!s->options || !s->config || !s->architecture_path) {
+        return NULL;
+    }
+    nas_trainer_config config = {
+        .model = s->model,
+        .strategy = s->strategy.info->name,
+        .space_name = s->space.info->name,
+        .options = s->options,
+        .optimizer = nas_sgd(.lr = a->lr, .momentum = 0.9, .weight_decay = a->weight_decay),
+        .batch_size = a->batch,
+        .num_epochs = (int)a->epochs,
+        .dataset_train = s->parts[0],
+        .dataset_valid = s->parts[1],
+        .dataset_score = s->parts[2],
+        .log_frequency = a->log_frequency         ? (int)a->log_frequency
+                         : cli_terminal_is_live() ? NAS_NONE
+                                                  : 0,
+        .seed = (uint64_t)a->seed,
+        .threads = (int)a->threads,
+        .budget = s->budget,
+        .limit_batches = a->limit_batches,
+        .run_dir = s->out,
+        .resume = a->resume,
+        .run_config = s->config,
+        .on_epoch = on_epoch,
+        .on_step = cli_progress,
+        .user = s,
+    };
+    return nas_trainer_new(&config);
+}
+
+static nas_status finish(search *s) {
+    cli_progress_end();
+    if (nas_trainer_best(s->trainer, NULL) && nas_trainer_export(s->trainer, s->architecture_path)) {
+        return nas_error_status();
+    }
+    json_t *result = result_json(s);
+    nas_status status = cli_json_write(s->out, "result.json", result);
+    status = status ? status : show(s, result);
+    json_decref(result);
+    return status;
+}
+
+static nas_status run(search *s) {
+    double start = now();
+    nas_status status = open_data(s);
+    s->model = status ? NULL : cli_space_model(&s->space);
+    s->trainer = s->model ? new_trainer(s) : NULL;
+    if (!s->trainer) {
+        return nas_error_status();
+    }
+    const nas_space *space = nas_trainer_space(s->trainer);
+    cli_note("%s on %s: %d choices, 10^%.1f architectures; %lld + %lld + %lld images of %s; run directory %s",
+             s->strategy.info->name, s->space.info->name, nas_space_size(space), nas_space_log10_size(space),
+             (long long)nas_dataset_describe(s->parts[0])->size, (long long)nas_dataset_describe(s->parts[1])->size,
+             (long long)nas_dataset_describe(s->parts[2])->size, s->a->data, s->out);
+    cli_stop_on_signal(s->trainer);
+    status = nas_trainer_train(s->trainer);
+    cli_stop_on_signal(NULL);
+    s->seconds = s->seconds > 0 ? s->seconds : now() - start;
+    if (!nas_trainer_stopped(s->trainer) && s->budget.minutes == 0) {
+        s->epochs = (int)s->a->epochs; /* also when a resumed run had nothing left to do */
+    }
+    return status ? status : finish(s);
+}
+
+static void close_search(search *s) {
+    nas_trainer_free(s->trainer);
+    nas_module_free(s->model);
+    for (int i = 0; i < PARTS; i++) {
+        nas_dataset_free(s->parts[i]);
+    }
+    cli_space_close(&s->space);
+    cli_strategy_close(&s->strategy);
+    json_decref(s->settings);
+    json_decref(s->stored);
+    free(s->config);
+    free(s->options);
+    free(s->architecture_path);
+}
+
+nas_status cli_search(cli_args *a) {
+    search s = {.a = a};
+    bool shown = false;
+    nas_status status = read_options(&s);
+    status = status ? status : choose_directory(&s);
+    status = status ? status : show_finished(&s, &shown);
+    if (!status && !shown) {
+        run(&s);
+    }
+    close_search(&s);
+    return nas_error_status();
+}
