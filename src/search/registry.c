@@ -5,9 +5,11 @@
 #include <string.h>
 
 extern const nas__strategy nas__strategy_darts;
+extern const nas__strategy nas__strategy_enas;
 
 const nas__strategy *const nas__strategies[] = {
     &nas__strategy_darts,
+    &nas__strategy_enas,
     NULL,
 };
 

@@ -1,0 +1,220 @@
+/* enas.c - ENAS: Efficient Neural Architecture Search via Parameter Sharing (Pham, Guan, Zoph, Le and Dean, ICML 2018).
+ * The weights are trained under architectures that a controller draws, one per batch; then the controller learns by
+ * REINFORCE from their rewards on batches of the arch part, the weights being left alone. In the end some architectures
+ * are drawn, and the best scored is taken.
+ *
+ * The probabilities that the log shows are means over the controller's draws of the epoch. Rewards use the statistics
+ * of their own batch and leave the running ones alone, which mix all architectures. */
+#include "core/error.h"
+#include "search/controller.h"
+#include "search/strategy.h"
+
+#include <math.h>
+
+enum { PURPOSE_WEIGHTS = 0xe4a501, PURPOSE_CONTROLLER = 0xe4a502, PURPOSE_DERIVE = 0xe4a503 };
+
+typedef struct enas_options {
+    double controller_lr, tanh_constant, temperature, entropy_weight, skip_weight, skip_target, baseline_decay;
+    int hidden, controller_steps, samples, final_samples;
+    bool skip_compat;
+} enas_options;
+
+#define ROW(field, type, ...)                                                                                          \
+    { #field, type, offsetof(enas_options, field), __VA_ARGS__ }
+static const nas_option options[] = {
+    ROW(controller_lr, NAS_OPTION_FLOAT, "1e-3", 0, 10, NULL,
+        "learning rate of the controller (Adam without momentum)"),
+    ROW(hidden, NAS_OPTION_INT, "64", 1, 1024, NULL, "size of the controller's state"),
+    ROW(tanh_constant, NAS_OPTION_FLOAT, "1.5", 0, 100, NULL,
+        "logits stay within +- this, which bounds every probability; 0: no bound"),
+    ROW(temperature, NAS_OPTION_FLOAT, "0", 0, 1000, NULL,
+        "logits are divided by this before they are bounded; 0: they are not"),
+    ROW(entropy_weight, NAS_OPTION_FLOAT, "1e-4", 0, 10, NULL, "weight of the policy's entropy in the reward"),
+    ROW(skip_weight, NAS_OPTION_FLOAT, "0.8", 0, 100, NULL,
+        "weight of the term that draws skips of free number to their target"),
+    ROW(skip_target, NAS_OPTION_FLOAT, "0.4", 0.001, 0.999, NULL, "wanted share of such skips"),
+    ROW(skip_compat, NAS_OPTION_BOOL, "0", 0, 0, NULL,
+        "that term as in the authors' code, which settles below the target"),
+    ROW(baseline_decay, NAS_OPTION_FLOAT, "0.99", 0, 0.999999, NULL,
+        "of the moving mean of rewards that rewards are compared with"),
+    ROW(controller_steps, NAS_OPTION_INT, "50", 1, 1000000, NULL,
+        "updates of the controller after each epoch of the weights"),
+    ROW(samples, NAS_OPTION_INT, "20", 1, 10000, NULL, "architectures per update, each with a batch of its own"),
+    ROW(final_samples, NAS_OPTION_INT, "10", 1, 100000, NULL, "architectures that are scored to derive one"),
+    {0},
+};
+
+typedef struct enas {
+    nas__controller *controller;
+    nas__sample sample;
+    nas__baseline baseline;
+    double reward, entropy, uniform, saturation; /* sums over the epoch's samples of the controller */
+    int64_t samples;
+} enas;
+
+static nas_status begin(nas__search *s) {
+    const enas_options *o = s->options;
+    enas *e = s->memory;
+    e->controller = nas__controller_new(s->space, &(nas__controller_config){.hidden = o->hidden,
+                                                                            .tanh_constant = o->tanh_constant,
+                                                                            .temperature = o->temperature,
+                                                                            .skip_target = o->skip_target,
+                                                                            .skip_compat = o->skip_compat,
+                                                                            .lr = o->controller_lr,
+                                                                            .seed = s->config->seed});
+    return e->controller ? nas__sample_new(&e->sample, e->controller) : nas_error_status();
+}
+
+static void end(nas__search *s) {
+    enas *e = s->memory;
+    nas__sample_free(&e->sample);
+    nas__controller_free(e->controller);
+}
+
+static nas_status take_sample(nas__search *s, void *user) {
+    enas *e = s->memory;
+    (void)user;
+    nas_architecture_apply(e->sample.architecture, s->space);
+    return NAS_OK;
+}
+
+/* --- the weights ---------------------------------------------------------------------------------- */
+static nas_status step(nas__search *s, const nas_batch *train, double *loss) {
+    enas *e = s->memory;
+    nas_rng rng = nas__search_rng(s, PURPOSE_WEIGHTS);
+    nas_status status = nas__controller_draw(e->controller, &rng, false, &e->sample);
+    return status ? status : nas__search_weight_step(s, train, take_sample, NULL, loss);
+}
+
+/* --- the controller ------------------------------------------------------------------------------- */
+static int64_t extra_steps(nas__search *s) { return ((const enas_options *)s->options)->controller_steps; }
+
+static void account(enas *e, double reward) {
+    e->samples++;
+    e->reward += reward;
+    e->entropy += e->sample.entropy;
+    e->saturation += e->sample.saturation;
+    for (int i = 0; i < e->sample.n_tokens; i++) {
+        e->uniform += log(e->sample.arity[i]);
+    }
+}
+
+static nas_status one_sample(nas__search *s, nas_rng *rng) {
+    const enas_options *o = s->options;
+    enas *e = s->memory;
+    nas__pass_result result = {.want_reward = true};
+    nas_status status = nas__controller_draw(e->controller, rng, true, &e->sample);
+    const nas_batch *batch = status ? NULL : nas__search_arch_batch(s);
+    if (!batch) {
+        return nas_error_status();
+    }
+    status = nas__search_pass(s, &(nas__pass){.batch = batch, .freeze_running = true, .decide = take_sample}, &result);
+    if (!status && !isfinite(result.reward)) {
+        status =
+            nas__fail(NAS_NUMERIC, "enas: the reward of an architecture is %g; the controller cannot learn from it",
+                      result.reward);
+    }
+    if (status) {
+        return status;
+    }
+    account(e, result.reward);
+    double advantage =
+        nas__baseline_advantage(&e->baseline, o->baseline_decay, result.reward + o->entropy_weight * e->sample.entropy);
+    return nas__controller_learn(e->controller, &e->sample, advantage / o->samples, o->skip_weight / o->samples);
+}
+
+static nas_status extra_step(nas__search *s, int64_t index) {
+    enas *e = s->memory;
+    nas_rng rng = nas__search_rng(s, PURPOSE_CONTROLLER);
+    if (index == 0) {
+        nas__controller_forget(e->controller);
+        e->reward = e->entropy = e->uniform = e->saturation = 0;
+        e->samples = 0;
+    }
+    nas_status status = NAS_OK;
+    for (int i = 0; !status && i < ((const enas_options *)s->options)->samples; i++) {
+        status = one_sample(s, &rng);
+    }
+    return status ? status : nas__controller_step(e->controller);
+}
+
+static nas_status end_epoch(nas__search *s) {
+    enas *e = s->memory;
+    double n = (double)e->samples, entropy = e->uniform > 0 ? e->entropy / e->uniform : 0;
+    if (e->samples == 0) {
+        return NAS_OK;
+    }
+    nas__search_note(s, NAS_LOG_INFO, "controller",
+                     "controller: mean reward %.4f, baseline %.4f, entropy %.3f of the uniform policy's", e->reward / n,
+                     e->baseline.value, entropy);
+    if (e->saturation / n > 0.98) {
+        nas__search_note(s, NAS_LOG_WARN, "controller",
+                         "the controller's logits are at their bound and it has stopped learning; lower "
+                         "controller_lr or set a temperature");
+    }
+    if (s->progress < 0.25 && e->uniform > 0 && entropy < 0.2) {
+        nas__search_note(s, NAS_LOG_WARN, "controller",
+                         "the controller settles on few architectures early; lower controller_lr or raise "
+                         "entropy_weight");
+    }
+    e->samples = 0;
+    return NAS_OK;
+}
+
+/* --- results -------------------------------------------------------------------------------------- */
+static nas_status copy_architecture(const nas__search *s, const nas_architecture *from, nas_architecture *to) {
+    nas_status status = NAS_OK;
+    for (int i = 0; !status && i < nas_space_size(s->space); i++) {
+        status = nas_architecture_set(to, i, nas_architecture_get(from, i));
+    }
+    return status;
+}
+
+/* The best scored of some draws; the earlier wins ties. */
+static nas_status derive(nas__search *s, nas_architecture *out) {
+    enas *e = s->memory;
+    nas_rng rng = nas__search_rng(s, PURPOSE_DERIVE);
+    double best = NAN;
+    nas_status status = NAS_OK;
+    for (int i = 0; !status && i < ((const enas_options *)s->options)->final_samples; i++) {
+        double score;
+        status = nas__controller_draw(e->controller, &rng, false, &e->sample);
+        status = status ? status : nas__search_score(s, e->sample.architecture, &score);
+        if (!status && (i == 0 || nas__search_better(s, score, best))) {
+            best = score;
+            status = copy_architecture(s, e->sample.architecture, out);
+        }
+    }
+    return status;
+}
+
+static bool probabilities(nas__search *s, int choice, double *p) {
+    nas__controller_marginal(((enas *)s->memory)->controller, choice, p);
+    return true;
+}
+
+static nas_status state(nas__search *s, nas__state *st) {
+    enas *e = s->memory;
+    nas__controller_state(e->controller, st);
+    nas__state_f64(st, "controller_baseline.value", &e->baseline.value, 1);
+    nas__state_i64(st, "controller_baseline.rewards", &e->baseline.rewards, 1);
+    return NAS_OK;
+}
+
+const nas__strategy nas__strategy_enas = {
+    .name = "enas",
+    .summary = "an LSTM controller draws architectures and learns from their rewards by REINFORCE",
+    .paper = "Pham, Guan, Zoph, Le, Dean: Efficient Neural Architecture Search via Parameter Sharing, ICML 2018",
+    .options = options,
+    .options_size = sizeof(enas_options),
+    .state_size = sizeof(enas),
+    .begin = begin,
+    .step = step,
+    .extra_steps = extra_steps,
+    .extra_step = extra_step,
+    .end_epoch = end_epoch,
+    .derive = derive,
+    .probabilities = probabilities,
+    .state = state,
+    .end = end,
+};
