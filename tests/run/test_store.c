@@ -351,12 +351,15 @@ static void killed_process_leaves_a_readable_log(void **state) {
 
 static void readers_see_whole_epochs_while_it_is_written(void **state) {
     (void)state;
-    nas__run *run = create();
-    pid_t child = fork();
-    if (child == 0) { /* whatever it sees: an epoch has its metric, its probabilities and its summary */
+    pid_t child = fork(); /* before there is a thread */
+    if (child == 0) {     /* whatever it sees: an epoch has its metric, its probabilities and its summary */
         int seen = 0, bad = 0;
+        for (int i = 0; i < 2000 && !nas__exists(path); i++) {
+            pause_ms(1);
+        }
         sqlite3 *db = NULL;
         sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL);
+        sqlite3_busy_timeout(db, 2000);
         sqlite3_stmt *s = NULL;
         bad +=
             sqlite3_prepare_v2(
@@ -375,6 +378,7 @@ static void readers_see_whole_epochs_while_it_is_written(void **state) {
         }
         _exit(bad || seen < 60);
     }
+    nas__run *run = create();
     for (int epoch = 1; epoch <= 60; epoch++) {
         play_epoch(run, epoch, 10);
         pause_ms(2);
