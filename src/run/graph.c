@@ -96,15 +96,15 @@ static void draw_choice(graph *g, const nas_space *space, int i) {
         add_edge(g, in, from, numbered_node(g, in, target), i, nas__null_value());
         return;
     }
-    int last = g->stages[in - 1].last ? g->stages[in - 1].last : node_of(g, in, "input", "input");
     int self = node_of(g, in, tail_of(c->key), "choice");
-    if (c->kind == NAS_INPUT) {
+    if (c->kind == NAS_INPUT) { /* where it leads to, no key tells */
         for (int k = 0; k < c->n; k++) {
             add_edge(g, in, node_of(g, in, c->names[k], "node"), self, i, nas__int(k));
         }
-    } else {
-        add_edge(g, in, last, self, i, nas__null_value());
+        return;
     }
+    int last = g->stages[in - 1].last;
+    add_edge(g, in, last ? last : node_of(g, in, "input", "input"), self, i, nas__null_value());
     g->stages[in - 1].last = self;
 }
 
