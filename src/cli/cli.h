@@ -129,6 +129,8 @@ nas_status cli_apply_settings(const cli_args *a, cli_strategy *strategy, cli_spa
 json_t *cli_settings_json(const cli_strategy *strategy, const cli_space *space);
 void cli_space_input(cli_space *s, const nas_dataset_info *info);
 nas_module *cli_space_model(const cli_space *s);
+/* Wrong usage when --data names no known source. */
+nas_status cli_data_check(const cli_args *a);
 /* One part of --data, reduced to --limit-images. */
 nas_dataset *cli_data_open(const cli_args *a, const char *part);
 const nas_metric *cli_metrics(const nas_dataset_info *info);
@@ -146,9 +148,8 @@ nas_status cli_config_apply(cli_args *a, json_t *config, const char *only, const
 nas_status cli_config_option(cli_args *a);
 /* What --resume may not change. `settings` as now, `stored` the run's config. */
 nas_status cli_config_compare(const cli_args *a, json_t *settings, json_t *stored, const char *directory);
-/* Creates --out; wrong usage when it is not empty and this is no --resume. */
-nas_status cli_directory_claim(const char *directory, bool resume);
-bool cli_directory_is_empty(const char *directory);
+/* May a run be put there? Wrong usage when it is not empty and this is no --resume. */
+nas_status cli_directory_check(const char *directory, bool resume);
 nas_status cli_json_write(const char *directory, const char *name, json_t *json);
 json_t *cli_json_read(const char *directory, const char *name); /* NULL without an error when the file is missing */
 /* Newest retraining of a run that has finished: the run itself or RUN/retrain-K (free()). NULL and an error: retrain

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-bool cli_directory_is_empty(const char *directory) {
+static bool is_empty(const char *directory) {
     DIR *d = opendir(directory);
     bool empty = true;
     for (struct dirent *entry; d && (entry = readdir(d)) != NULL;) {
@@ -23,17 +23,17 @@ bool cli_directory_is_empty(const char *directory) {
     return empty;
 }
 
-nas_status cli_directory_claim(const char *directory, bool resume) {
-    if (nas__exists(directory) && !nas__is_directory(directory)) {
+nas_status cli_directory_check(const char *directory, bool resume) {
+    if (!nas__exists(directory)) {
+        return NAS_OK; /* the run makes it when everything else is known to be right */
+    }
+    if (!nas__is_directory(directory)) {
         return nas__fail(NAS_USAGE, "--out: %s is a file; a run needs a directory", directory);
     }
-    if (!resume && !cli_directory_is_empty(directory)) {
+    if (!resume && !is_empty(directory)) {
         return nas__fail(NAS_USAGE,
                          "--out: %s is not empty; take another directory, or --resume to go on with the run in it",
                          directory);
-    }
-    if (nas__make_directory(directory)) {
-        return nas_error_status();
     }
     return access(directory, W_OK | X_OK)
                ? nas__fail(NAS_IO, "--out: %s cannot be written: %s", directory, strerror(errno))

@@ -110,7 +110,9 @@ const char *cli_shell_word(int i) { return i == 0 ? "bash" : NULL; }
 
 nas_status cli_completion(cli_args *a) {
     if (strcmp(a->names[0], "bash") != 0) {
-        return nas__fail(NAS_USAGE, "no completion for \"%s\"; there is one for bash", a->names[0]);
+        char hint[512];
+        return nas__fail(NAS_USAGE, "no completion for \"%s\"%s", a->names[0],
+                         cli_hint(a->names[0], cli_shell_word, hint, sizeof hint));
     }
     cli_completion_bash(stdout);
     return NAS_OK;

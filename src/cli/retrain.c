@@ -32,7 +32,7 @@ typedef struct retrain {
 /* --- what is asked for -------------------------------------------------------------------------- */
 static nas_status choose_directory(retrain *r) {
     const cli_args *a = r->a;
-    if (!r->run && !a->arch) {
+    if (!r->run && !a->arch && !(a->out && a->resume)) {
         return nas__fail(NAS_USAGE, "which network? espalier retrain RUN, or espalier retrain --space S --arch FILE");
     }
     if (!a->out && !r->run && a->resume) {
@@ -61,6 +61,7 @@ static nas_status read_options(retrain *r) {
             r->search_config ? cli_config_apply(a, r->search_config, "data data-dir seed", r->run) : nas_error_status();
     }
     status = status ? status : cli_budget(a, &r->budget);
+    status = status ? status : cli_data_check(a);
     if (!status && r->budget.trials) {
         status = nas__fail(NAS_USAGE, "--budget: a retraining evaluates no architectures; minutes=M is what it takes");
     }
@@ -73,8 +74,11 @@ static nas_status open_space(retrain *r) {
     if (r->search_config) {
         status = cli_space_stored(&r->space, a, r->search_config, r->run);
     } else {
-        status = a->space ? cli_space_open(&r->space, a->space)
-                          : nas__fail(NAS_USAGE, "--arch FILE needs --space S: of which space is it?");
+        if (!a->space) {
+            return a->arch ? nas__fail(NAS_USAGE, "--arch FILE needs --space S: of which space is it?")
+                           : nas__fail(NAS_USAGE, "--resume: there is no retraining in %s to go on with", r->out);
+        }
+        status = cli_space_open(&r->space, a->space);
         status = status ? status : cli_apply_settings(a, NULL, &r->space);
     }
     r->settings = status ? NULL : cli_settings_json(NULL, &r->space);
@@ -142,13 +146,15 @@ static nas_status open_data(retrain *r) {
 }
 
 static nas_status inherit(const retrain *r) {
-    char *path = r->run ? nas__checkpoint_newest(r->run) : NULL;
+    const char *run = r->run ? r->run : json_string_value(json_object_get(r->stored, "search"));
+    char *path = run ? nas__checkpoint_newest(run) : NULL;
     int loaded = 0;
+    if (!path && !nas_error_status()) {
+        return nas__fail(NAS_NOT_FOUND, "--inherit: %s has no checkpoint with the search's weights",
+                         run ? run : "no RUN is given, which");
+    }
     if (!path) {
-        return nas_error_status()
-                   ? nas_error_status()
-                   : nas__fail(NAS_NOT_FOUND, "--inherit: %s has no checkpoint with the search's weights",
-                               r->run ? r->run : "without RUN there");
+        return nas_error_status();
     }
     nas_status status = nas_initialise(r->model, (uint64_t)r->a->seed);
     status = status ? status : nas_inherit_weights(r->model, path, &loaded);
@@ -353,7 +359,7 @@ nas_status cli_retrain(cli_args *a) {
     status = status ? status : open_space(&r);
     status = status ? status : read_architecture(&r);
     status = status ? status : compare_stored(&r);
-    status = status ? status : cli_directory_claim(r.out, a->resume);
+    status = status ? status : cli_directory_check(r.out, a->resume);
     json_t *result = status || !r.stored ? NULL : cli_json_read(r.out, "result.json");
     if (result && is_done(&r, result)) {
         cli_note("%s is finished already", r.out);

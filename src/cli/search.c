@@ -53,6 +53,7 @@ static nas_status read_options(search *s) {
         status = cli_config_apply(a, s->stored, NULL, a->out);
     }
     status = status ? status : cli_budget(a, &s->budget);
+    status = status ? status : cli_data_check(a);
     status = status ? status : cli_strategy_open(&s->strategy, a->strategy);
     status = status ? status : cli_space_open(&s->space, a->space);
     status = status ? status : cli_apply_settings(a, &s->strategy, &s->space);
@@ -62,7 +63,7 @@ static nas_status read_options(search *s) {
 
 static nas_status choose_directory(search *s) {
     s->out = s->a->out ? s->a->out : cli_keep(nas__run_default_directory("runs", s->a->space, s->a->strategy));
-    return s->out ? cli_directory_claim(s->out, s->a->resume) : nas_error_status();
+    return s->out ? cli_directory_check(s->out, s->a->resume) : nas_error_status();
 }
 
 /* --- the result --------------------------------------------------------------------------------- */

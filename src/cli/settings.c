@@ -178,7 +178,8 @@ json_t *cli_settings_json(const cli_strategy *strategy, const cli_space *space) 
 }
 
 /* --- data --------------------------------------------------------------------------------------- */
-static nas_status check_data_name(const char *spec) {
+nas_status cli_data_check(const cli_args *a) {
+    const char *spec = a->data;
     char name[64], hint[512];
     snprintf(name, sizeof name, "%.*s", (int)(strcspn(spec, ":") < 60 ? strcspn(spec, ":") : 60), spec);
     for (int i = 0; i < nas__n_data_sources; i++) {
@@ -190,7 +191,7 @@ static nas_status check_data_name(const char *spec) {
 }
 
 nas_dataset *cli_data_open(const cli_args *a, const char *part) {
-    nas_dataset *all = check_data_name(a->data) ? NULL : nas_dataset_open(a->data, a->data_dir, part), *some = NULL;
+    nas_dataset *all = cli_data_check(a) ? NULL : nas_dataset_open(a->data, a->data_dir, part), *some = NULL;
     int64_t size = all ? nas_dataset_describe(all)->size : 0;
     if (!all || a->limit_images == 0 || a->limit_images >= size) {
         return all;

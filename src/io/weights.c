@@ -81,11 +81,20 @@ static nas_status check_one(const char *name, nas_tensor *tensor, nas_role role,
                            walk->path, name, nas__array_text(found), nas__array_text(&wanted));
 }
 
+/* By its path, or by its name in a checkpoint, where the model is one part among others. */
+static const nas__array *find_weight(const nas__safetensors *file, const char *path) {
+    const nas__array *found = nas__safetensors_find(file, path);
+    char *name = found ? NULL : nas__format("model.%s", path);
+    found = name ? nas__safetensors_find(file, name) : found;
+    free(name);
+    return found;
+}
+
 /* Copies what fits; counts it. */
 static nas_status copy_one(const char *name, nas_tensor *tensor, nas_role role, void *user) {
     (void)role;
     weight_walk *walk = user;
-    const nas__array wanted = describe(name, tensor), *found = nas__safetensors_find(walk->file, name);
+    const nas__array wanted = describe(name, tensor), *found = find_weight(walk->file, name);
     if (!found || !fits(found, &wanted)) {
         return NAS_OK;
     }

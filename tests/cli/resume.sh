@@ -1,0 +1,50 @@
+#!/bin/sh
+# A search that is killed and resumed ends as if nothing had happened; what may not change is refused by name.
+# shellcheck source=tests/cli/common.sh
+. tests/cli/common.sh
+
+options="$small --strategy darts --epochs 4 --log-frequency 1"
+# shellcheck disable=SC2086
+expect 0 search $options --out whole
+
+# killed as soon as there is a checkpoint, twice
+kill_after() { # CHECKPOINT
+    # shellcheck disable=SC2086
+    "$espalier" search $options --out killed --resume >out 2>err &
+    pid=$!
+    tries=0
+    until [ -e "killed/$1" ] || [ $tries -ge 1000 ]; do
+        sleep 0.05
+        tries=$((tries + 1))
+    done
+    kill -9 $pid 2>/dev/null || true
+    wait $pid 2>/dev/null || true
+    [ -e "killed/$1" ] || fail "no $1 appeared"
+}
+kill_after checkpoint-00001.safetensors
+kill_after checkpoint-00002.safetensors
+# everything but the directory comes from the run itself
+expect 0 search --out killed --resume --log-frequency 1
+cmp whole/final_architecture.json killed/final_architecture.json || fail "the architectures differ"
+"$espalier" log whole --csv >whole.csv
+"$espalier" log killed --csv >killed.csv
+cmp whole.csv killed.csv || fail "the losses differ: $(diff whole.csv killed.csv | head -n 5)"
+
+# a finished run: the same result again
+expect 0 search --out whole --resume --json
+cp out first.json
+expect 0 search --out whole --resume --json
+cmp out first.json || fail "the result of a finished run changed"
+
+refused '--batch was 16' search --out whole --resume --batch 8
+refused '--seed was 0' search --out whole --resume --seed 1
+refused 'space.channels was 4' search --out whole --resume --set channels=8
+refused '--epochs was 4' search --out whole --resume --epochs 3
+expect 0 search --out whole --resume --epochs 5
+in_file err 'no longer bit-identical'
+in_file out '5 epochs'
+
+# --resume with nothing saved starts at the beginning
+# shellcheck disable=SC2086
+expect 0 search $small --strategy darts --epochs 1 --out fresh --resume
+[ -s fresh/final_architecture.json ] || fail "nothing was found"

@@ -1,0 +1,58 @@
+#!/bin/sh
+# A search leaves an architecture, its score and everything to repeat it; bad directories and data are told apart.
+# shellcheck source=tests/cli/common.sh
+. tests/cli/common.sh
+
+# second-order DARTS on its own space
+expect 0 search --space darts --strategy darts --data fashion-mnist --set order=2 --set channels=4 --set layers=3 --set nodes=2 --epochs 1 \
+    --limit-batches 2 --batch 8 --limit-images 1200 --threads 1 --out D
+for file in final_architecture.json search-result.json config.json run.sqlite checkpoint-00001.safetensors; do
+    [ -s "D/$file" ] || fail "D/$file is missing"
+done
+in_file D/final_architecture.json '"normal/node_2/inputs"'
+in_file out 'espalier retrain D'
+in_file D/config.json '"strategy.order": "2"'
+in_file D/config.json '"space.layers": "3"'
+in_file D/config.json '"command_line"'
+
+# every strategy on nb201, results as JSON and nothing else on stdout
+expect 0 list strategies
+# shellcheck disable=SC2013
+for strategy in $(sed -n 's/^  \([a-z0-9_-]*\) .*/\1/p' out); do
+    # shellcheck disable=SC2086
+    expect 0 search $small --strategy "$strategy" --epochs 1 --out "N-$strategy" --json
+    [ "$(head -c 1 out)" = "{" ] || fail "stdout is not JSON alone"
+    for text in '"status": "finished"' "\"strategy\": \"$strategy\"" '"space": "nb201"' '"epochs": 1' '"architecture": {' '"canonical": "|' '"acc1"'; do
+        in_file out "$text"
+    done
+    [ -s "N-$strategy/final_architecture.json" ] || fail "$strategy left no architecture"
+done
+
+# --out
+refused 'is not empty' search --out D
+touch file
+refused 'is a file' search --out file
+expect 1 search --out /proc/espalier/run
+in_file err '/proc'
+
+# data
+expect 1 search --data cifar10 --data-dir "$work/nowhere" --out X
+in_file err 'nowhere'
+expect 1 search --data "folder:$work/nowhere" --out Y
+in_file err 'nowhere'
+# shellcheck disable=SC2086
+expect 1 search --space nb201 --limit-images 100 --batch 64 --out Z
+in_file err 'atch'
+
+# --config repeats a run, the command line wins, and what is no option is refused
+expect 0 search --config D/config.json --seed 3 --quiet --out E --epochs 1
+[ ! -s err ] || fail "--quiet was not quiet"
+in_file E/config.json '"strategy.order": "2"'
+in_file E/config.json '"seed": 3'
+echo '{"epochz": 3}' >wrong.json
+refused '"epochz" is no option' search --config wrong.json
+
+expect 0 log D
+in_file out 'valid acc1'
+expect 0 profile D --json
+in_file out '"architecture"'

@@ -1,0 +1,40 @@
+#!/bin/sh
+# Ctrl-C and SIGTERM end a search with the best so far exported; --resume goes on; a retraining likewise.
+# shellcheck source=tests/cli/common.sh
+. tests/cli/common.sh
+
+# stop SIGNAL CODE FILE ARGUMENT...: the signal when FILE is there. The command is started by a shell of its own, since a
+# shell's background jobs ignore SIGINT otherwise.
+stop() {
+    signal=$1 code=$2 file=$3
+    shift 3
+    got=0
+    bash -c 'set -m; "$@" >out 2>err & echo $! >pid; wait $!' stop "$espalier" "$@" &
+    shell=$!
+    tries=0
+    until [ -e "$file" ] || [ $tries -ge 1000 ]; do
+        sleep 0.05
+        tries=$((tries + 1))
+    done
+    kill -"$signal" "$(cat pid)"
+    wait $shell || got=$?
+    [ "$got" = "$code" ] || fail "SIG$signal: exit status $got, not $code"
+}
+
+# shellcheck disable=SC2086
+stop INT 130 R/checkpoint-00001.safetensors search $small --strategy darts --epochs 500 --out R
+[ -s R/final_architecture.json ] || fail "SIGINT: no architecture was exported"
+in_file out 'Search stopped'
+in_file R/result.json '"status": "stopped"'
+# shellcheck disable=SC2086
+stop TERM 143 T/checkpoint-00001.safetensors search $small --strategy darts --epochs 500 --out T --json
+in_file out '"status": "stopped"'
+in_file out '"canonical": "|'
+
+# what was found can be retrained at once
+stop INT 130 R/retrain-1/checkpoint-00001.safetensors retrain R --epochs 500 --limit-batches 2 --batch 16 --limit-images 300 --threads 1
+in_file out 'Retraining stopped'
+expect 1 eval R
+in_file err 'has no finished retraining'
+done_epochs=$(sed -n 's/.*"epochs": \([0-9]*\).*/\1/p' R/retrain-1/result.json)
+[ "$done_epochs" -ge 1 ] || fail "no epoch was counted"
