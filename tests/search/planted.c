@@ -1,0 +1,211 @@
+/* planted.c - see planted.h */
+#include "search/planted.h"
+#include "support.h"
+
+#include "core/file.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const names[PLANTED_CANDIDATES] = {"flat", "rows", "columns", "diagonal"};
+static const float patterns[PLANTED_CANDIDATES][4] = {
+    {0.5f, 0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, -0.5f, -0.5f}, {0.5f, -0.5f, 0.5f, -0.5f}, {0.5f, -0.5f, -0.5f, 0.5f}};
+
+/* --- the network ---------------------------------------------------------------------------------
+ * Batch norm without gains keeps what a wrong candidate adds as loud as what the right one adds, so that no weight can
+ * undo a wrong choice; each choice has a channel of the sum to itself, so that the head can give every bit its sign. */
+struct detector {
+    nas_module base;
+    int quadrant, pattern;
+};
+
+static nas_tensor *detect(nas_module *self, nas_tensor *x) {
+    const struct detector *d = (struct detector *)self;
+    return nas_linear(nas_slice(x, 1, 4 * d->quadrant, 4), nas_input(2, (int64_t[]){1, 4}, patterns[d->pattern]), NULL);
+}
+
+static nas_module *candidate(int quadrant, int pattern) {
+    struct detector *d = nas_module_new(struct detector, detect);
+    if (d) {
+        d->quadrant = quadrant;
+        d->pattern = pattern;
+    }
+    return nas_sequential(&d->base, nas_dense(.in = 1, .out = 1),
+                          nas_bn(.channels = 1, .affine = NAS_AFFINE_WHEN_FIXED));
+}
+
+struct net {
+    nas_module base;
+    nas_module *choices[PLANTED_CHOICES], *head;
+};
+
+static nas_tensor *net_forward(nas_module *self, nas_tensor *x) {
+    struct net *n = (struct net *)self;
+    nas_tensor *seen[PLANTED_CHOICES];
+    for (int i = 0; i < PLANTED_CHOICES; i++) {
+        float channel[PLANTED_CHOICES] = {0};
+        channel[i] = 1;
+        nas_tensor *y = nas_drop_path(nas_forward(n->choices[i], x), -1);
+        seen[i] = nas_linear(y, nas_input(2, (int64_t[]){PLANTED_CHOICES, 1}, channel), NULL);
+    }
+    return nas_forward(n->head, nas_sum_of(PLANTED_CHOICES, seen));
+}
+
+nas_module *planted_model(int outputs) {
+    struct net *n = nas_module_new(struct net, net_forward);
+    for (int i = 0; n && i < PLANTED_CHOICES; i++) {
+        nas_candidate candidates[PLANTED_CANDIDATES];
+        char name[16];
+        snprintf(name, sizeof name, "quadrant%d", i);
+        for (int k = 0; k < PLANTED_CANDIDATES; k++) {
+            candidates[k] = (nas_candidate){names[k], candidate(i, k)};
+        }
+        n->choices[i] = nas_child(n, name, nas_layer_choice(n, name, PLANTED_CANDIDATES, candidates));
+    }
+    n->head =
+        nas_child(n, "head", nas_sequential(nas_dropout_new(0.05f), nas_dense(.in = PLANTED_CHOICES, .out = outputs)));
+    assert_no_error();
+    return &n->base;
+}
+
+/* --- the data ------------------------------------------------------------------------------------ */
+int planted_right(uint64_t seed, int i) {
+    nas_rng rng = nas_rng_new(seed, 1000 + (uint64_t)i);
+    return (int)nas_rng_below(&rng, PLANTED_CANDIDATES);
+}
+
+int planted_found(const nas_architecture *a, uint64_t seed) {
+    int found = 0;
+    for (int i = 0; i < PLANTED_CHOICES; i++) {
+        found += nas_architecture_get(a, i) == (uint64_t)1 << planted_right(seed, i);
+    }
+    return found;
+}
+
+char *planted_answer(uint64_t seed) {
+    char text[512] = "{", part[64];
+    for (int i = 0; i < PLANTED_CHOICES; i++) {
+        snprintf(part, sizeof part, "%s\"quadrant%d\": \"%s\"", i ? ", " : "", i, names[planted_right(seed, i)]);
+        strcat(text, part);
+    }
+    return strdup(strcat(text, "}"));
+}
+
+static float sign(nas_rng *rng, double probability_of_plus) {
+    return nas_rng_uniform(rng) < probability_of_plus ? 1.0f : -1.0f;
+}
+
+/* One sample; the sum of its bits through *bits. */
+static void draw(nas_rng *rng, uint64_t seed, bool label, float *x, float *bits) {
+    memset(x, 0, PLANTED_VALUES * sizeof *x);
+    *bits = 0;
+    for (int i = 0; i < PLANTED_CHOICES; i++) {
+        float bit = sign(rng, label ? 0.75 : 0.25);
+        *bits += bit;
+        for (int k = 0; k < PLANTED_CANDIDATES; k++) {
+            float value = k == planted_right(seed, i) ? bit : sign(rng, 0.5);
+            value += 0.2f * (float)nas_rng_normal(rng);
+            for (int j = 0; j < 4; j++) {
+                x[4 * i + j] += value * patterns[k][j];
+            }
+        }
+    }
+}
+
+nas_dataset *planted_data(planted_task task, int64_t n, uint64_t seed) {
+    float *x = malloc((size_t)(n * PLANTED_VALUES) * sizeof *x), *y = malloc((size_t)n * sizeof *y), bits;
+    nas_rng rng = nas_rng_new(seed, 2000);
+    for (int64_t i = 0; i < n; i++) {
+        bool label = nas_rng_uniform(&rng) < 0.5;
+        draw(&rng, seed, label, x + i * PLANTED_VALUES, &bits);
+        y[i] = task == PLANTED_NUMBERS ? bits : task == PLANTED_CLASSES ? (float)label : (float)nas_rng_below(&rng, 2);
+    }
+    nas_dataset *data =
+        nas_dataset_from_arrays(n, 1, (int64_t[]){PLANTED_VALUES}, x, 1, y, task == PLANTED_NUMBERS ? 0 : 2);
+    free(x);
+    free(y);
+    assert_no_error();
+    return data;
+}
+
+/* --- a search ------------------------------------------------------------------------------------ */
+planted planted_new(planted_task task, int64_t n, uint64_t seed) {
+    planted p = {.model = planted_model(task == PLANTED_NUMBERS ? 1 : 2), .data = planted_data(task, n, seed)};
+    assert_int_equal(nas_dataset_split(p.data, seed, 2, (const double[]){0.5, 0.5}, p.parts), NAS_OK);
+    p.config = (nas_trainer_config){.model = p.model,
+                                    .strategy = "darts",
+                                    .options = "alpha_lr=0.05",
+                                    .batch_size = 32,
+                                    .num_epochs = 3,
+                                    .dataset_train = p.parts[0],
+                                    .dataset_valid = p.parts[1],
+                                    .log_frequency = NAS_NONE,
+                                    .seed = seed,
+                                    .threads = 1};
+    return p;
+}
+
+void planted_free(planted *p) {
+    nas_dataset_free(p->parts[0]);
+    nas_dataset_free(p->parts[1]);
+    nas_dataset_free(p->data);
+    nas_free(p->model);
+}
+
+/* --- what tests compare -------------------------------------------------------------------------- */
+typedef struct summing {
+    uint64_t hash;
+    unsigned roles;
+} summing;
+
+static nas_status add_to_hash(const char *path, nas_tensor *tensor, nas_role role, void *user) {
+    summing *sum = user;
+    if (!(sum->roles & role)) {
+        return NAS_OK;
+    }
+    size_t size = (size_t)nas_tensor_count(tensor) * sizeof(float);
+    unsigned char *bytes = malloc(size);
+    (void)path;
+    nas_status status = nas_tensor_read(tensor, (float *)bytes);
+    for (size_t i = 0; !status && i < size; i++) {
+        sum->hash = (sum->hash ^ bytes[i]) * 0x100000001b3u;
+    }
+    free(bytes);
+    return status;
+}
+
+uint64_t weights_hash(nas_module *model, unsigned roles) {
+    summing sum = {0xcbf29ce484222325u, roles};
+    assert_int_equal(nas_visit_parameters(model, add_to_hash, &sum), NAS_OK);
+    return sum.hash;
+}
+
+bool record_loss(const nas_progress *progress, void *user) {
+    step_losses *l = user;
+    assert_true(l->n < (int)(sizeof l->values / sizeof *l->values));
+    l->values[l->n++] = progress->loss;
+    if (l->n == l->kill_at) {
+        kill(getpid(), SIGKILL);
+    }
+    return l->n == l->stop_at;
+}
+
+void assert_same_losses(const double *a, const double *b, int n, const char *what) {
+    for (int i = 0; i < n; i++) {
+        if (memcmp(&a[i], &b[i], sizeof *a) != 0) {
+            fail_msg("%s: step %d of %d has loss %.17g instead of %.17g", what, i + 1, n, a[i], b[i]);
+        }
+    }
+}
+
+char *file_text(const char *directory, const char *name) {
+    char *path = nas__join(directory, name), *text = nas__read_file(path, NULL);
+    if (!text) {
+        fail_msg("%s", nas_error_message());
+    }
+    free(path);
+    return text;
+}

@@ -1,0 +1,51 @@
+/* planted.h - a search whose right answer is known. A sample is six quadrants of 2x2 pixels; each carries one bit about
+ * the label, in one of four orthogonal patterns, and noise in the three others. Choice i sees quadrant i through one of
+ * four detectors, one per pattern; what they see is summed before the head. A wrong candidate loses its quadrant's bit
+ * and nothing else. */
+#ifndef TESTS_PLANTED_H
+#define TESTS_PLANTED_H
+
+#include <espalier/search.h>
+
+enum { PLANTED_CHOICES = 6, PLANTED_CANDIDATES = 4, PLANTED_VALUES = 24 };
+
+/* A new network with the six choices "quadrant0" .. "quadrant5". */
+nas_module *planted_model(int outputs);
+
+typedef enum planted_task { PLANTED_CLASSES, PLANTED_SHUFFLED, PLANTED_NUMBERS } planted_task;
+/* n samples; the labels are two classes, the same without any relation to the pixels, or the sum of the six bits. */
+nas_dataset *planted_data(planted_task task, int64_t n, uint64_t seed);
+/* The pattern that carries the bit of quadrant i in the data of this seed. */
+int planted_right(uint64_t seed, int i);
+/* How many of the six an architecture of the model has right. */
+int planted_found(const nas_architecture *a, uint64_t seed);
+/* The right architecture as JSON; new, to be freed. */
+char *planted_answer(uint64_t seed);
+
+/* What most tests search with: half of the data for the weights, half for choices and scores. */
+typedef struct planted {
+    nas_module *model;
+    nas_dataset *data, *parts[2];
+    nas_trainer_config config; /* without an optimiser: it belongs to the trainer that is made from the configuration */
+} planted;
+planted planted_new(planted_task task, int64_t n, uint64_t seed);
+void planted_free(planted *p);
+
+/* A hash of the parameters (NAS_ROLE_WEIGHT), buffers (NAS_ROLE_BUFFER) or both of a model, bit for bit. */
+uint64_t weights_hash(nas_module *model, unsigned roles);
+enum { EVERYTHING = NAS_ROLE_WEIGHT | NAS_ROLE_BUFFER };
+
+/* The losses of all steps, recorded by on_step; to be given as .user. */
+typedef struct step_losses {
+    double values[1024];
+    int n;
+    int stop_at; /* stops after so many steps in all; 0 = never */
+    int kill_at; /* the process kills itself there; 0 = never */
+} step_losses;
+bool record_loss(const nas_progress *progress, void *user);
+void assert_same_losses(const double *a, const double *b, int n, const char *what);
+
+/* The content of a file below a directory; new. */
+char *file_text(const char *directory, const char *name);
+
+#endif
