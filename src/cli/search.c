@@ -252,7 +252,7 @@ static nas_status run(search *s) {
     status = nas_trainer_train(s->trainer);
     cli_stop_on_signal(NULL);
     s->seconds = s->seconds > 0 ? s->seconds : now() - start;
-    if (!nas_trainer_stopped(s->trainer) && s->budget.minutes == 0) {
+    if (!nas_trainer_stopped(s->trainer) && s->budget.minutes == 0 && s->budget.trials == 0) {
         s->epochs = (int)s->a->epochs; /* also when a resumed run had nothing left to do */
     }
     return status ? status : finish(s);

@@ -52,6 +52,8 @@ static nas_status measure(nas_trainer *t, const nas_architecture *a, double *met
     return status;
 }
 
+bool nas__trials_used_up(const nas_trainer *t) { return t->config.budget.trials > 0 && t->evaluations >= t->config.budget.trials; }
+
 static bool lookup(const nas_trainer *t, uint64_t hash, double *score) {
     for (size_t i = 0; i < t->n_scored; i++) {
         if (t->scored[i].hash == hash) {
@@ -87,6 +89,10 @@ static nas_status remember(nas_trainer *t, const nas_architecture *a, uint64_t h
 static nas_status score(nas_trainer *t, const nas_architecture *a, double *metrics) {
     uint64_t hash = nas_architecture_hash(a);
     if (lookup(t, hash, &metrics[0])) {
+        return NAS_OK;
+    }
+    if (nas__trials_used_up(t)) {
+        metrics[0] = NAN; /* not scored, so never the best */
         return NAS_OK;
     }
     double start = nas__now();

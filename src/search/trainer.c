@@ -201,7 +201,7 @@ static nas_status run_epochs(nas_trainer *t) {
     nas__pace_start(&t->pace, t->config.budget.minutes, t->s.epochs, t->s.steps_per_epoch, t->config.log_frequency, t->used_seconds);
     t->pace.progress = earlier;
     nas_status status = NAS_OK;
-    while (!status && !t->stop && !nas__pace_over(&t->pace, t->s.epoch)) {
+    while (!status && !t->stop && !nas__trials_used_up(t) && !nas__pace_over(&t->pace, t->s.epoch)) {
         status = one_epoch(t);
         t->s.epoch += !status;
     }

@@ -53,6 +53,7 @@ nas_tensor *nas__batch_target(const nas_batch *batch, const nas_dataset_info *in
 /* score.c */
 nas_status nas__score_derived(nas_trainer *t);
 void nas__score_forget(nas_trainer *t); /* the weights changed */
+bool nas__trials_used_up(const nas_trainer *t); /* the budget's evaluations are done */
 /* journal.c: lines, events, rows of the run */
 nas_status nas__journal_open(nas_trainer *t, bool resume);
 void nas__journal_step(nas_trainer *t, double loss);

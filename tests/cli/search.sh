@@ -28,6 +28,13 @@ for strategy in $(sed -n 's/^  \([a-z0-9_-]*\) .*/\1/p' out); do
     [ -s "N-$strategy/final_architecture.json" ] || fail "$strategy left no architecture"
 done
 
+# a budget of evaluations is kept, by a strategy that scores one architecture per epoch and by one that scores many
+for strategy in darts enas; do
+    # shellcheck disable=SC2086
+    expect 0 search $small --strategy $strategy --epochs 4 --budget trials=3 --out "B-$strategy" --json
+    in_file "B-$strategy/search-result.json" '"evaluations": 3,'
+done
+
 # --out
 refused 'is not empty' search --out D
 touch file
