@@ -1,0 +1,338 @@
+/* A run that was stopped, or killed, and resumed is the same run, bit for bit: losses, weights, probabilities, scores,
+ * results. */
+#include "search/planted.h"
+#include "support.h"
+
+#include "core/file.h"
+
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { SAMPLES = 320, EPOCHS = 4, STEPS = 5 }; /* 160 for the weights: five batches of 32 */
+
+/* Where to interrupt; 0 = nowhere. Steps count from the start of the process. */
+typedef struct interruption {
+    int stop_step, kill_step, stop_epoch, kill_epoch;
+} interruption;
+
+typedef struct outcome {
+    step_losses losses;
+    interruption at;
+    uint64_t weights;
+    char *files[2]; /* final_architecture.json and search-result.json of a search */
+    bool stopped;
+    int epochs;
+} outcome;
+
+static bool on_step(const nas_progress *progress, void *user) {
+    outcome *o = user;
+    o->losses.stop_at = o->at.stop_step;
+    o->losses.kill_at = o->at.kill_step;
+    return record_loss(progress, &o->losses);
+}
+
+static bool on_epoch(const nas_progress *progress, void *user) {
+    const outcome *o = user;
+    if (progress->epoch == o->at.kill_epoch) {
+        kill(getpid(), SIGKILL);
+    }
+    return progress->epoch == o->at.stop_epoch;
+}
+
+/* --- one process's part of a search or a training -------------------------------------------------- */
+static outcome search(const char *directory, const char *options, bool resume, interruption at) {
+    outcome o = {.at = at};
+    planted p = planted_new(PLANTED_CLASSES, SAMPLES, 3);
+    char *path = nas__join(directory, "run");
+    p.config.options = options;
+    p.config.num_epochs = EPOCHS;
+    p.config.optimizer =
+        strstr(options, "order=2") ? nas_adam(.lr = 0.01) : nas_sgd(.lr = 0.05, .momentum = 0.9, .weight_decay = 3e-4);
+    p.config.run_dir = path;
+    p.config.resume = resume;
+    p.config.log_frequency = 2;
+    p.config.on_step = on_step;
+    p.config.on_epoch = on_epoch;
+    p.config.user = &o;
+    nas_trainer *t = nas_trainer_new(&p.config);
+    assert_no_error();
+    assert_int_equal(nas_trainer_train(t), NAS_OK);
+    o.stopped = nas_trainer_stopped(t);
+    o.weights = weights_hash(p.model, EVERYTHING);
+    char *json = nas__join(path, "final_architecture.json");
+    assert_int_equal(nas_trainer_export(t, json), NAS_OK);
+    o.files[0] = file_text(path, "final_architecture.json");
+    o.files[1] = file_text(path, "search-result.json");
+    free(json);
+    free(path);
+    nas_trainer_free(t);
+    planted_free(&p);
+    return o;
+}
+
+static outcome train(const char *directory, const char *options, bool resume, interruption at) {
+    outcome o = {.at = at};
+    planted p = planted_new(PLANTED_CLASSES, SAMPLES, 3);
+    char *path = nas__join(directory, "run"), *answer = planted_answer(3);
+    (void)options;
+    assert_int_equal(nas_apply_fixed_architecture_text(p.model, answer), NAS_OK);
+    nas_fit_config config = {.model = p.model,
+                             .optimizer = nas_adam(.lr = 0.01),
+                             .drop_path = 0.2,
+                             .batch_size = 32,
+                             .num_epochs = EPOCHS,
+                             .dataset_train = p.parts[0],
+                             .dataset_valid = p.parts[1],
+                             .log_frequency = 2,
+                             .seed = 3,
+                             .threads = 1,
+                             .run_dir = path,
+                             .resume = resume,
+                             .on_step = on_step,
+                             .on_epoch = on_epoch,
+                             .user = &o};
+    assert_int_equal(nas_fit(&config, &o.epochs), NAS_OK);
+    o.weights = weights_hash(p.model, EVERYTHING);
+    free(path);
+    free(answer);
+    planted_free(&p);
+    return o;
+}
+
+typedef outcome (*run_fn)(const char *directory, const char *options, bool resume, interruption at);
+
+/* The same in a process of its own, which is killed. */
+static void run_killed(run_fn run, const char *directory, const char *options, interruption at) {
+    char step[16], epoch[16];
+    snprintf(step, sizeof step, "%d", at.kill_step);
+    snprintf(epoch, sizeof epoch, "%d", at.kill_epoch);
+    pid_t child = fork();
+    if (child == 0) {
+        execl("/proc/self/exe", "test_resume", run == search ? "search" : "train", directory, options, step, epoch,
+              (char *)NULL);
+        _exit(127);
+    }
+    int status = 0;
+    assert_true(child > 0 && waitpid(child, &status, 0) == child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static int be_killed(char **argv) {
+    (strcmp(argv[1], "search") == 0 ? search : train)(
+        argv[2], argv[3], false, (interruption){.kill_step = atoi(argv[4]), .kill_epoch = atoi(argv[5])});
+    return 1; /* it should not have come here */
+}
+
+static void outcome_free(outcome *o) {
+    free(o->files[0]);
+    free(o->files[1]);
+}
+
+/* --- the log of a run, as text --------------------------------------------------------------------- */
+static int add_row(void *user, int n, char **values, char **names) {
+    FILE *out = user;
+    (void)names;
+    for (int i = 0; i < n; i++) {
+        fprintf(out, "%s ", values[i] ? values[i] : "NULL");
+    }
+    fputc('\n', out);
+    return 0;
+}
+
+static const char *const queries[] = {
+    "SELECT epoch, mutable_id, hex(p), argmax, entropy FROM probability ORDER BY 1, 2",
+    "SELECT epoch, step, entropy, skip_share, rank_stable, derived_architecture FROM epoch ORDER BY 1",
+    "SELECT epoch, metric_id, value FROM epoch_metric ORDER BY 1, 2",
+    "SELECT id, hex(hash), hex(code), first_epoch FROM architecture ORDER BY 1",
+    "SELECT id, architecture_id, epoch, step, metric_id, score, kind FROM evaluation ORDER BY 1",
+    "SELECT metric_id, max(step) FROM scalar GROUP BY 1 ORDER BY 1",
+    "SELECT status, epoch, epochs, step, best_score, evaluations FROM run",
+};
+
+static char *log_text(const char *directory, int n_queries) {
+    char *path = nas__join(directory, "run/run.sqlite"), *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    for (int i = 0; i < n_queries; i++) {
+        assert_int_equal(sqlite3_exec(db, queries[i], add_row, out, NULL), SQLITE_OK);
+    }
+    sqlite3_close(db);
+    fclose(out);
+    free(path);
+    return text;
+}
+
+enum { ALL_QUERIES = sizeof queries / sizeof *queries };
+
+static void assert_same_log(const char *a, const char *b) {
+    for (int n = 1; n <= ALL_QUERIES; n++) { /* the first query that differs is named */
+        char *x = log_text(a, n), *y = log_text(b, n);
+        if (strcmp(x, y) != 0) {
+            fail_msg("the logs differ in \"%s\":\n%s\nand\n%s", queries[n - 1], x, y);
+        }
+        free(x);
+        free(y);
+    }
+}
+
+/* --- interrupted and resumed against in one go ------------------------------------------------------ */
+typedef struct expectation {
+    char *directory;
+    outcome whole;
+} expectation;
+
+static expectation in_one_go(run_fn run, const char *options) {
+    expectation e = {.directory = temporary_directory()};
+    e.whole = run(e.directory, options, false, (interruption){0});
+    assert_int_equal(e.whole.losses.n, EPOCHS * STEPS);
+    assert_false(e.whole.stopped);
+    return e;
+}
+
+static void expectation_free(expectation *e) {
+    outcome_free(&e->whole);
+    remove_directory(e->directory);
+}
+
+/* `done` epochs were saved before the interruption. */
+static void assert_resumes(const expectation *e, run_fn run, const char *directory, const char *options, int done) {
+    outcome rest = run(directory, options, true, (interruption){0});
+    assert_int_equal(rest.losses.n, (EPOCHS - done) * STEPS);
+    assert_same_losses(rest.losses.values, e->whole.losses.values + done * STEPS, rest.losses.n, "resumed");
+    assert_true(rest.weights == e->whole.weights);
+    for (int i = 0; i < 2 && rest.files[i]; i++) {
+        assert_string_equal(rest.files[i], e->whole.files[i]);
+    }
+    assert_int_equal(rest.epochs, e->whole.epochs);
+    assert_false(rest.stopped);
+    assert_same_log(e->directory, directory);
+    outcome_free(&rest);
+}
+
+static void stopped_and_resumed(run_fn run, const char *options, interruption at, int done) {
+    expectation e = in_one_go(run, options);
+    char *directory = temporary_directory();
+    outcome first = run(directory, options, false, at);
+    assert_same_losses(first.losses.values, e.whole.losses.values, first.losses.n, "before the interruption");
+    assert_true(first.losses.n < EPOCHS * STEPS);
+    assert_resumes(&e, run, directory, options, done);
+    outcome_free(&first);
+    remove_directory(directory);
+    expectation_free(&e);
+}
+
+static void search_stopped_after_an_epoch(void **state) {
+    (void)state;
+    stopped_and_resumed(search, "order=1,alpha_lr=0.05", (interruption){.stop_epoch = 2}, 2);
+    stopped_and_resumed(search, "order=2,alpha_lr=0.05", (interruption){.stop_epoch = 1}, 1);
+}
+
+static void search_stopped_inside_an_epoch(void **state) {
+    (void)state;
+    stopped_and_resumed(search, "order=1,alpha_lr=0.05", (interruption){.stop_step = 2 * STEPS + 2}, 2);
+    stopped_and_resumed(search, "order=1,alpha_lr=0.05", (interruption){.stop_step = 2}, 0);
+}
+
+static void training_stopped_and_resumed(void **state) {
+    (void)state;
+    stopped_and_resumed(train, "", (interruption){.stop_epoch = 2}, 2);
+    stopped_and_resumed(train, "", (interruption){.stop_step = 3 * STEPS + 3}, 3);
+    stopped_and_resumed(train, "", (interruption){.stop_step = 1}, 0);
+}
+
+static void killed_and_resumed(run_fn run, const char *options) {
+    static const struct {
+        interruption at;
+        int done;
+    } cases[] = {
+        {{.kill_step = 2}, 0},
+        {{.kill_step = 2 * STEPS + 3}, 2},
+        {{.kill_step = 2 * STEPS}, 1},    /* the last step of epoch 2: not saved yet */
+        {{.kill_epoch = 3}, 3},           /* just saved */
+        {{.kill_epoch = EPOCHS}, EPOCHS}, /* all done but the last words */
+    };
+    expectation e = in_one_go(run, options);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *directory = temporary_directory();
+        run_killed(run, directory, options, cases[i].at);
+        assert_resumes(&e, run, directory, options, cases[i].done);
+        remove_directory(directory);
+    }
+    expectation_free(&e);
+}
+
+static void search_killed(void **state) {
+    (void)state;
+    killed_and_resumed(search, "order=1,alpha_lr=0.05");
+}
+
+static void training_killed(void **state) {
+    (void)state;
+    killed_and_resumed(train, "");
+}
+
+static void finished_run_resumed(void **state) {
+    (void)state;
+    expectation e = in_one_go(search, "order=1");
+    outcome again = search(e.directory, "order=1", true, (interruption){0});
+    assert_int_equal(again.losses.n, 0);
+    assert_string_equal(again.files[0], e.whole.files[0]);
+    assert_string_equal(again.files[1], e.whole.files[1]);
+    assert_true(again.weights == e.whole.weights);
+    outcome_free(&again);
+    expectation_free(&e);
+}
+
+/* --resume where nothing is yet begins. */
+static void nothing_to_resume(void **state) {
+    (void)state;
+    expectation e = in_one_go(search, "order=1");
+    char *directory = temporary_directory();
+    assert_resumes(&e, search, directory, "order=1", 0);
+    remove_directory(directory);
+    expectation_free(&e);
+}
+
+static void other_run_is_refused(void **state) {
+    (void)state;
+    char *directory = temporary_directory(), *path = nas__join(directory, "run");
+    outcome o = search(directory, "order=1", false, (interruption){.stop_epoch = 1});
+    planted p = planted_new(PLANTED_CLASSES, SAMPLES, 3);
+    p.config.run_dir = path; /* without resume: what is there is kept */
+    assert_null(nas_trainer_new(&p.config));
+    assert_error(NAS_USAGE, path);
+    nas_module *other = nas_space_build("chain", &(nas_space_config){0});
+    p.config.model = other;
+    p.config.resume = true;
+    assert_null(nas_trainer_new(&p.config));
+    assert_error(nas_error_status(), directory);
+    char *json = file_text(path, "final_architecture.json");
+    assert_string_equal(json, o.files[0]);
+    free(json);
+    nas_free(other);
+    outcome_free(&o);
+    planted_free(&p);
+    free(path);
+    remove_directory(directory);
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(search_stopped_after_an_epoch),
+        cmocka_unit_test(search_stopped_inside_an_epoch),
+        cmocka_unit_test(search_killed),
+        cmocka_unit_test(finished_run_resumed),
+        cmocka_unit_test(nothing_to_resume),
+        cmocka_unit_test(other_run_is_refused),
+        cmocka_unit_test(training_stopped_and_resumed),
+        cmocka_unit_test(training_killed),
+    };
+    return argc == 6 ? be_killed(argv) : cmocka_run_group_tests(tests, NULL, NULL);
+}
