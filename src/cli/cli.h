@@ -14,12 +14,12 @@ enum { CLI_MOST_SETTINGS = 64 };
 
 /* What the options of all subcommands fill in; texts are borrowed from argv, or kept (cli_keep). */
 typedef struct cli_args {
-    const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *input;
+    const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *input, *first_step;
     const char *set[CLI_MOST_SETTINGS];
     int n_set;
-    int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout;
+    int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps;
     double lr, weight_decay, label_smoothing, drop_path, valid_share;
-    bool resume, inherit, json, quiet, verbose, csv, help;
+    bool resume, inherit, json, quiet, verbose, csv, op_times, help;
     uint64_t given;     /* bit i: row i of the options was on the command line */
     const char **names; /* arguments that are no options */
     int n_names;
@@ -186,11 +186,13 @@ nas_status cli_retrain(cli_args *a);
 nas_status cli_eval(cli_args *a);
 nas_status cli_predict(cli_args *a);
 nas_status cli_profile(cli_args *a);
+nas_status cli_bench(cli_args *a);
 nas_status cli_log(cli_args *a);
 nas_status cli_list(cli_args *a);
 nas_status cli_doctor(cli_args *a);
 nas_status cli_completion(cli_args *a);
 const char *cli_list_word(int i);
+const char *cli_bench_word(int i);
 const char *cli_shell_word(int i);
 
 #endif

@@ -21,6 +21,8 @@ const cli_command cli_commands[] = {
     {"profile", "parameters and multiply-adds of a space, or of the network that a run found", "[RUN]",
      "espalier profile --space darts --set channels=36 --set layers=20", "space arch data data-dir set input outputs",
      "seed=0", 0, 1, NULL, cli_profile},
+    {"bench", "speed of whole search steps, against what this machine can do", "[NAME]",
+     "espalier bench darts --op-times", "steps op-times first-step", "steps=5 seed=0", 0, 1, cli_bench_word, cli_bench},
     {"log", "what a run has measured so far", "RUN", "espalier log runs/first --csv", "csv", "", 1, 1, NULL, cli_log},
     {"list", "spaces, strategies, data sets and their options", "[spaces|strategies|data|options NAME]",
      "espalier list options darts", "", "", 0, 2, cli_list_word, cli_list},

@@ -55,6 +55,12 @@ const cli_option cli_options[] = {
      CLI_STORED, NULL},
     {"log-frequency", CLI_INT, AT(log_frequency), "N", 1, 1e9, "a line every N steps instead of every 10 seconds",
      CLI_FREE, NULL},
+    {"steps", CLI_INT, AT(steps), "N", 1, 1e6, "timed steps of each benchmark", CLI_FREE, NULL},
+    {"op-times", CLI_FLAG, AT(op_times), NULL, 0, 0, "where the time of a step goes, by kind of operation", CLI_FREE,
+     NULL},
+    {"first-step", CLI_TEXT, AT(first_step), "FILE", 0, 0,
+     "write the weights and batches before the first step there (safetensors), so that others can repeat it", CLI_FREE,
+     NULL},
     /* common to all subcommands, from here on */
     {"threads", CLI_INT, AT(threads), "N", 1, 4096, "threads; by default all cores", CLI_MAY_CHANGE, NULL},
     {"seed", CLI_INT, AT(seed), "N", 0, 9e15, "seed of everything random", CLI_STORED, NULL},

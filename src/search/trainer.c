@@ -144,7 +144,7 @@ void nas_trainer_stop(nas_trainer *t) { t->stop = 1; }
 
 static bool ends_now(const nas_trainer *t) { return t->stop || nas__pace_out_of_time(&t->pace); }
 
-static nas_status one_step(nas_trainer *t, double *loss) {
+nas_status nas__trainer_step(nas_trainer *t, double *loss) {
     nas__search *s = &t->s;
     s->progress = nas__pace_progress(&t->pace, s->epoch, s->step);
     s->lr = nas_schedule_lr(&t->config.schedule, nas_optimizer_lr(s->optimizer), s->progress);
@@ -160,7 +160,7 @@ static nas_status run_steps(nas_trainer *t, double *mean) {
     double loss = NAN, sum = 0;
     int64_t counted = 0;
     for (t->s.step = 0; t->s.step < t->s.steps_per_epoch && !ends_now(t); t->s.step++) {
-        nas_status status = one_step(t, &loss);
+        nas_status status = nas__trainer_step(t, &loss);
         if (status || nas_error_status()) {
             return nas_error_status();
         }

@@ -44,6 +44,8 @@ struct nas_trainer {
 
 static inline nas_trainer *nas__trainer_of(nas__search *s) { return (nas_trainer *)s; }
 
+/* trainer.c: one step of the running epoch; the loss of its training batch through *loss */
+nas_status nas__trainer_step(nas_trainer *t, double *loss);
 /* parts.c: the four parts of design section "data flow", and their loaders */
 nas_status nas__parts_open(nas_trainer *t);
 void nas__parts_close(nas_trainer *t);

@@ -11,6 +11,15 @@
 #endif
 
 static _Thread_local nas_tape *current;
+static _Thread_local const nas__watcher *watching;
+
+void nas__watch(const nas__watcher *watcher) { watching = watcher; }
+
+static void tell(nas__event event, const nas__node *node) {
+    if (watching) {
+        watching->event(watching->user, event, node);
+    }
+}
 
 /* Denormal numbers cost a hundredfold and carry no information here: flushed to zero in every thread of the pool. */
 static void flush_denormals(void) {
@@ -98,6 +107,7 @@ void nas_tape_begin(nas_tape *tape, const nas_tape_config *config) {
     current = tape;
     tape->config = *config;
     tape->macs = tape->op_count = 0;
+    tell(NAS__BEGUN, NULL);
 }
 
 uint64_t nas_tape_macs(const nas_tape *tape) { return tape->macs; }
@@ -191,6 +201,11 @@ nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_in
         wanted |= nas__wants(inputs[i]);
     }
     if (!wanted || !current || current->config.dry) {
+        tell(NAS__COMPUTED, &(nas__node){.name = name,
+                                         .n_inputs = n_inputs,
+                                         .n_outputs = n_outputs,
+                                         .inputs = (nas_tensor **)inputs,
+                                         .outputs = (nas_tensor **)outputs});
         return NULL;
     }
     nas__node *node = nas__arena_alloc(&current->arena, sizeof *node);
@@ -214,6 +229,7 @@ nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_in
         outputs[i]->needs_grad = true;
     }
     current->last = node;
+    tell(NAS__COMPUTED, node);
     return node;
 }
 
@@ -266,10 +282,14 @@ nas_status nas_backward(nas_tensor *loss) {
     tape->spent = true;
     loss->retained = true; /* its value is wanted after the step */
     for (nas__node *node = tape->last; node && !nas_error_status(); node = node->previous) {
-        if (reached(node)) {
+        bool differentiates = reached(node);
+        if (differentiates) {
             node->backward(node);
         }
         retire(node);
+        if (differentiates) {
+            tell(NAS__DIFFERENTIATED, node);
+        }
     }
     return nas_error_status();
 }

@@ -1,8 +1,8 @@
 /* tensor.h - the inside of tensors and of the tape, for the operations.
  *
- * Layouts. PLAIN is row-major. BLOCKED exists for (N,C,H,W) only: [n][cb][h][w][block] with the kernel table's block and
- * zero tails. A tensor has one layout for its life; nas__as() gives its twin in the other one (a recorded operation,
- * counted as a reorder), so the gradient of a tensor always has the tensor's own layout.
+ * Layouts. PLAIN is row-major. BLOCKED exists for (N,C,H,W) only: [n][cb][h][w][block] with the kernel table's block
+ * and zero tails. A tensor has one layout for its life; nas__as() gives its twin in the other one (a recorded
+ * operation, counted as a reorder), so the gradient of a tensor always has the tensor's own layout.
  *
  * Gradients of intermediate tensors are a reference-counted buffer times a scalar: the mixed operation hands its own
  * gradient to every candidate, scaled, without writing it out. Gradients of persistent tensors (parameters, variables)
@@ -27,14 +27,14 @@ struct nas_tensor {
     int64_t dims[NAS_MAX_DIMS];
     nas__layout layout;
     nas_role role;
-    bool persistent;  /* parameter, variable or buffer: outlives tapes */
-    bool needs_grad;  /* of intermediate tensors: something behind it is differentiated for */
-    bool is_zero;     /* all zero, no memory behind it */
+    bool persistent; /* parameter, variable or buffer: outlives tapes */
+    bool needs_grad; /* of intermediate tensors: something behind it is differentiated for */
+    bool is_zero;    /* all zero, no memory behind it */
     bool retained;
-    bool has_grad;    /* persistent: grad_data holds a gradient */
+    bool has_grad; /* persistent: grad_data holds a gradient */
     nas__buffer *buffer;
-    float *data;      /* inside buffer; NULL when dry, zero, or released */
-    nas__grad grad;   /* intermediate tensors */
+    float *data;    /* inside buffer; NULL when dry, zero, or released */
+    nas__grad grad; /* intermediate tensors */
     nas__buffer *grad_buffer;
     float *grad_data; /* persistent tensors, inside grad_buffer; plain */
     nas_tape *tape;   /* owner of an intermediate tensor */
@@ -60,11 +60,11 @@ struct nas_tape {
     nas_tape_config config;
     nas__arena arena;
     nas__node *last;
-    nas_tensor **tensors;  /* all tensors of the pass, to release their buffers */
+    nas_tensor **tensors; /* all tensors of the pass, to release their buffers */
     size_t n_tensors;
     uint64_t macs, op_count, reorders;
     bool active, spent;
-    nas_tape *outer;       /* the tape that was current before */
+    nas_tape *outer; /* the tape that was current before */
 };
 
 /* --- the current tape ---------------------------------------------------------------------------- */
@@ -77,6 +77,17 @@ void nas__count_macs(uint64_t macs);
 /* Reorders of activations of this process since the start (for the benchmark). */
 uint64_t nas__reorder_count(void);
 
+/* --- watching a pass ------------------------------------------------------------------------------ */
+typedef enum nas__event { NAS__BEGUN, NAS__COMPUTED, NAS__DIFFERENTIATED } nas__event;
+/* Called on its own thread when a pass begins (node NULL), when an operation has been computed (the node serves for the
+ * call alone when nothing has to be recorded), and when its backward step is done. */
+typedef struct nas__watcher {
+    void (*event)(void *user, nas__event event, const nas__node *node);
+    void *user;
+} nas__watcher;
+/* Of the calling thread's passes, until it is replaced; NULL: nobody watches. Borrowed. */
+void nas__watch(const nas__watcher *watcher);
+
 /* --- making results ------------------------------------------------------------------------------ */
 /* A fresh tensor on the current tape with memory (none when dry). NULL and an error on failure. */
 nas_tensor *nas__new(int ndim, const int64_t *dims, nas__layout layout);
@@ -85,8 +96,8 @@ nas_tensor *nas__like(const nas_tensor *x);
 nas_tensor *nas__zero_like(const nas_tensor *t, nas__layout layout);
 /* A second tensor over x's memory with another (plain) shape. */
 nas_tensor *nas__alias(nas_tensor *x, int ndim, const int64_t *dims);
-/* Records `outputs = name(inputs)` when any input is differentiated for; returns the node, or NULL when nothing has to be
- * recorded (or on failure: check outputs afterwards with nas_error_status()). state_bytes are zeroed. */
+/* Records `outputs = name(inputs)` when any input is differentiated for; returns the node, or NULL when nothing has to
+ * be recorded (or on failure: check outputs afterwards with nas_error_status()). state_bytes are zeroed. */
 nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_inputs, nas_tensor *const *inputs,
                        int n_outputs, nas_tensor *const *outputs, size_t state_bytes);
 /* Does a pass have to deliver the gradient of t? */
@@ -113,8 +124,8 @@ nas__grad nas__grad_of(const nas_tensor *t);
 float *nas__grad_data(nas_tensor *t);
 /* Adds scale*buffer (in t's layout) to t's gradient when t is differentiated for; takes the caller's reference. */
 void nas__grad_give(nas_tensor *t, nas__buffer *buffer, float scale);
-/* Where to write a gradient for t, in t's layout: a parameter's own array when it is empty, else a scratch buffer; finish
- * with nas__grad_end, which gives or adds the scratch. Returns NULL on failure. */
+/* Where to write a gradient for t, in t's layout: a parameter's own array when it is empty, else a scratch buffer;
+ * finish with nas__grad_end, which gives or adds the scratch. Returns NULL on failure. */
 float *nas__grad_begin(nas_tensor *t, nas__buffer **scratch);
 void nas__grad_end(nas_tensor *t, nas__buffer *scratch);
 /* A plain array of `count` floats as gradient for t of either kind (copied or added). */
