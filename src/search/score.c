@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 bool nas__search_better(const nas__search *s, double a, double b) {
     if (isnan(a) || isnan(b)) {
@@ -54,10 +55,10 @@ static nas_status measure(nas_trainer *t, const nas_architecture *a, double *met
 
 bool nas__trials_used_up(const nas_trainer *t) { return t->config.budget.trials > 0 && t->evaluations >= t->config.budget.trials; }
 
-static bool lookup(const nas_trainer *t, uint64_t hash, double *score) {
+static bool lookup(const nas_trainer *t, uint64_t hash, double *metrics) {
     for (size_t i = 0; i < t->n_scored; i++) {
         if (t->scored[i].hash == hash) {
-            *score = t->scored[i].score;
+            memcpy(metrics, t->scored[i].metrics, sizeof t->scored[i].metrics);
             return true;
         }
     }
@@ -68,7 +69,8 @@ static nas_status remember(nas_trainer *t, const nas_architecture *a, uint64_t h
     if (!nas__grow(&t->scored, t->n_scored, sizeof *t->scored)) {
         return nas_error_status();
     }
-    t->scored[t->n_scored++] = (nas__score_entry){hash, metrics[0]};
+    t->scored[t->n_scored].hash = hash;
+    memcpy(t->scored[t->n_scored++].metrics, metrics, sizeof t->scored->metrics);
     t->evaluations++;
     bool best = !t->best || nas__search_better(&t->s, metrics[0], t->best_score);
     if (best) {
@@ -88,7 +90,7 @@ static nas_status remember(nas_trainer *t, const nas_architecture *a, uint64_t h
 
 static nas_status score(nas_trainer *t, const nas_architecture *a, double *metrics) {
     uint64_t hash = nas_architecture_hash(a);
-    if (lookup(t, hash, &metrics[0])) {
+    if (lookup(t, hash, metrics)) {
         return NAS_OK;
     }
     if (nas__trials_used_up(t)) {

@@ -14,7 +14,7 @@ enum { NAS__MOST_METRICS = 8 };
 
 typedef struct nas__score_entry {
     uint64_t hash;
-    double score;
+    double metrics[NAS__MOST_METRICS];
 } nas__score_entry;
 
 struct nas_trainer {
