@@ -32,4 +32,10 @@ void nas__apply_threads(void) {
     }
 }
 
+void nas__apply_one_thread(void) {
+    int none = 0;
+    atomic_compare_exchange_strong(&wanted, &none, omp_get_max_threads()); /* for nas__apply_threads to find */
+    omp_set_num_threads(1);
+}
+
 const char *nas_version(void) { return ESPALIER_VERSION; }

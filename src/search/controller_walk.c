@@ -2,6 +2,7 @@
  */
 #include "core/error.h"
 #include "core/memory.h"
+#include "core/threads.h"
 #include "search/controller.h"
 
 #include <espalier/ops.h>
@@ -271,6 +272,7 @@ static nas_status go(walk *w, unsigned grad) {
     w->sample->architecture = first;
     w->sample->log_pi = w->sample->entropy = 0;
     nas_tape_begin(c->tape, &(nas_tape_config){.grad = grad});
+    nas__apply_one_thread();
     w->x = c->start;
     w->h = w->cell = nas_zero(2, (int64_t[]){1, c->config.hidden});
     nas_status status = w->h ? NAS_OK : nas_error_status();
@@ -284,15 +286,20 @@ static nas_status go(walk *w, unsigned grad) {
     return status ? status : nas_error_status();
 }
 
+static void leave(nas__controller *c) {
+    nas_tape_reset(c->tape);
+    nas__apply_threads();
+}
+
 nas_status nas__controller_draw(nas__controller *c, nas_rng *rng, bool count, nas__sample *sample) {
     nas_status status = go(&(walk){.c = c, .sample = sample, .rng = rng, .count = count}, 0);
-    nas_tape_reset(c->tape);
+    leave(c);
     return status;
 }
 
 nas_status nas__controller_replay(nas__controller *c, nas__sample *sample) {
     nas_status status = go(&(walk){.c = c, .sample = sample}, 0);
-    nas_tape_reset(c->tape);
+    leave(c);
     return status;
 }
 
@@ -306,6 +313,6 @@ nas_status nas__controller_learn(nas__controller *c, nas__sample *sample, double
     if (!status && loss) { /* a space without any choice left has nothing to learn */
         status = nas_backward(loss);
     }
-    nas_tape_reset(c->tape);
+    leave(c);
     return status ? status : nas_error_status();
 }

@@ -542,7 +542,6 @@ static void skips_settle_at_their_target(void **state) {
 }
 
 int main(void) {
-    nas_set_threads(1); /* single numbers: nothing to share */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(probabilities_add_up),      cmocka_unit_test(gradients_of_a_macro_space),
         cmocka_unit_test(gradients_of_a_cell),       cmocka_unit_test(replay_repeats_a_draw),
