@@ -38,6 +38,9 @@ static void finish(const nas_metric *metrics, const totals *sum, int64_t images,
 }
 
 nas_status nas_evaluate(const nas_evaluate_config *c, nas_evaluation *result) {
+    if (!c->model || !c->data) {
+        return nas__fail(NAS_INVALID, "nas_evaluate: .model and .data are required");
+    }
     const nas_dataset_info *info = nas_dataset_describe(c->data);
     bool classes = info->classes > 0;
     const nas_metric *metrics = c->metrics ? c->metrics : classes ? nas_classification_metrics : nas_regression_metrics;

@@ -264,6 +264,9 @@ nas_status nas_fit(const nas_fit_config *config, int *epochs_done) {
         status = nas_save_weights(config->model, weights);
         free(weights);
     }
+    if (status) {
+        nas__run_event(f.run, NAS_LOG_ERROR, "failed", f.epoch + 1, (int64_t)f.total_step, nas_error_message());
+    }
     nas_status closed = nas__run_close(f.run, status ? "failed" : stopping(&f) ? "stopped" : "finished", status ? nas_error_message() : NULL);
     if (epochs_done) {
         *epochs_done = f.epoch;

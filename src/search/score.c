@@ -94,7 +94,9 @@ static nas_status score(nas_trainer *t, const nas_architecture *a, double *metri
         return NAS_OK;
     }
     if (nas__trials_used_up(t)) {
-        metrics[0] = NAN; /* not scored, so never the best */
+        for (int i = 0; i < t->n_metrics; i++) {
+            metrics[i] = NAN; /* not scored, so never the best */
+        }
         return NAS_OK;
     }
     double start = nas__now();
