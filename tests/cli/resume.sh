@@ -44,6 +44,26 @@ expect 0 search --out whole --resume --epochs 5
 in_file err 'no longer bit-identical'
 in_file out '5 epochs'
 
+# a retraining, killed in the middle
+retraining="--epochs 4 --limit-batches 3 --batch 16 --limit-images 300 --threads 1 --log-frequency 1"
+# shellcheck disable=SC2086
+expect 0 retrain whole $retraining --out whole-retrain
+# shellcheck disable=SC2086
+"$espalier" retrain whole $retraining --out killed-retrain >out 2>err &
+pid=$!
+tries=0
+until [ -e killed-retrain/checkpoint-00001.safetensors ] || [ $tries -ge 1000 ]; do
+    sleep 0.02
+    tries=$((tries + 1))
+done
+kill -9 $pid 2>/dev/null || true
+wait $pid 2>/dev/null || true
+expect 0 retrain --out killed-retrain --resume --log-frequency 1
+cmp whole-retrain/weights.safetensors killed-retrain/weights.safetensors || fail "the weights differ"
+"$espalier" log whole-retrain --csv >whole.csv
+"$espalier" log killed-retrain --csv >killed.csv
+cmp whole.csv killed.csv || fail "the losses of retrainings differ"
+
 # --resume with nothing saved starts at the beginning
 # shellcheck disable=SC2086
 expect 0 search $small --strategy darts --epochs 1 --out fresh --resume
