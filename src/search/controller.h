@@ -74,6 +74,7 @@ typedef struct nas__sample {
     nas_architecture *architecture;
     int *tokens, *arity, n_tokens; /* arity: out of how many each token is */
     double log_pi, entropy, kl;    /* entropy: sum of the tokens' exact entropies; kl: of the bits */
+    double uniform;                /* the entropy of the uniform policy on this walk: sum of log(open candidates) */
     double saturation;             /* mean |tanh| of the logits: near 1 the cap stops all learning */
 } nas__sample;
 

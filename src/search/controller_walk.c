@@ -61,10 +61,13 @@ static void add_term(nas_tensor **sum, nas_tensor *term) { *sum = *sum ? nas_add
 /* The next token, drawn by its log probabilities or the sample's; and what it says about the walk. */
 static int take(walk *w, const float *log_p, int n) {
     double p[NAS_MAX_CANDIDATES], total = 0;
+    int open = 0;
     for (int k = 0; k < n; k++) {
         total += p[k] = exp(log_p[k]);
+        open += p[k] > 0;
         w->sample->entropy -= p[k] > 0 ? p[k] * log_p[k] : 0;
     }
+    w->sample->uniform += log(open);
     if (w->rng) {
         double u = nas_rng_uniform(w->rng) * total;
         int taken = -1;
@@ -270,7 +273,7 @@ static nas_status go(walk *w, unsigned grad) {
     }
     nas_architecture_free(w->sample->architecture);
     w->sample->architecture = first;
-    w->sample->log_pi = w->sample->entropy = 0;
+    w->sample->log_pi = w->sample->entropy = w->sample->uniform = 0;
     nas_tape_begin(c->tape, &(nas_tape_config){.grad = grad});
     nas__apply_one_thread();
     w->x = c->start;

@@ -94,9 +94,7 @@ static void account(enas *e, double reward) {
     e->reward += reward;
     e->entropy += e->sample.entropy;
     e->saturation += e->sample.saturation;
-    for (int i = 0; i < e->sample.n_tokens; i++) {
-        e->uniform += log(e->sample.arity[i]);
-    }
+    e->uniform += e->sample.uniform;
 }
 
 static nas_status one_sample(nas__search *s, nas_rng *rng) {
