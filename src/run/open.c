@@ -125,6 +125,8 @@ nas__run *nas__run_resume(const char *directory, const nas__run_info *info, int 
     return run;
 }
 
+nas_status nas__run_flush(nas__run *run) { return run ? nas__writer_flush(run->writer) : NAS_OK; }
+
 nas_status nas__run_check(nas__run *run) { return run ? nas__writer_check(run->writer) : NAS_OK; }
 
 nas_status nas__run_close(nas__run *run, const char *status, const char *detail) {

@@ -29,6 +29,9 @@ bool nas__run_exists(const char *directory); /* is there a run.sqlite? */
  * run that cannot be logged should stop with this message. Rows given after a failure are dropped. Cheap enough for
  * every step. */
 nas_status nas__run_check(nas__run *run);
+/* The same, after waiting (two seconds at most) until the epochs given so far are committed: before a checkpoint is
+ * written, so that a run that is killed behind it does not miss in its log what it goes on from. */
+nas_status nas__run_flush(nas__run *run);
 /* Marks the end ("finished", "stopped", "failed" with detail), waits for the writer, closes. Returns what
  * nas__run_check would. NULL is fine. */
 nas_status nas__run_close(nas__run *run, const char *status, const char *detail);

@@ -14,8 +14,9 @@
 enum {
     QUEUE_ROWS = 65536,
     COMMIT_ROWS = 4096,
-    HEARTBEAT_MS = 4000,  /* readers expect one every 5 s */
-    BUSY_LIMIT_MS = 60000 /* a reader of a rollback journal may hold a commit up for so long */
+    HEARTBEAT_MS = 4000,   /* readers expect one every 5 s */
+    BUSY_LIMIT_MS = 60000, /* a reader of a rollback journal may hold a commit up for so long */
+    FLUSH_LIMIT_MS = 2000
 };
 
 void nas__writer_fail(nas__writer *w, nas_status status, const char *what) {
@@ -79,6 +80,10 @@ static bool commit(nas__writer *w) {
     } else {
         w->open = false;
         w->committed_ms = now;
+        pthread_mutex_lock(&w->lock);
+        w->urgent_committed = w->urgent_written;
+        pthread_cond_broadcast(&w->room);
+        pthread_mutex_unlock(&w->lock);
     }
     return !code;
 }
@@ -92,6 +97,7 @@ static void write_rows(nas__writer *w, nas__rows *rows) {
             return;
         }
         w->rows++;
+        w->urgent_written += row->ends_group && row->commit_now;
         if (row->ends_group &&
             (row->commit_now || w->rows >= COMMIT_ROWS || nas__monotonic_ms() - w->opened_ms >= w->commit_ms)) {
             commit(w);
@@ -175,8 +181,8 @@ static void init_locks(nas__writer *w) {
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&w->rows_came, &monotonic);
+    pthread_cond_init(&w->room, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    pthread_cond_init(&w->room, NULL);
     pthread_mutex_init(&w->lock, NULL);
 }
 
@@ -227,11 +233,23 @@ void nas__writer_push(nas__writer *w, nas__rows *rows, bool commit_now) {
         }
         w->queue.last = rows->last;
         w->queue.n += rows->n;
+        w->urgent += commit_now;
         *rows = (nas__rows){0};
         pthread_cond_signal(&w->rows_came);
     }
     pthread_mutex_unlock(&w->lock);
     nas__rows_free(rows); /* of a writer that has failed */
+}
+
+nas_status nas__writer_flush(nas__writer *w) {
+    int64_t due = nas__monotonic_ms() + FLUSH_LIMIT_MS;
+    struct timespec until = {.tv_sec = due / 1000, .tv_nsec = due % 1000 * 1000000};
+    pthread_mutex_lock(&w->lock);
+    for (int code = 0; w->urgent_committed < w->urgent && !w->status && code != ETIMEDOUT;) {
+        code = pthread_cond_timedwait(&w->room, &w->lock, &until);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return nas__writer_check(w);
 }
 
 nas_status nas__writer_check(nas__writer *w) {

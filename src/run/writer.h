@@ -62,6 +62,9 @@ nas__writer *nas__writer_start(const nas__writer_config *config);
 /* Hands rows over as one group, which empties the list; waits when the queue is full. commit_now: do not wait for the
  * next commit. */
 void nas__writer_push(nas__writer *writer, nas__rows *rows, bool commit_now);
+/* Waits until the groups that were pushed with commit_now are committed, or for two seconds: a reader of a rollback
+ * journal may be in the way, and the run need not stand still for it. Returns what nas__writer_check would. */
+nas_status nas__writer_flush(nas__writer *writer);
 /* NAS_OK, or the writer's first error as an error of the calling thread. */
 nas_status nas__writer_check(nas__writer *writer);
 /* Writes what is left and the final status, makes the database one plain file, ends the thread. Returns the writer's

@@ -22,6 +22,7 @@ struct nas__writer {
     pthread_cond_t rows_came, room;
     nas__rows queue;
     bool closing;
+    uint64_t urgent, urgent_committed; /* groups to be committed at once: handed over, and committed */
     nas_status status; /* first error */
     char message[600];
     const char *final_status, *final_detail;
@@ -35,6 +36,7 @@ struct nas__writer {
     int commit_ms;
     bool failed, open; /* open: a transaction is */
     size_t rows;       /* in it */
+    uint64_t urgent_written;
     int64_t opened_ms, committed_ms, busy_since_ms;
 };
 

@@ -168,7 +168,7 @@ static nas_status journal_epoch(fit *f, double mean) {
     } else {
         nas__log(NAS_LOG_INFO, "epoch %d/%d  train loss %.4f", f->epoch + 1, f->epochs, mean);
     }
-    return nas__run_check(f->run);
+    return nas__run_flush(f->run); /* a checkpoint comes next */
 }
 
 /* --- the loop ------------------------------------------------------------------------------------ */

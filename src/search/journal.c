@@ -127,5 +127,5 @@ nas_status nas__journal_epoch(nas_trainer *t, double mean_loss, nas_progress *pr
     nas__log(NAS_LOG_INFO, "epoch %d/%d  train loss %.4f  derived %s %.4f (valid)  best %.4f (epoch %d)  entropy %.3f  skips %.2f", progress->epoch,
              progress->epochs, mean_loss, progress->metric, progress->score, progress->best_score, t->best_epoch, progress->entropy,
              progress->skip_share);
-    return nas__run_check(t->run);
+    return nas__run_flush(t->run); /* a checkpoint comes next */
 }

@@ -201,6 +201,12 @@ void assert_same_losses(const double *a, const double *b, int n, const char *wha
     }
 }
 
+void assert_on_time(double seconds, double budget) {
+    if (!(seconds > 0.87 * budget && seconds < 1.25 * budget)) {
+        fail_msg("the run took %.2f s of %.2f s", seconds, budget);
+    }
+}
+
 char *file_text(const char *directory, const char *name) {
     char *path = nas__join(directory, name), *text = nas__read_file(path, NULL);
     if (!text) {

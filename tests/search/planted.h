@@ -45,6 +45,10 @@ typedef struct step_losses {
 bool record_loss(const nas_progress *progress, void *user);
 void assert_same_losses(const double *a, const double *b, int n, const char *what);
 
+/* Fails, with the number, unless a run under a budget of `budget` seconds took about as long; more than a little late
+ * is allowed, since a test's machine may have others to serve. */
+void assert_on_time(double seconds, double budget);
+
 /* The content of a file below a directory; new. */
 char *file_text(const char *directory, const char *name);
 

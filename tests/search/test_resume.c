@@ -45,33 +45,89 @@ static bool on_epoch(const nas_progress *progress, void *user) {
 }
 
 /* --- one process's part of a search or a training -------------------------------------------------- */
-static outcome search(const char *directory, const char *options, bool resume, interruption at) {
-    outcome o = {.at = at};
-    planted p = planted_new(PLANTED_CLASSES, SAMPLES, 3);
-    char *path = nas__join(directory, "run");
-    p.config.options = options;
-    p.config.num_epochs = EPOCHS;
-    p.config.optimizer =
-        strstr(options, "order=2") ? nas_adam(.lr = 0.01) : nas_sgd(.lr = 0.05, .momentum = 0.9, .weight_decay = 3e-4);
-    p.config.run_dir = path;
-    p.config.resume = resume;
-    p.config.log_frequency = 2;
-    p.config.on_step = on_step;
-    p.config.on_epoch = on_epoch;
-    p.config.user = &o;
-    nas_trainer *t = nas_trainer_new(&p.config);
+static void run_search(nas_trainer_config *config, const char *directory, bool resume, outcome *o) {
+    char *path = nas__join(directory, "run"), *json = nas__join(path, "final_architecture.json");
+    config->num_epochs = EPOCHS;
+    config->run_dir = path;
+    config->resume = resume;
+    config->log_frequency = 2;
+    config->on_step = on_step;
+    config->on_epoch = on_epoch;
+    config->user = o;
+    nas_trainer *t = nas_trainer_new(config);
     assert_no_error();
     assert_int_equal(nas_trainer_train(t), NAS_OK);
-    o.stopped = nas_trainer_stopped(t);
-    o.weights = weights_hash(p.model, EVERYTHING);
-    char *json = nas__join(path, "final_architecture.json");
+    o->stopped = nas_trainer_stopped(t);
+    o->weights = weights_hash(config->model, EVERYTHING);
     assert_int_equal(nas_trainer_export(t, json), NAS_OK);
-    o.files[0] = file_text(path, "final_architecture.json");
-    o.files[1] = file_text(path, "search-result.json");
+    o->files[0] = file_text(path, "final_architecture.json");
+    o->files[1] = file_text(path, "search-result.json");
     free(json);
     free(path);
     nas_trainer_free(t);
+}
+
+static outcome search(const char *directory, const char *options, bool resume, interruption at) {
+    outcome o = {.at = at};
+    planted p = planted_new(PLANTED_CLASSES, SAMPLES, 3);
+    p.config.options = options;
+    p.config.optimizer =
+        strstr(options, "order=2") ? nas_adam(.lr = 0.01) : nas_sgd(.lr = 0.05, .momentum = 0.9, .weight_decay = 3e-4);
+    run_search(&p.config, directory, resume, &o);
     planted_free(&p);
+    return o;
+}
+
+/* The cells of DARTS, small, on images that are mirrored and shifted. */
+static nas_module *small_cells(void) {
+    const nas_space_info *info = nas_space_info_find("darts");
+    void *options = malloc(info->options_size);
+    assert_int_equal(nas_options_default(info->options, options), NAS_OK);
+    assert_int_equal(nas_options_set(info->options, options, "channels", "2"), NAS_OK);
+    assert_int_equal(nas_options_set(info->options, options, "layers", "3"), NAS_OK);
+    assert_int_equal(nas_options_set(info->options, options, "nodes", "2"), NAS_OK);
+    nas_module *model = nas_space_build(
+        "darts", &(nas_space_config){.channels = 1, .height = 8, .width = 8, .outputs = 2, .options = options});
+    free(options);
+    assert_no_error();
+    return model;
+}
+
+static nas_dataset *small_images(void) {
+    float *x = random_floats(8, SAMPLES * 64), y[SAMPLES];
+    for (int i = 0; i < SAMPLES; i++) {
+        y[i] = (float)(i % 2);
+        for (int p = 0; p < 64; p++) {
+            x[64 * i + p] = 0.5f + 0.2f * x[64 * i + p] + (i % 2 && p % 8 % 2 ? 0.2f : 0);
+        }
+    }
+    nas_dataset *d = nas_dataset_from_arrays(SAMPLES, 3, (int64_t[]){1, 8, 8}, x, 1, y, 2);
+    free(x);
+    return d;
+}
+
+static outcome search_cells(const char *directory, const char *options, bool resume, interruption at) {
+    outcome o = {.at = at};
+    nas_dataset *data = small_images(), *parts[2];
+    assert_int_equal(nas_dataset_split(data, 1, 2, (const double[]){0.5, 0.5}, parts), NAS_OK);
+    nas_transform transform = nas_transform_default(data, false);
+    transform.flip = true;
+    transform.crop_padding = 1;
+    nas_trainer_config config = {.model = small_cells(),
+                                 .strategy = "darts",
+                                 .space_name = "darts",
+                                 .options = options,
+                                 .batch_size = 32,
+                                 .dataset_train = parts[0],
+                                 .dataset_valid = parts[1],
+                                 .transform = &transform,
+                                 .seed = 3,
+                                 .threads = 1};
+    run_search(&config, directory, resume, &o);
+    nas_free(config.model);
+    nas_dataset_free(parts[0]);
+    nas_dataset_free(parts[1]);
+    nas_dataset_free(data);
     return o;
 }
 
@@ -234,6 +290,11 @@ static void search_stopped_after_an_epoch(void **state) {
     stopped_and_resumed(search, "order=2,alpha_lr=0.05", (interruption){.stop_epoch = 1}, 1);
 }
 
+static void cells_stopped_and_resumed(void **state) {
+    (void)state;
+    stopped_and_resumed(search_cells, "order=2,alpha_lr=0.05", (interruption){.stop_step = 2 * STEPS + 2}, 2);
+}
+
 static void search_stopped_inside_an_epoch(void **state) {
     (void)state;
     stopped_and_resumed(search, "order=1,alpha_lr=0.05", (interruption){.stop_step = 2 * STEPS + 2}, 2);
@@ -327,6 +388,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(search_stopped_after_an_epoch),
         cmocka_unit_test(search_stopped_inside_an_epoch),
+        cmocka_unit_test(cells_stopped_and_resumed),
         cmocka_unit_test(search_killed),
         cmocka_unit_test(finished_run_resumed),
         cmocka_unit_test(nothing_to_resume),

@@ -29,7 +29,8 @@ static nas_status toy_differentiate(void *user, bool train, unsigned roles) {
 }
 
 static toy new_toy(float w, float a) {
-    toy t = {nas_tape_new(), nas_variable(1, (int64_t[]){1}, NAS_ROLE_WEIGHT), nas_variable(1, (int64_t[]){1}, NAS_ROLE_ARCH)};
+    toy t = {nas_tape_new(), nas_variable(1, (int64_t[]){1}, NAS_ROLE_WEIGHT),
+             nas_variable(1, (int64_t[]){1}, NAS_ROLE_ARCH)};
     nas_tensor_write(t.w, &w);
     nas_tensor_write(t.a, &a);
     return t;
@@ -42,7 +43,13 @@ static void free_toy(toy *t) {
 }
 
 static float alpha_gradient(toy *t, double eta) {
-    nas__bilevel b = {.n_weights = 1, .n_alphas = 1, .weights = &t->w, .alphas = &t->a, .eta = eta, .differentiate = toy_differentiate, .user = t};
+    nas__bilevel b = {.n_weights = 1,
+                      .n_alphas = 1,
+                      .weights = &t->w,
+                      .alphas = &t->a,
+                      .eta = eta,
+                      .differentiate = toy_differentiate,
+                      .user = t};
     float g = NAN;
     nas_zero_grad(t->a);
     assert_int_equal(nas__unrolled_gradient(&b), NAS_OK);
@@ -193,9 +200,16 @@ static void check_network(double momentum, double decay) {
     for (int i = 0; i <= CANDIDATES; i++) {
         buffers[i] = random_floats(60 + (uint64_t)i, HIDDEN * IN);
     }
-    nas__bilevel b = {.n_weights = CANDIDATES + 1, .n_alphas = 1, .weights = weights, .alphas = &n.a, .eta = 0.3, .momentum = momentum,
-                      .weight_decay = decay, .momentum_buffers = momentum > 0 ? (const float *const *)buffers : NULL,
-                      .differentiate = net_differentiate, .user = &n};
+    nas__bilevel b = {.n_weights = CANDIDATES + 1,
+                      .n_alphas = 1,
+                      .weights = weights,
+                      .alphas = &n.a,
+                      .eta = 0.3,
+                      .momentum = momentum,
+                      .weight_decay = decay,
+                      .momentum_buffers = momentum > 0 ? (const float *const *)buffers : NULL,
+                      .differentiate = net_differentiate,
+                      .user = &n};
     nas_tensor_read(n.a, alpha);
     assert_int_equal(nas__unrolled_gradient(&b), NAS_OK);
     nas_tensor_read_grad(n.a, got);
