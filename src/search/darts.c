@@ -73,8 +73,10 @@ static nas_status mix_everything(nas__search *s, void *user) {
 static nas_status differentiate(void *user, bool train, unsigned roles) {
     nas__search *s = user;
     darts *d = s->memory;
+    /* The passes of one second-order gradient are of one function: with dropout drawn anew, the difference of its two sides would be noise. */
+    bool first = roles == (train ? NAS_ROLE_WEIGHT : NAS_ROLE_ARCH);
     return nas__search_pass(s, &(nas__pass){.batch = train ? d->train : d->arch, .grad = roles, .training = true, .freeze_running = true,
-                                            .decide = mix_everything}, NULL);
+                                            .same_noise = !first, .decide = mix_everything}, NULL);
 }
 
 static nas_status second_order(nas__search *s) {

@@ -22,12 +22,11 @@ static char *describe(const nas_trainer *t) {
     char hash[17], *text = canonical(t);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)nas_space_hash(t->s.space));
     const nas_metric *metric = &t->config.metrics[0];
-    int64_t images = nas_dataset_describe(t->valid)->size;
     json_t *root = json_pack("{s:s, s:s?, s:s, s:s, s:o, s:s, s:s, s:b, s:i, s:i, s:i, s:I}", "strategy", t->s.strategy->name, "space",
                              t->config.space_name, "space_hash", hash, "canonical", text ? text : "", "score", number(t->best_score), "metric",
                              metric->name, "split", "valid", "lower_is_better", metric->lower_is_better, "epoch", t->best_epoch, "epochs",
                              t->s.epoch, "evaluations", t->evaluations, "seed", (json_int_t)t->config.seed);
-    json_object_set_new(root, "valid_images", json_integer(images));
+    json_object_set_new(root, "valid_images", json_integer(t->score_images));
     char *dump = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     json_decref(root);
     free(text);

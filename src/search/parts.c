@@ -79,24 +79,26 @@ static nas_loader *open_loader(const nas_trainer *t, nas_dataset *data, const na
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* Batches of the valid part that score an architecture. */
-static int64_t score_batches(const nas_trainer *t, int64_t batch) {
-    int64_t images = t->config.score_images > 0 ? t->config.score_images : 5000;
-    int64_t batches = (images + batch - 1) / batch;
-    return t->config.limit_batches > 0 ? smaller(batches, t->config.limit_batches) : batches;
+/* The images of the valid part that score an architecture, in batches of nearly 256 that they fill. */
+static nas_loader *open_valid_loader(nas_trainer *t, const nas_transform *plain) {
+    int64_t size = nas_dataset_describe(t->valid)->size, most = t->config.score_images > 0 ? t->config.score_images : 5000;
+    int64_t images = smaller(size, most), batches = (images + 255) / 256, batch = (images + batches - 1) / batches;
+    batches = t->config.limit_batches > 0 ? smaller(batches, t->config.limit_batches) : batches;
+    t->score_images = smaller(size, batches * batch);
+    return open_loader(t, t->valid, plain, false, false, batch, batches, NAS_NONE, 3);
 }
 
 static nas_status open_loaders(nas_trainer *t) {
     nas_trainer_config *c = &t->config;
     nas_transform plain = c->transform ? *c->transform : nas_transform_default(c->dataset_train, false);
     nas_transform augmented = c->transform ? *c->transform : nas_transform_default(c->dataset_train, true);
-    int64_t batch = c->batch_size, large = smaller(256, nas_dataset_describe(t->valid)->size);
+    int64_t batch = c->batch_size;
     if (nas_error_status()) {
         return nas_error_status();
     }
     t->train_loader = open_loader(t, c->dataset_train, &augmented, true, true, batch, c->limit_batches, c->workers, 1);
     t->arch_loader = open_loader(t, t->arch, &plain, true, false, batch, 0, c->workers, 2);
-    t->valid_loader = open_loader(t, t->valid, &plain, false, false, large, score_batches(t, large), NAS_NONE, 3);
+    t->valid_loader = open_valid_loader(t, &plain);
     t->calibration_loader = open_loader(t, c->dataset_train, &plain, false, false, batch, smaller(8, nas_loader_batches(t->train_loader)), NAS_NONE, 4);
     return nas_error_status();
 }

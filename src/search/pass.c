@@ -61,7 +61,8 @@ nas_status nas__search_pass(nas__search *s, const nas__pass *pass, nas__pass_res
         return nas_error_status() ? nas_error_status() : nas__fail(NAS_INVALID, "a pass without a batch");
     }
     nas_tape_begin(t->tape, &(nas_tape_config){.grad = pass->grad, .training = pass->training, .bn = NAS_BN_BATCH,
-                                               .freeze_running = pass->freeze_running, .seed = t->config.seed, .step = ++t->passes});
+                                               .freeze_running = pass->freeze_running, .seed = t->config.seed,
+                                               .step = pass->same_noise ? t->passes : ++t->passes});
     nas_status status = run_pass(s, pass, result ? result : &ignored);
     forget_weightings(s->space);
     nas_tape_reset(t->tape);

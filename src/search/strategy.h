@@ -62,6 +62,7 @@ typedef struct nas__pass {
     unsigned grad;         /* NAS_ROLE_WEIGHT, NAS_ROLE_ARCH, both, or 0 */
     bool training;         /* dropout, drop-path */
     bool freeze_running;   /* batch statistics without updating the running estimates */
+    bool same_noise;       /* drops what the pass before dropped: for differences of passes */
     /* Makes the decisions of this pass, on its tape (weights of a weighting are tensors of the pass). NULL: those in force stay. */
     nas_status (*decide)(nas__search *s, void *user);
     /* The term that is added to the loss on the tape; may be NULL. */

@@ -31,6 +31,7 @@ struct nas_trainer {
     nas_architecture *best, *derived;
     double best_score, derived_score, derived_metrics[NAS__MOST_METRICS];
     int best_epoch, evaluations, unchanged_epochs;
+    int64_t score_images; /* of the valid part, behind every score */
     nas__score_entry *scored; /* under the present weights */
     size_t n_scored;
     /* the run */

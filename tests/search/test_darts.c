@@ -63,8 +63,10 @@ typedef struct watch {
     nas_module *model;
     int calls; /* of the loss in the running step */
     uint64_t weights[MOST_CALLS], buffers[MOST_CALLS], alphas[MOST_CALLS];
+    uint64_t noise[MOST_CALLS];                   /* key of dropout */
     bool weight_gradients[MOST_CALLS], alpha_gradients[MOST_CALLS]; /* held when the loss is computed */
     uint64_t weights_before, buffers_before, alphas_before;
+    uint64_t noise_before;
     int steps;
     int calls_per_step;
     bool warming;
@@ -102,6 +104,7 @@ static nas_tensor *watching_loss(nas_tensor *output, nas_tensor *target) {
         seen.weights[i] = weights_hash(seen.model, NAS_ROLE_WEIGHT);
         seen.buffers[i] = weights_hash(seen.model, NAS_ROLE_BUFFER);
         seen.alphas[i] = alphas_hash(seen.trainer);
+        seen.noise[i] = output->tape->config.step;
         seen.weight_gradients[i] = holds_gradients(w->tensors, w->n);
         seen.alpha_gradients[i] = holds_gradients(a->tensors, a->n);
     }
@@ -124,6 +127,12 @@ static bool check_step(const nas_progress *progress, void *user) {
     if (!seen.warming) {
         assert_true(seen.alphas[last] != seen.alphas_before);
     }
+    for (int i = 1; i < last; i++) { /* one function is differentiated, whatever it drops; the weight step drops anew */
+        assert_true(seen.noise[i] == seen.noise[0]);
+    }
+    assert_true(last == 0 || seen.noise[last] != seen.noise[0]);
+    assert_true(seen.noise[0] != seen.noise_before);
+    seen.noise_before = seen.noise[last];
     assert_false(seen.weight_gradients[last]);
     assert_false(seen.alpha_gradients[last]);
     /* the weight step */
