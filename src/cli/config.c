@@ -19,8 +19,8 @@ static json_t *option_json(const cli_args *a, const cli_option *option) {
     switch (option->type) {
     case CLI_FLAG:
         return json_boolean(*(const bool *)field);
-    case CLI_INT:
-        return json_integer(*(const int64_t *)field);
+    case CLI_INT: /* 0 outside the range is what stands for "not given", and could not be read back */
+        return *(const int64_t *)field == 0 && option->min > 0 ? NULL : json_integer(*(const int64_t *)field);
     case CLI_REAL:
         return json_real(*(const double *)field);
     default:
