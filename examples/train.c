@@ -5,7 +5,7 @@
  *     cc train.c $(pkg-config --cflags --libs espalier) -o train
  *     ./train                  # 10 epochs on Fashion-MNIST (Debian package dataset-fashion-mnist)
  *     ./train 1 20             # one epoch of at most 20 steps: a look at how it goes
- *     ./train 10 0 DIR darts   # all steps, the data's files in DIR, another strategy
+ *     ./train 10 0 DIR         # all steps, the data's files in DIR
  *
  * retrain.c goes on from there. */
 #include "net.h"
@@ -23,7 +23,7 @@ static void print_line(nas_log_level level, const char *message, void *user) {
 
 int main(int argc, char **argv) {
     int epochs = argc > 1 ? atoi(argv[1]) : 10, batches = argc > 2 ? atoi(argv[2]) : 0;
-    const char *data_dir = argc > 3 && argv[3][0] ? argv[3] : NULL; /* NULL: where the package has put the files */
+    const char *data_dir = argc > 3 ? argv[3] : NULL; /* NULL: where the package has put the files */
     nas_set_log(print_line, NULL);
 
     /* Half of the training images teach the weights, half the choices. The test images are not touched here. */
@@ -39,7 +39,7 @@ int main(int argc, char **argv) {
     }
     nas_trainer_config config = {
         .model = model,
-        .strategy = argc > 4 ? argv[4] : "enas",
+        .strategy = "enas",
         .loss = nas_cross_entropy,
         .metrics = nas_classification_metrics,
         .reward = nas_top1_accuracy,
