@@ -65,7 +65,7 @@ format: ## rewrite the sources in the project's style
 
 lint: ## style, layers, shell scripts
 	tools/check-layers
-	$(if $(shell command -v shellcheck),shellcheck $(SCRIPTS),@echo 'lint: no shellcheck here, scripts not checked')
+	$(if $(shell command -v shellcheck),shellcheck -x $(SCRIPTS),@echo 'lint: no shellcheck here, scripts not checked')
 	@case "$$($(CLANG_FORMAT) --version)" in \
 	*"version 14."*) echo "$(CLANG_FORMAT) --dry-run --Werror ..."; $(CLANG_FORMAT) --dry-run --Werror $(SOURCES) ;; \
 	*version*) echo "lint: the style is that of clang-format 14, here is another version: not checked" ;; \
