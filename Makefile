@@ -22,7 +22,7 @@ build = $(call configure,$(1),$(2)) && cmake --build $(1) -j $(JOBS)
 ctest = ctest --test-dir $(1) --output-on-failure --no-tests=error $(if $(FILTER),-R '$(FILTER)') $(2)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 deps: ## the packages that the build and the tests need (apt; elsewhere: prints them)
 	@ONEDNN='$(ONEDNN)' tools/install-deps
@@ -44,6 +44,9 @@ quick: ## build and run the tests that take seconds
 
 bench: build ## speed of search steps against this machine's measured peak
 	$(BUILD)/espalier bench
+
+bench-peers: build ## our search steps and PyTorch's, alternately (ESPALIER_PEER_PYTHON: a Python with PyTorch)
+	ESPALIER=$(BUILD)/espalier tools/bench-peers
 
 asan: deps ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call build,build-asan,-DESPALIER_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=RelWithDebInfo)
@@ -77,4 +80,4 @@ install: build ## library, headers, pkg-config file and command below PREFIX (de
 clean: ## remove everything that was built
 	rm -rf build build-*
 
-.PHONY: help deps build demo test quick bench asan tsan valgrind fuzz format lint install clean
+.PHONY: help deps build demo test quick bench bench-peers asan tsan valgrind fuzz format lint install clean

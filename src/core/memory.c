@@ -7,8 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-enum { CLASSES = 8 * 56, CHUNK = 1 << 16 };
+enum { CLASSES = 8 * 56, CHUNK = 1 << 16, LARGE = 1 << 21 /* a huge page */ };
 
 static struct {
     pthread_mutex_t lock;
@@ -56,7 +57,7 @@ nas__buffer *nas__buffer_new(size_t bytes) {
     if (fresh) {
         void *data = NULL;
         b = malloc(sizeof *b);
-        if (!b || posix_memalign(&data, rounded >= 1 << 21 ? 1 << 21 : 64, rounded)) {
+        if (!b || posix_memalign(&data, rounded >= LARGE ? LARGE : 64, rounded)) {
             free(b);
             pthread_mutex_lock(&pool.lock);
             pool.stats.live_bytes -= rounded;
@@ -64,6 +65,9 @@ nas__buffer *nas__buffer_new(size_t bytes) {
             return nas__fail_null(NAS_NO_MEMORY,
                                   "no memory for a tensor of %.1f MB (%.1f MB in use); use a smaller batch or network",
                                   (double)rounded / 1e6, (double)pool.stats.live_bytes / 1e6);
+        }
+        if (rounded >= LARGE) {
+            madvise(data, rounded, MADV_HUGEPAGE); /* a wish: passes over large tensors spend less on page tables */
         }
         *b = (nas__buffer){.data = data, .bytes = rounded};
     }

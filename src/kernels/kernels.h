@@ -70,7 +70,8 @@ typedef struct nas__kernels {
     void (*bn_backward_apply)(int n, int c, int hw, const float *x, const float *dy, float dy_scale, const float *scale,
                               const float *shift, bool relu, const float *a, const float *b, const float *k, float *dx);
 
-    /* The mixed operation: y = sum_i w[i]*x[i]; NULL x[i] counts as zero. dots[i] = <dy, x[i]> in double (0 for NULL). */
+    /* The mixed operation: y = sum_i w[i]*x[i]; NULL x[i] counts as zero; y may be one of at most 8 inputs.
+     * dots[i] = <dy, x[i]> in double (0 for NULL). */
     void (*mix_forward)(int n_inputs, const float *const *x, const float *w, size_t count, float *y);
     void (*mix_backward)(int n_inputs, const float *const *x, const float *dy, size_t count, double *dots);
 

@@ -29,18 +29,19 @@ static bool block_config(const char *what, const nas_conv_config *given, nas_con
     return nas__conv_config_fits(what, c);
 }
 
-/* ReLU, depthwise, pointwise, batch norm; `number` 0 when the block is alone */
+/* ReLU, depthwise, pointwise, batch norm; `number` 0 when the block is alone. The second block's ReLU comes with the
+ * first one's batch norm, in one pass. */
 static bool add_separable(nas_module *m, int number, const nas_conv_config *c, int out, int stride, int dilation) {
     static const char *const names[3][4] = {{"relu", "depthwise", "pointwise", "bn"},
                                             {"relu1", "depthwise1", "pointwise1", "bn1"},
-                                            {"relu2", "depthwise2", "pointwise2", "bn2"}};
+                                            {NULL, "depthwise2", "pointwise2", "bn2"}};
     const char *const *name = names[number];
-    return nas_child(m, name[0], nas_activation_new(NAS_RELU)) &&
+    return (number == 2 || nas_child(m, name[0], nas_activation_new(NAS_RELU))) &&
            nas_child(m, name[1],
                      nas_conv(.in = c->in, .out = c->in, .kernel = c->kernel, .stride = stride, .dilation = dilation,
                               .groups = c->in)) &&
            nas_child(m, name[2], nas_conv(.in = c->in, .out = out, .kernel = 1)) &&
-           nas_child(m, name[3], nas_bn(.channels = out, .affine = (nas_affine)c->affine));
+           nas_child(m, name[3], nas_bn(.channels = out, .affine = (nas_affine)c->affine, .relu = number == 1));
 }
 
 nas_module *nas_sep_conv_new(const nas_conv_config *config) {

@@ -33,17 +33,18 @@ static bool read_shape(const char *op, const nas_tensor *x, const nas_pool_args 
 static void pool_backward(nas__node *node) {
     const nas__pool_shape *s = node->state;
     nas_tensor *x = node->inputs[0];
-    const float *dy = nas__grad_data(node->outputs[0]);
-    nas__buffer *dx = dy ? nas__floats(nas__storage(x)) : NULL;
+    nas__grad grad = nas__grad_of(node->outputs[0]); /* linear: the scale passes through */
+    nas__buffer *dx = grad.buffer ? nas__floats(nas__storage(x)) : NULL;
     if (!dx) {
         return;
     }
+    const float *dy = grad.buffer->data;
     if (node->saved[0]) {
         nas__kernel_table()->max_pool_backward(s, dy, (const uint8_t *)node->saved[0]->data, dx->data);
     } else {
         nas__kernel_table()->avg_pool_backward(s, dy, dx->data);
     }
-    nas__grad_give(x, dx, 1);
+    nas__grad_give(x, dx, grad.scale);
 }
 
 static nas_tensor *pool(const char *op, nas_tensor *x, const nas_pool_args *args, bool max) {

@@ -38,6 +38,10 @@ nas_tape *nas_tape_new(void) { return nas__alloc(sizeof(nas_tape)); }
 static void release(nas_tensor *t) {
     nas__buffer_unref(t->buffer);
     nas__buffer_unref(t->grad.buffer);
+    for (int i = 0; i < t->n_more; i++) {
+        nas__buffer_unref(t->more[i].buffer);
+    }
+    t->n_more = 0;
     t->buffer = NULL;
     t->data = NULL;
     t->grad = (nas__grad){0};

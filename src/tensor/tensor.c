@@ -106,6 +106,9 @@ nas_status nas_tensor_read_grad(const nas_tensor *t, float *dst) {
         return nas__fail(NAS_INVALID, "nas_tensor_read_grad: the tensor is NULL");
     }
     size_t count = (size_t)nas__count(t);
+    if (!t->persistent) {
+        nas__grad_of((nas_tensor *)t); /* its terms added up, it is still the same gradient */
+    }
     if (t->persistent && t->has_grad) {
         memcpy(dst, t->grad_data, count * sizeof(float));
     } else if (!t->persistent && t->grad.buffer) {
@@ -123,11 +126,42 @@ nas_status nas_tensor_read_grad(const nas_tensor *t, float *dst) {
     return NAS_OK;
 }
 
-nas__grad nas__grad_of(const nas_tensor *t) { return t->grad; }
-
 static bool alone(nas__buffer *b) { return atomic_load_explicit(&b->refs, memory_order_acquire) == 1; }
 
+/* Adds up the terms of t's gradient in the order of their arrival; where one of them has no other reader, in its place.
+ */
+static void add_up(nas_tensor *t) {
+    const float *terms[1 + NAS__MORE_GRADS] = {t->grad.buffer->data};
+    float scales[1 + NAS__MORE_GRADS] = {t->grad.scale};
+    nas__buffer *sum = alone(t->grad.buffer) ? nas__buffer_ref(t->grad.buffer) : NULL;
+    for (int i = 0; i < t->n_more; i++) {
+        nas__buffer *b = t->more[i].buffer;
+        terms[1 + i] = b->data;
+        scales[1 + i] = t->more[i].scale;
+        sum = sum ? sum : alone(b) ? nas__buffer_ref(b) : NULL;
+    }
+    size_t count = nas__storage(t);
+    sum = sum ? sum : nas__buffer_new(count * sizeof(float));
+    if (sum) {
+        nas__kernel_table()->mix_forward(1 + t->n_more, terms, scales, count, sum->data);
+        nas__buffer_unref(t->grad.buffer);
+        t->grad = (nas__grad){sum, 1};
+    } /* else the pass has failed, and nobody uses the first term alone */
+    for (int i = 0; i < t->n_more; i++) {
+        nas__buffer_unref(t->more[i].buffer);
+    }
+    t->n_more = 0;
+}
+
+nas__grad nas__grad_of(nas_tensor *t) {
+    if (t->n_more) {
+        add_up(t);
+    }
+    return t->grad;
+}
+
 float *nas__grad_data(nas_tensor *t) {
+    nas__grad_of(t);
     nas__grad *g = &t->grad;
     if (!g->buffer || g->scale == 1) {
         return g->buffer ? g->buffer->data : NULL;
@@ -144,42 +178,21 @@ float *nas__grad_data(nas_tensor *t) {
 }
 
 void nas__grad_give(nas_tensor *t, nas__buffer *buffer, float scale) {
-    nas__grad *g = &t->grad;
     if (!buffer || !nas__wants(t)) {
         nas__buffer_unref(buffer);
-        return;
-    }
-    if (t->persistent) {
+    } else if (t->persistent) {
         size_t n = (size_t)nas__count(t);
         nas__kernel_table()->axpby(n, scale, buffer->data, t->has_grad ? 1 : 0, t->grad_data);
         t->has_grad = true;
         nas__buffer_unref(buffer);
-        return;
-    }
-    if (!g->buffer) {
-        *g = (nas__grad){buffer, scale};
-        return;
-    }
-    size_t count = nas__storage(t);
-    const nas__kernels *k = nas__kernel_table();
-    if (alone(g->buffer)) { /* add to what is there */
-        k->axpby(count, scale, buffer->data, g->scale, g->buffer->data);
-        nas__buffer_unref(buffer);
-    } else if (alone(buffer)) { /* add what is there to what comes */
-        k->axpby(count, g->scale, g->buffer->data, scale, buffer->data);
-        nas__buffer_unref(g->buffer);
-        g->buffer = buffer;
+    } else if (!t->grad.buffer) {
+        t->grad = (nas__grad){buffer, scale};
     } else {
-        nas__buffer *sum = nas__buffer_new(count * sizeof(float));
-        if (sum) {
-            k->axpby(count, g->scale, g->buffer->data, 0, sum->data);
-            k->axpby(count, scale, buffer->data, 1, sum->data);
-            nas__buffer_unref(g->buffer);
-            g->buffer = sum;
+        t->more[t->n_more++] = (nas__grad){buffer, scale};
+        if (t->n_more == NAS__MORE_GRADS) {
+            add_up(t);
         }
-        nas__buffer_unref(buffer);
     }
-    g->scale = 1;
 }
 
 float *nas__grad_begin(nas_tensor *t, nas__buffer **scratch) {

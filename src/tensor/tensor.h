@@ -5,7 +5,8 @@
  * operation, counted as a reorder), so the gradient of a tensor always has the tensor's own layout.
  *
  * Gradients of intermediate tensors are a reference-counted buffer times a scalar: the mixed operation hands its own
- * gradient to every candidate, scaled, without writing it out. Gradients of persistent tensors (parameters, variables)
+ * gradient to every candidate, scaled, without writing it out. Those from several consumers wait side by side until the
+ * sum is asked for: one pass instead of one for each. Gradients of persistent tensors (parameters, variables)
  * are plain arrays that passes add to. */
 #ifndef TENSOR_TENSOR_H
 #define TENSOR_TENSOR_H
@@ -22,6 +23,9 @@ typedef struct nas__grad {
     float scale;
 } nas__grad;
 
+/* Gradients that a tensor may hold apart before they are added up, all in one pass. */
+enum { NAS__MORE_GRADS = 7 };
+
 struct nas_tensor {
     int ndim;
     int64_t dims[NAS_MAX_DIMS];
@@ -33,8 +37,10 @@ struct nas_tensor {
     bool retained;
     bool has_grad; /* persistent: grad_data holds a gradient */
     nas__buffer *buffer;
-    float *data;    /* inside buffer; NULL when dry, zero, or released */
-    nas__grad grad; /* intermediate tensors */
+    float *data;                     /* inside buffer; NULL when dry, zero, or released */
+    nas__grad grad;                  /* intermediate tensors */
+    nas__grad more[NAS__MORE_GRADS]; /* further terms of its gradient */
+    int n_more;
     nas__buffer *grad_buffer;
     float *grad_data; /* persistent tensors, inside grad_buffer; plain */
     nas_tape *tape;   /* owner of an intermediate tensor */
@@ -119,7 +125,7 @@ const char *nas__shape(const nas_tensor *t);
 
 /* --- gradients ----------------------------------------------------------------------------------- */
 /* Gradient of an output, to be read with its scale; buffer NULL when nothing came back. Still owned by t. */
-nas__grad nas__grad_of(const nas_tensor *t);
+nas__grad nas__grad_of(nas_tensor *t);
 /* The same with the scale multiplied in: NULL when there is none. */
 float *nas__grad_data(nas_tensor *t);
 /* Adds scale*buffer (in t's layout) to t's gradient when t is differentiated for; takes the caller's reference. */

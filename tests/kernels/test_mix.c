@@ -2,6 +2,7 @@
 #include "blocked.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum { MOST = 35 };
 
@@ -29,6 +30,14 @@ static void check(int n, size_t count, bool holes) {
         float *y = new_array(count);
         tables[t]->mix_forward(n, (const float *const *)x, w, count, y);
         assert_floats_near(y, expected, count, 2e-6, text);
+        if (n <= 8 && x[n - 1]) { /* the result in an input's place */
+            memcpy(y, x[n - 1], count * sizeof *y);
+            float *own = x[n - 1];
+            x[n - 1] = y;
+            tables[t]->mix_forward(n, (const float *const *)x, w, count, y);
+            x[n - 1] = own;
+            assert_floats_near(y, expected, count, 2e-6, text);
+        }
         free_array(y, count);
         tables[t]->mix_backward(n, (const float *const *)x, dy, count, got_dots);
         for (int i = 0; i < n; i++) {

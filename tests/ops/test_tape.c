@@ -460,6 +460,38 @@ static void the_same_step_twice_is_bit_identical(void **state) {
     free_net(&m);
 }
 
+/* Gradients of more consumers than a tensor holds apart, some of them sharing one buffer: x + 2x + ... + nx. */
+static void many_consumers(void **state) {
+    (void)state;
+    enum { COUNT = 24, MOST = 20 };
+    for (int n = 1; n <= MOST; n++) {
+        nas_tensor *v = random_variable(70, NAS_ROLE_WEIGHT, NAS_DIMS(COUNT)), *terms[MOST];
+        begin(NAS_ROLE_WEIGHT);
+        nas_tensor *x = nas_retain(nas_scale(v, 3));
+        for (int i = 0; i < n; i++) {
+            terms[i] = i % 3 ? nas_scale(x, (float)(i + 1)) : nas_mul(x, nas_scale(x, (float)(i + 1)));
+        }
+        assert_int_equal(nas_backward(nas_sum(nas_sum_of(n, terms))), NAS_OK);
+        float got[COUNT], of_variable[COUNT], expected[COUNT], values[COUNT];
+        nas_tensor_read_grad(x, got);
+        nas_tensor_read_grad(v, of_variable);
+        nas_tensor_read(v, values);
+        for (int k = 0; k < COUNT; k++) {
+            expected[k] = 0;
+            for (int i = 0; i < n; i++) {
+                expected[k] += (float)(i + 1) * (i % 3 ? 1 : 2 * 3 * values[k]);
+            }
+        }
+        assert_floats_near(got, expected, COUNT, 1e-5, "an intermediate tensor");
+        for (int k = 0; k < COUNT; k++) {
+            expected[k] *= 3;
+        }
+        assert_floats_near(of_variable, expected, COUNT, 1e-5, "the variable behind it");
+        nas_tape_reset(tape);
+        nas_tensor_free(v);
+    }
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -470,6 +502,7 @@ int main(void) {
         TEST(only_asked_roles_get_gradients),
         TEST(one_backward_pass_per_tape),
         TEST(a_shared_relu),
+        TEST(many_consumers),
         TEST(nothing_flows_through_detach),
         TEST(retained_tensors_stay),
         TEST(zeros_cost_nothing),
