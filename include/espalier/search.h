@@ -65,6 +65,7 @@ typedef struct nas_trainer_config {
     const char *run_dir;          /* log and checkpoints; created; NULL: none are written */
     bool resume;                  /* go on from run_dir's newest checkpoint, if there is one */
     const char *run_config;       /* JSON for run_dir/config.json (the command line writes everything needed to repeat it); may be NULL */
+    const char *command;          /* how the run was started, for its log; may be NULL */
     nas_progress_fn on_epoch, on_step;
     void *user;
 } nas_trainer_config;
@@ -119,7 +120,7 @@ typedef struct nas_fit_config {
     bool keep_weights;            /* start from the model's weights instead of the seed's */
     const char *run_dir;          /* log, checkpoints, weights.safetensors; NULL: none */
     bool resume;
-    const char *run_config;
+    const char *run_config, *command; /* as of a search */
     const volatile sig_atomic_t *stop;          /* set from a signal handler; may be NULL */
     nas_progress_fn on_epoch, on_step;
     void *user;

@@ -101,6 +101,10 @@ const char *cli_count(double count, char *text, size_t size); /* 12.3 M */
 /* Prints to stdout and releases; an error when stdout is closed or full. */
 nas_status cli_print_json(json_t *json);
 
+/* --- threads ------------------------------------------------------------------------------------ */
+/* Starts the process anew, once, with threads that wait in short spins; first thing in main(). */
+void cli_wait_briefly(char **argv);
+
 /* --- signals ------------------------------------------------------------------------------------ */
 extern volatile sig_atomic_t cli_signal; /* SIGINT or SIGTERM that came, or 0 */
 void cli_catch_signals(void);

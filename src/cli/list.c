@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "data/sources.h"
+#include "search/strategy.h"
 
 #include <string.h>
 
@@ -55,14 +56,26 @@ static json_t *named(const char *name, const char *summary, const char *paper) {
     return one;
 }
 
+/* Names of the strategies that accept the space, with its default options. */
+static json_t *strategies_of(const nas_space_info *info) {
+    json_t *names = json_array();
+    nas_module *model = nas_space_build(info->name, &(nas_space_config){0});
+    nas_space *space = model ? nas_space_new(model) : NULL;
+    for (const nas__strategy *const *a = nas__strategies; space && *a; a++) {
+        if (nas__strategy_accepts(*a, space)) {
+            json_array_append_new(names, json_string((*a)->name));
+        }
+    }
+    nas_space_free(space);
+    nas_module_free(model);
+    return names;
+}
+
 static json_t *spaces_json(void) {
     json_t *list = json_array();
     for (const nas_space_info *const *s = nas_spaces(); *s; s++) {
-        json_t *one = named((*s)->name, (*s)->summary, (*s)->paper), *strategies = json_array();
-        for (const nas_strategy_info *a = nas_strategies(); a->name; a++) {
-            json_array_append_new(strategies, json_string(a->name));
-        }
-        json_object_set_new(one, "strategies", strategies);
+        json_t *one = named((*s)->name, (*s)->summary, (*s)->paper);
+        json_object_set_new(one, "strategies", strategies_of(*s));
         json_object_set_new(one, "options", options_json((*s)->options));
         json_array_append_new(list, one);
     }
@@ -95,7 +108,12 @@ static void title(const char *text) { printf("%s%s%s\n", cli_bold(stdout), text,
 static void print_spaces(void) {
     title("spaces");
     for (const nas_space_info *const *s = nas_spaces(); *s; s++) {
-        printf("  %-16s %s\n", (*s)->name, (*s)->summary);
+        json_t *names = strategies_of(*s), *name;
+        size_t i;
+        printf("  %-16s %s (", (*s)->name, (*s)->summary);
+        json_array_foreach(names, i, name) { printf("%s%s", i ? ", " : "strategies: ", json_string_value(name)); }
+        printf("%s)\n", json_array_size(names) ? "" : "no strategy accepts it");
+        json_decref(names);
     }
 }
 
@@ -186,7 +204,7 @@ nas_status cli_list(cli_args *a) {
         spaces ? print_spaces() : (void)0;
         strategies ? print_strategies() : (void)0;
         data ? print_data() : (void)0;
-        return NAS_OK;
+        return nas_error_status();
     }
     json_t *result = json_object();
     if (spaces) {

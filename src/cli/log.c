@@ -117,10 +117,12 @@ static void json_head(sqlite3_stmt *s, void *user) {
     json_object_set_new(result, "status", json_string((const char *)sqlite3_column_text(s, 2)));
     json_object_set_new(result, "epoch", json_integer(sqlite3_column_int(s, 3)));
     json_object_set_new(result, "epochs", json_integer(sqlite3_column_int(s, 4)));
+    json_object_set_new(result, "command", json_string((const char *)sqlite3_column_text(s, 5)));
 }
 
 static const char head_sql[] =
-    "SELECT ifnull(name,''), ifnull(kind,''), ifnull(status,''), ifnull(epoch,0), ifnull(epochs,0) FROM run";
+    "SELECT ifnull(name,''), ifnull(kind,''), ifnull(status,''), ifnull(epoch,0), ifnull(epochs,0), ifnull(command,'') "
+    "FROM run";
 
 static void show_json(reader *r) {
     json_t *result = json_object(), *list = json_array();

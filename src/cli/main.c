@@ -116,6 +116,7 @@ static int help_command(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    cli_wait_briefly(argv);
     if (argc < 2) {
         cli_help(stderr, NULL);
         return 2;

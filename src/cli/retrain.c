@@ -237,6 +237,7 @@ static nas_status fit(retrain *r) {
         .run_dir = r->out,
         .resume = a->resume,
         .run_config = r->config,
+        .command = a->command_line,
         .stop = &cli_signal,
         .on_epoch = on_epoch,
         .on_step = cli_progress,
@@ -299,12 +300,15 @@ static void print_human(const char *out, json_t *result) {
            (long long)json_integer_value(json_object_get(result, "epochs")),
            cli_duration(json_number_value(json_object_get(result, "seconds")), time, sizeof time));
     json_object_foreach(metrics, name, value) { printf("  test      %s %.4f\n", name, json_number_value(value)); }
-    if (json_object_size(metrics) == 0) {
-        printf("  test      not scored: that is done once, at the end; --resume goes on\n");
+    bool scored = json_object_size(metrics) > 0;
+    if (!scored) {
+        printf("  test      not scored: that is done once, at the end\n");
     }
-    printf("  network   %s parameters, %s multiply-adds per image\n  files     %s\n",
+    printf("  network   %s parameters, %s multiply-adds per image\n  files     %s, the weights in "
+           "%s/weights.safetensors\n  next      espalier %s%s%s\n",
            cli_count(json_number_value(json_object_get(result, "parameters")), parameters, sizeof parameters),
-           cli_count(json_number_value(json_object_get(result, "macs")), macs, sizeof macs), out);
+           cli_count(json_number_value(json_object_get(result, "macs")), macs, sizeof macs), out, out,
+           scored ? "eval " : "retrain --out ", out, scored ? "" : " --resume");
 }
 
 static nas_status show(const retrain *r, json_t *result) {

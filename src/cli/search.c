@@ -118,10 +118,14 @@ static void print_human(const char *out, json_t *result) {
     }
     const char *canonical = json_string_value(json_object_get(result, "canonical"));
     if (canonical) {
-        printf("  network   %s\n  file      %s/final_architecture.json\n  next      espalier retrain %s\n", canonical,
-               out, out);
+        printf(
+            "  network   %s\n  files     %s, the network in %s/final_architecture.json\n  next      espalier retrain "
+            "%s\n",
+            canonical, out, out, out);
     } else {
-        printf("  nothing was scored yet, so there is no architecture\n");
+        printf(
+            "  network   none: nothing was scored yet\n  files     %s\n  next      espalier search --out %s --resume\n",
+            out, out);
     }
 }
 
@@ -216,6 +220,7 @@ static nas_trainer *new_trainer(search *s) {
         .run_dir = s->out,
         .resume = a->resume,
         .run_config = s->config,
+        .command = a->command_line,
         .on_epoch = on_epoch,
         .on_step = cli_progress,
         .user = s,

@@ -101,7 +101,7 @@ static nas_status open_run(fit *f) {
         return NAS_OK;
     }
     nas__run_info info = {.kind = "retrain", .space = c->space_name, .data = nas_dataset_describe(c->dataset_train)->name, .seed = c->seed,
-                          .threads = nas_threads(), .config = c->run_config, .epochs = f->epochs, .steps_per_epoch = f->steps};
+                          .threads = nas_threads(), .config = c->run_config, .command = c->command, .epochs = f->epochs, .steps_per_epoch = f->steps};
     bool resume = c->resume && nas__run_exists(c->run_dir);
     f->run = resume ? nas__run_resume(c->run_dir, &info, f->epoch, (int64_t)f->total_step) : nas__run_create(c->run_dir, &info);
     for (int i = 0; f->run && c->dataset_valid && i < f->n_metrics; i++) {

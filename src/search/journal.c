@@ -23,7 +23,7 @@ nas_status nas__journal_open(nas_trainer *t, bool resume) {
     }
     nas__run_info info = {.kind = "search", .strategy = t->s.strategy->name, .space = c->space_name, .space_hash = nas_space_hash(t->s.space),
                           .data = nas_dataset_describe(c->dataset_train)->name, .seed = c->seed, .threads = nas_threads(),
-                          .config = c->run_config, .epochs = t->s.epochs, .steps_per_epoch = t->s.steps_per_epoch,
+                          .config = c->run_config, .command = c->command, .epochs = t->s.epochs, .steps_per_epoch = t->s.steps_per_epoch,
                           .log_every = c->log_frequency > 0 ? c->log_frequency : 0};
     t->run = resume ? nas__run_resume(c->run_dir, &info, t->s.epoch, (int64_t)t->s.total_step) : nas__run_create(c->run_dir, &info);
     if (!t->run) {

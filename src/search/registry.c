@@ -28,6 +28,14 @@ const nas__strategy *nas__strategy_find(const char *name) {
                           near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
+bool nas__strategy_accepts(const nas__strategy *strategy, const nas_space *space) {
+    if (!strategy->accepts || !strategy->accepts(space)) {
+        return true;
+    }
+    nas_error_clear();
+    return false;
+}
+
 const nas_strategy_info *nas_strategies(void) {
     static nas_strategy_info infos[N_STRATEGIES + 1]; /* the same values whoever writes them first */
     for (int i = 0; i < N_STRATEGIES; i++) {

@@ -96,5 +96,7 @@ void nas__search_note(nas__search *s, nas_log_level level, const char *kind, con
 /* All strategies, ending with NULL. */
 extern const nas__strategy *const nas__strategies[];
 const nas__strategy *nas__strategy_find(const char *name);
+/* Does it work on this space? false without an error when it refuses it. */
+bool nas__strategy_accepts(const nas__strategy *strategy, const nas_space *space);
 
 #endif

@@ -14,6 +14,10 @@ expect 0 retrain R --epochs 1 $short --json
 for text in '"run": "R/retrain-1"' '"status": "finished"' '"epochs": 1' '"parameters": ' '"macs": ' '"acc1": ' '"split": "test"'; do in_file out "$text"; done
 small_network=$(sed -n 's/.*"parameters": \([0-9]*\).*/\1/p' out)
 for file in weights.safetensors config.json run.sqlite final_architecture.json result.json; do [ -s "R/retrain-1/$file" ] || fail "$file is missing"; done
+expect 0 retrain R --out R/retrain-1 --resume
+in_file out 'next      espalier eval R/retrain-1'
+expect 0 log R/retrain-1 --json
+in_file out 'espalier retrain R --epochs 1 '
 
 # a larger network of the same architecture, in a directory of its own, with a part of the images watched
 # shellcheck disable=SC2086

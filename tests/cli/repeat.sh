@@ -23,3 +23,17 @@ for run in A B; do
 done
 cmp A.csv B.csv || fail "the losses of retrainings differ"
 cmp A/retrain-1/weights.safetensors B/retrain-1/weights.safetensors || fail "the weights differ"
+
+# how threads wait for each other changes no bit
+for way in passive active; do
+    # shellcheck disable=SC2086
+    OMP_WAIT_POLICY=$way expect 0 search ${small%1}2 --epochs 1 --log-frequency 1 --out "$way"
+    "$espalier" log "$way" --csv >"$way.csv"
+done
+unset OMP_WAIT_POLICY
+# shellcheck disable=SC2086
+expect 0 search ${small%1}2 --epochs 1 --log-frequency 1 --out short
+"$espalier" log short --csv >short.csv
+for way in passive active; do
+    cmp short.csv "$way.csv" || fail "the losses depend on how threads wait"
+done

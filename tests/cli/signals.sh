@@ -2,6 +2,8 @@
 # Ctrl-C and SIGTERM end a search with the best so far exported; --resume goes on; a retraining likewise.
 # shellcheck source=tests/cli/common.sh
 . tests/cli/common.sh
+# As users have it: the process starts itself anew, for threads that wait in short spins.
+unset OMP_WAIT_POLICY GOMP_SPINCOUNT
 
 # stop SIGNAL CODE FILE ARGUMENT...: the signal when FILE is there. The command is started by a shell of its own, since a
 # shell's background jobs ignore SIGINT otherwise.
@@ -16,6 +18,8 @@ stop() {
         sleep 0.05
         tries=$((tries + 1))
     done
+    tr '\0' '\n' <"/proc/$(cat pid)/environ" | grep -q '^GOMP_SPINCOUNT=[1-9]' || fail "threads wait in libgomp's own way"
+    [ "$(cat "/proc/$(cat pid)/comm")" = espalier ] || fail "the process lost its name: $(cat "/proc/$(cat pid)/comm")"
     kill -"$signal" "$(cat pid)"
     wait $shell || got=$?
     [ "$got" = "$code" ] || fail "SIG$signal: exit status $got, not $code"

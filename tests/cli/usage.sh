@@ -2,6 +2,7 @@
 # Wrong usage is refused with exit status 2 and the nearest name; help, completion, list and doctor come from the tables.
 # shellcheck source=tests/cli/common.sh
 . tests/cli/common.sh
+unset OMP_WAIT_POLICY GOMP_SPINCOUNT
 
 refused 'did you mean "search"?' serch
 refused 'did you mean --space?' search --spcae darts

@@ -387,6 +387,13 @@ static void value_choices_are_refused(void **state) {
     p.config.model = &value_net->base;
     assert_null(nas_trainer_new(&p.config));
     assert_error(NAS_UNSUPPORTED, "\"width\"");
+    /* asked beforehand, a refusal is an answer and no error */
+    nas_space *space = nas_space_new(&value_net->base);
+    assert_non_null(space);
+    assert_false(nas__strategy_accepts(nas__strategy_find("darts"), space));
+    assert_int_equal(nas_error_status(), NAS_OK);
+    assert_true(nas__strategy_accepts(nas__strategy_find("enas"), space));
+    nas_space_free(space);
     nas_free(value_net);
     planted_free(&p);
 }
