@@ -4,6 +4,7 @@
 
 #include "core/file.h"
 #include "io/safetensors.h"
+#include "kernels/kernels.h"
 #include "search/bench.h"
 
 #include <math.h>
@@ -60,7 +61,8 @@ static void products_are_those_that_run(void **state) {
 
 static void steady_steps_neither_reorder_nor_allocate(void **state) {
     (void)state;
-    assert_true(r.reorders == 0);
+    /* Without AVX oneDNN has backward convolutions for the plain layout alone. */
+    assert_true(r.reorders == 0 || strcmp(nas__kernel_table()->isa, "generic") == 0);
     assert_true(r.allocations == 0);
     assert_true(r.peak_bytes > 0);
     assert_true(0 < r.best_seconds && r.best_seconds <= r.step_seconds);
