@@ -62,6 +62,8 @@ typedef struct nas_trainer_config {
     nas_budget budget;
     int64_t limit_batches;        /* steps per epoch at most; 0 = no limit */
     int64_t score_images;         /* images of the valid part that score an architecture; 0 = all, at most 5000 */
+    int score_steps;              /* before an architecture is scored, its weights settle for so many training steps and are put back
+                                   * afterwards; 0 = as the strategy needs it (darts 32, strategies that train paths none); NAS_NONE = none */
     const char *run_dir;          /* log and checkpoints; created; NULL: none are written */
     bool resume;                  /* go on from run_dir's newest checkpoint, if there is one */
     const char *run_config;       /* JSON for run_dir/config.json (the command line writes everything needed to repeat it); may be NULL */

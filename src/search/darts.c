@@ -129,6 +129,7 @@ const nas__strategy nas__strategy_darts = {
     .options = options,
     .options_size = sizeof(darts_options),
     .state_size = sizeof(darts),
+    .score_steps = 32,
     .accepts = accepts,
     .begin = begin,
     .step = step,

@@ -100,6 +100,10 @@ static nas_status open_loaders(nas_trainer *t) {
     t->arch_loader = open_loader(t, t->arch, &plain, true, false, batch, 0, c->workers, 2);
     t->valid_loader = open_valid_loader(t, &plain);
     t->calibration_loader = open_loader(t, c->dataset_train, &plain, false, false, batch, smaller(8, nas_loader_batches(t->train_loader)), NAS_NONE, 4);
+    if (t->settle_steps > 0) {
+        t->settle_loader = open_loader(t, c->dataset_train, &plain, true, false, batch, t->settle_steps, NAS_NONE, 5);
+        t->settle_steps = (int)smaller(t->settle_steps, nas_loader_batches(t->train_loader));
+    }
     return nas_error_status();
 }
 
@@ -119,6 +123,7 @@ void nas__parts_close(nas_trainer *t) {
     nas_loader_free(t->arch_loader);
     nas_loader_free(t->valid_loader);
     nas_loader_free(t->calibration_loader);
+    nas_loader_free(t->settle_loader);
     nas_dataset_free(t->arch);
     nas_dataset_free(t->valid);
 }

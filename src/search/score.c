@@ -43,9 +43,12 @@ static nas_status measure(nas_trainer *t, const nas_architecture *a, double *met
     double sums[NAS__MOST_METRICS] = {0};
     int64_t images = 0;
     nas_architecture_apply(a, t->s.space);
+    nas__settled *settled = nas__settle(t);
     nas_calibration_reset(t->s.model);
-    nas_status status = over(t, t->calibration_loader, NAS_BN_CALIBRATE, NULL, NULL);
+    nas_status status = nas_error_status();
+    status = status ? status : over(t, t->calibration_loader, NAS_BN_CALIBRATE, NULL, NULL);
     status = status ? status : over(t, t->valid_loader, NAS_BN_CALIBRATED, sums, &images);
+    nas__unsettle(t, settled);
     for (int i = 0; i < t->n_metrics && !status; i++) {
         double mean = sums[i] / (double)images;
         metrics[i] = t->config.metrics[i].finish ? t->config.metrics[i].finish(mean) : mean;

@@ -14,6 +14,7 @@ typedef struct nas__strategy {
     const nas_option *options; /* of a struct of options_size bytes */
     size_t options_size;
     size_t state_size;         /* zeroed before begin, freed after end */
+    int score_steps;           /* default of nas_trainer_config.score_steps: for strategies that never train a path alone */
     /* Refuses a space by an error with the reason; NULL accepts all. */
     nas_status (*accepts)(const nas_space *space);
     nas_status (*begin)(nas__search *s);

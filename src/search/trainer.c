@@ -28,6 +28,7 @@ static nas_status apply_defaults(nas_trainer *t) {
     c->num_epochs = c->num_epochs > 0 ? c->num_epochs : 50;
     c->clip_norm = c->clip_norm == 0 ? 5 : c->clip_norm < 0 ? 0 : c->clip_norm;
     c->optimizer = c->optimizer ? c->optimizer : nas_sgd(.lr = 0.025, .momentum = 0.9, .weight_decay = 3e-4);
+    t->settle_steps = c->score_steps < 0 ? 0 : c->score_steps > 0 ? c->score_steps : t->s.strategy->score_steps;
     while (c->metrics[t->n_metrics].name && t->n_metrics < NAS__MOST_METRICS) {
         t->n_metrics++;
     }

@@ -23,7 +23,8 @@ struct nas_trainer {
     void *options;
     int n_metrics;
     nas_dataset *arch, *valid;
-    nas_loader *train_loader, *arch_loader, *valid_loader, *calibration_loader;
+    nas_loader *train_loader, *arch_loader, *valid_loader, *calibration_loader, *settle_loader;
+    int settle_steps;
     nas_tape *tape;
     uint64_t passes;     /* forward passes so far: the key of dropout and its like */
     uint64_t arch_drawn; /* batches of the arch part so far */
@@ -53,6 +54,11 @@ void nas__parts_close(nas_trainer *t);
 /* batch.c: tensors of a batch on the current tape */
 nas_tensor *nas__batch_input(const nas_batch *batch, const nas_dataset_info *info);
 nas_tensor *nas__batch_target(const nas_batch *batch, const nas_dataset_info *info);
+/* adapt.c: lets the weights of the path in force settle before it is scored (NULL, no error: this search does not), and puts
+ * everything back. */
+typedef struct nas__settled nas__settled;
+nas__settled *nas__settle(nas_trainer *t);
+void nas__unsettle(nas_trainer *t, nas__settled *settled);
 /* score.c */
 nas_status nas__score_derived(nas_trainer *t);
 void nas__score_forget(nas_trainer *t); /* the weights changed */
