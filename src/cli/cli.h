@@ -17,7 +17,7 @@ typedef struct cli_args {
     const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *input, *first_step;
     const char *set[CLI_MOST_SETTINGS];
     int n_set;
-    int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps;
+    int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps, score_steps;
     double lr, weight_decay, label_smoothing, drop_path, valid_share;
     bool resume, inherit, json, quiet, verbose, csv, op_times, help;
     uint64_t given;     /* bit i: row i of the options was on the command line */

@@ -217,6 +217,7 @@ static nas_trainer *new_trainer(search *s) {
         .threads = (int)a->threads,
         .budget = s->budget,
         .limit_batches = a->limit_batches,
+        .score_steps = (int)a->score_steps,
         .run_dir = s->out,
         .resume = a->resume,
         .run_config = s->config,
