@@ -17,7 +17,8 @@ typedef struct cli_args {
     const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *input, *first_step;
     const char *set[CLI_MOST_SETTINGS];
     int n_set;
-    int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps, score_steps;
+    int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,
+        score_steps, random, seeds;
     double lr, weight_decay, label_smoothing, drop_path, valid_share;
     bool resume, inherit, json, quiet, verbose, csv, op_times, help;
     uint64_t given;     /* bit i: row i of the options was on the command line */
@@ -150,8 +151,9 @@ json_t *cli_config_read(const char *directory);
 nas_status cli_config_apply(cli_args *a, json_t *config, const char *only, const char *origin);
 /* --config FILE of the arguments, if given. */
 nas_status cli_config_option(cli_args *a);
-/* What --resume may not change. `settings` as now, `stored` the run's config. */
-nas_status cli_config_compare(const cli_args *a, json_t *settings, json_t *stored, const char *directory);
+/* What an earlier call in a directory has settled: refuses other options on the command line. `settings` as now,
+ * `stored` the run's config; `exactly`: also those that a single run may change on --resume. */
+nas_status cli_config_compare(const cli_args *a, json_t *settings, json_t *stored, const char *directory, bool exactly);
 /* May a run be put there? Wrong usage when it is not empty and this is no --resume. */
 nas_status cli_directory_check(const char *directory, bool resume);
 nas_status cli_json_write(const char *directory, const char *name, json_t *json);
@@ -184,9 +186,18 @@ void cli_network_close(cli_network *n);
 /* Name of a class, or its number as text. */
 const char *cli_class_name(const cli_network *n, int64_t index, char *text, size_t size);
 
+/* --- retraining ----------------------------------------------------------------------------------- */
+const cli_command *cli_retrain_command(void);
+/* Data and budget as a retraining takes them. */
+nas_status cli_retrain_check(const cli_args *a, nas_budget *budget);
+/* What `espalier retrain` does with these options, printing apart; `architecture`: JSON, NULL: that of the options.
+ * result.json through *result (new), also of a training whose numbers broke down (NAS_NUMERIC). */
+nas_status cli_retrain_one(cli_args *a, const char *architecture, json_t **result);
+
 /* --- the subcommands ---------------------------------------------------------------------------- */
 nas_status cli_search(cli_args *a);
 nas_status cli_retrain(cli_args *a);
+nas_status cli_compare(cli_args *a);
 nas_status cli_eval(cli_args *a);
 nas_status cli_predict(cli_args *a);
 nas_status cli_profile(cli_args *a);

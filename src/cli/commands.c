@@ -1,6 +1,12 @@
 /* commands.c - the table of subcommands: one row each. */
 #include "cli/cli.h"
 
+/* Of retrain, and of compare, which retrains: the same options with the same defaults. */
+#define TRAINING                                                                                                       \
+    " data data-dir epochs batch lr weight-decay label-smoothing drop-path cutout valid-share set budget out "         \
+    "limit-batches limit-images log-frequency"
+#define TRAINING_DEFAULTS "data=fashion-mnist epochs=50 batch=96 lr=0.1 weight-decay=5e-4 seed=0"
+
 const cli_command cli_commands[] = {
     {"search", "find a network for a data set", "",
      "espalier search --space darts --strategy darts --data fashion-mnist --epochs 10 --out runs/first",
@@ -9,11 +15,11 @@ const cli_command cli_commands[] = {
      "space=darts strategy=darts data=fashion-mnist epochs=50 batch=64 lr=0.025 weight-decay=3e-4 score-steps=0 seed=0", 0, 0, NULL,
      cli_search},
     {"retrain", "train the network that a search found, from scratch, and score it on the test part", "[RUN]",
-     "espalier retrain runs/first --epochs 20 --set channels=24",
-     "space arch data data-dir epochs batch lr weight-decay label-smoothing drop-path cutout set config budget inherit "
-     "valid-share out resume limit-batches "
-     "limit-images log-frequency",
-     "data=fashion-mnist epochs=50 batch=96 lr=0.1 weight-decay=5e-4 seed=0", 0, 1, NULL, cli_retrain},
+     "espalier retrain runs/first --epochs 20 --set channels=24", "space arch config inherit resume" TRAINING,
+     TRAINING_DEFAULTS, 0, 1, NULL, cli_retrain},
+    {"compare", "the network that a search found against random ones of its space, or finished runs in one table",
+     "RUN ...", "espalier compare runs/first --random 10 --epochs 10", "random seeds" TRAINING,
+     "seeds=1 " TRAINING_DEFAULTS, 1, -1, NULL, cli_compare},
     {"eval", "score a retrained network, class by class", "RUN", "espalier eval runs/first --json",
      "data data-dir split batch limit-batches limit-images", "split=test batch=256 seed=0", 1, 1, NULL, cli_eval},
     {"predict", "classify image files with a retrained network", "RUN FILE|DIR ...",

@@ -203,12 +203,12 @@ nas_status cli_config_option(cli_args *a) {
 /* --- what --resume may not change --------------------------------------------------------------- */
 static nas_status changed(const char *directory, const char *name, const char *before, const char *now) {
     return nas__fail(NAS_USAGE,
-                     "--resume: %s was %s in %s and is %s now; leave it out to go on with the run, or start a new one "
-                     "with another --out",
+                     "%s was %s in %s and is %s now; leave it out to go on there, or start anew with another --out",
                      name, before, directory, now);
 }
 
-static nas_status compare_option(const cli_args *a, const cli_option *option, json_t *before, const char *directory) {
+static nas_status compare_option(const cli_args *a, const cli_option *option, json_t *before, const char *directory,
+                                 bool exactly) {
     char now_text[64], before_text[64];
     json_t *now = option_json(a, option);
     const char *x = now ? value_text(now, now_text, sizeof now_text) : "not given";
@@ -216,8 +216,8 @@ static nas_status compare_option(const cli_args *a, const cli_option *option, js
     bool same = now && before && json_is_number(now) && json_is_number(before)
                     ? json_number_value(now) == json_number_value(before)
                     : strcmp(x, y ? y : "?") == 0;
-    bool allowed = option->resume == CLI_MAY_CHANGE ||
-                   (option->resume == CLI_MAY_GROW && json_number_value(now) > json_number_value(before));
+    bool allowed = !exactly && (option->resume == CLI_MAY_CHANGE ||
+                                (option->resume == CLI_MAY_GROW && json_number_value(now) > json_number_value(before)));
     char name[80];
     snprintf(name, sizeof name, "--%s", option->name);
     nas_status status = same || allowed ? NAS_OK : changed(directory, name, y ? y : "?", x);
@@ -229,13 +229,14 @@ static nas_status compare_option(const cli_args *a, const cli_option *option, js
     return status;
 }
 
-nas_status cli_config_compare(const cli_args *a, json_t *settings, json_t *stored, const char *directory) {
+nas_status cli_config_compare(const cli_args *a, json_t *settings, json_t *stored, const char *directory,
+                              bool exactly) {
     json_t *options = json_object_get(stored, "options"), *set = json_object_get(options, "set"), *value;
     nas_status status = NAS_OK;
     for (int i = 0; !status && i < cli_n_options; i++) {
         const cli_option *option = &cli_options[i];
         if (option->resume != CLI_FREE && cli_takes(a->command, option) && cli_given(a, option->name)) {
-            status = compare_option(a, option, json_object_get(options, option->name), directory);
+            status = compare_option(a, option, json_object_get(options, option->name), directory, exactly);
         }
     }
     const char *key;

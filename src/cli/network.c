@@ -49,7 +49,7 @@ nas_status cli_space_stored(cli_space *s, cli_args *a, json_t *config, const cha
     return status ? status : cli_apply_settings(a, NULL, s);
 }
 
-static const cli_command *retrain_command(void) {
+const cli_command *cli_retrain_command(void) {
     for (int i = 0; i < cli_n_commands; i++) {
         if (cli_commands[i].run == cli_retrain) {
             return &cli_commands[i];
@@ -85,7 +85,7 @@ static void read_constants(cli_network *n) {
 nas_status cli_network_open(cli_network *n, const char *run) {
     *n = (cli_network){.directory = cli_finished_retrain(run)};
     n->config = n->directory ? cli_config_read(n->directory) : NULL;
-    cli_args stored = {.command = retrain_command()};
+    cli_args stored = {.command = cli_retrain_command()};
     nas_status status = n->config ? cli_space_stored(&n->space, &stored, n->config, n->directory) : nas_error_status();
     status = status ? status : cli_space_input_stored(&n->space, n->config, n->directory);
     status = status ? status : fix_model(n);

@@ -27,6 +27,7 @@ typedef struct retrain {
     uint64_t macs;
     nas_evaluation test;
     bool finished;
+    json_t *result;
 } retrain;
 
 /* --- what is asked for -------------------------------------------------------------------------- */
@@ -42,6 +43,15 @@ static nas_status choose_directory(retrain *r) {
                     : cli_keep(r->run ? cli_retrain_directory(r->run, a->resume)
                                       : nas__run_default_directory("runs", a->space ? a->space : "darts", "retrain"));
     return nas_error_status();
+}
+
+nas_status cli_retrain_check(const cli_args *a, nas_budget *budget) {
+    nas_status status = cli_budget(a, budget);
+    status = status ? status : cli_data_check(a);
+    if (!status && budget->trials) {
+        status = nas__fail(NAS_USAGE, "--budget: a retraining evaluates no architectures; minutes=M is what it takes");
+    }
+    return status;
 }
 
 /* Command line, then --config, then the retraining that is resumed, then the search. */
@@ -60,12 +70,7 @@ static nas_status read_options(retrain *r) {
         status =
             r->search_config ? cli_config_apply(a, r->search_config, "data data-dir seed", r->run) : nas_error_status();
     }
-    status = status ? status : cli_budget(a, &r->budget);
-    status = status ? status : cli_data_check(a);
-    if (!status && r->budget.trials) {
-        status = nas__fail(NAS_USAGE, "--budget: a retraining evaluates no architectures; minutes=M is what it takes");
-    }
-    return status;
+    return status ? status : cli_retrain_check(a, &r->budget);
 }
 
 static nas_status open_space(retrain *r) {
@@ -86,6 +91,9 @@ static nas_status open_space(retrain *r) {
 }
 
 static nas_status read_architecture(retrain *r) {
+    if (r->architecture) {
+        return NAS_OK;
+    }
     char *path = r->a->arch ? nas__strdup(r->a->arch) : r->run ? nas__join(r->run, "final_architecture.json") : NULL;
     if (path && !r->a->arch && !nas__exists(path)) {
         nas__fail(NAS_NOT_FOUND,
@@ -119,7 +127,7 @@ static nas_status compare_stored(const retrain *r) {
                          "--resume: the architecture is not the one that %s was started with; start a new retraining",
                          r->out);
     }
-    return cli_config_compare(r->a, r->settings, r->stored, r->out);
+    return cli_config_compare(r->a, r->settings, r->stored, r->out, false);
 }
 
 /* --- data and model ----------------------------------------------------------------------------- */
@@ -268,7 +276,8 @@ static nas_status score(retrain *r) {
 }
 
 /* --- the result --------------------------------------------------------------------------------- */
-static json_t *result_json(const retrain *r) {
+/* `reason`: why it failed, or NULL */
+static json_t *result_json(const retrain *r, const char *reason) {
     json_t *result = json_object(), *metrics = json_object();
     if (r->finished) {
         const nas_metric *names = cli_metrics(nas_dataset_describe(r->train));
@@ -278,7 +287,10 @@ static json_t *result_json(const retrain *r) {
         json_object_set_new(metrics, "loss", json_real(r->test.loss));
     }
     json_object_set_new(result, "run", json_string(r->out));
-    json_object_set_new(result, "status", json_string(r->finished ? "finished" : "stopped"));
+    json_object_set_new(result, "status", json_string(reason ? "failed" : r->finished ? "finished" : "stopped"));
+    if (reason) {
+        json_object_set_new(result, "reason", json_string(reason));
+    }
     json_object_set_new(result, "space", json_string(r->space.info->name));
     json_object_set_new(result, "data", json_string(r->a->data));
     json_object_set_new(result, "epochs", json_integer(r->epochs));
@@ -291,9 +303,80 @@ static json_t *result_json(const retrain *r) {
     return result;
 }
 
-static void print_human(const char *out, json_t *result) {
+static bool is_done(const retrain *r, json_t *result) {
+    const char *status = json_string_value(json_object_get(result, "status"));
+    json_t *options = json_object_get(r->stored, "options");
+    const char *budget = json_string_value(json_object_get(options, "budget"));
+    return status && strcmp(status, "finished") == 0 &&
+           strcmp(budget ? budget : "", r->a->budget ? r->a->budget : "") == 0 &&
+           r->a->epochs <= json_integer_value(json_object_get(options, "epochs"));
+}
+
+/* A training whose numbers broke down is a result, too: result.json says so. The error stays the thread's. */
+static void keep_failure(retrain *r) {
+    char message[1024];
+    snprintf(message, sizeof message, "%s", nas_error_message());
+    nas_error_clear();
+    r->result = result_json(r, message);
+    if (cli_json_write(r->out, "result.json", r->result)) {
+        nas_error_clear(); /* what went wrong first is what matters */
+    }
+    nas__fail(NAS_NUMERIC, "%s", message);
+}
+
+static nas_status run(retrain *r) {
+    nas_status status = open_data(r);
+    status = status ? status : build(r);
+    status = status ? status : describe(r);
+    status = status ? status : fit(r);
+    status = status ? status : write_architecture(r);
+    status = status || cli_signal ? status : score(r);
+    if (status == NAS_NUMERIC) {
+        keep_failure(r);
+    }
+    if (status) {
+        return status;
+    }
+    r->result = result_json(r, NULL);
+    return cli_json_write(r->out, "result.json", r->result);
+}
+
+static void close_retrain(retrain *r) {
+    nas_module_free(r->model);
+    nas_dataset_free(r->train);
+    nas_dataset_free(r->valid);
+    cli_space_close(&r->space);
+    json_decref(r->search_config);
+    json_decref(r->stored);
+    json_decref(r->settings);
+    free(r->architecture);
+    free(r->config);
+}
+
+nas_status cli_retrain_one(cli_args *a, const char *architecture, json_t **result) {
+    retrain r = {.a = a, .run = a->n_names ? a->names[0] : NULL};
+    r.architecture = architecture ? nas__strdup(architecture) : NULL;
+    nas_status status = read_options(&r);
+    status = status ? status : open_space(&r);
+    status = status ? status : read_architecture(&r);
+    status = status ? status : compare_stored(&r);
+    status = status ? status : cli_directory_check(r.out, a->resume);
+    r.result = status || !r.stored ? NULL : cli_json_read(r.out, "result.json");
+    if (r.result && is_done(&r, r.result)) {
+        cli_note("%s is finished already", r.out);
+    } else if (!status) {
+        json_decref(r.result);
+        r.result = NULL;
+        run(&r);
+    }
+    *result = r.result;
+    close_retrain(&r);
+    return nas_error_status();
+}
+
+static void print_human(json_t *result) {
     char time[32], parameters[32], macs[32];
-    const char *name;
+    const char *name, *out = json_string_value(json_object_get(result, "run"));
     json_t *metrics = json_object_get(result, "metrics"), *value;
     printf("%sRetraining %s%s: %lld epochs in %s\n", cli_bold(stdout),
            json_string_value(json_object_get(result, "status")), cli_plain(stdout),
@@ -311,67 +394,14 @@ static void print_human(const char *out, json_t *result) {
            scored ? "eval " : "retrain --out ", out, scored ? "" : " --resume");
 }
 
-static nas_status show(const retrain *r, json_t *result) {
-    if (r->a->json) {
-        return cli_print_json(json_incref(result));
-    }
-    print_human(r->out, result);
-    return NAS_OK;
-}
-
-static bool is_done(const retrain *r, json_t *result) {
-    const char *status = json_string_value(json_object_get(result, "status"));
-    json_t *options = json_object_get(r->stored, "options");
-    const char *budget = json_string_value(json_object_get(options, "budget"));
-    return status && strcmp(status, "finished") == 0 &&
-           strcmp(budget ? budget : "", r->a->budget ? r->a->budget : "") == 0 &&
-           r->a->epochs <= json_integer_value(json_object_get(options, "epochs"));
-}
-
-static nas_status run(retrain *r) {
-    nas_status status = open_data(r);
-    status = status ? status : build(r);
-    status = status ? status : describe(r);
-    status = status ? status : fit(r);
-    status = status ? status : write_architecture(r);
-    status = status || cli_signal ? status : score(r);
-    if (status) {
-        return status;
-    }
-    json_t *result = result_json(r);
-    status = cli_json_write(r->out, "result.json", result);
-    status = status ? status : show(r, result);
-    json_decref(result);
-    return status;
-}
-
-static void close_retrain(retrain *r) {
-    nas_module_free(r->model);
-    nas_dataset_free(r->train);
-    nas_dataset_free(r->valid);
-    cli_space_close(&r->space);
-    json_decref(r->search_config);
-    json_decref(r->stored);
-    json_decref(r->settings);
-    free(r->architecture);
-    free(r->config);
-}
-
 nas_status cli_retrain(cli_args *a) {
-    retrain r = {.a = a, .run = a->n_names ? a->names[0] : NULL};
-    nas_status status = read_options(&r);
-    status = status ? status : open_space(&r);
-    status = status ? status : read_architecture(&r);
-    status = status ? status : compare_stored(&r);
-    status = status ? status : cli_directory_check(r.out, a->resume);
-    json_t *result = status || !r.stored ? NULL : cli_json_read(r.out, "result.json");
-    if (result && is_done(&r, result)) {
-        cli_note("%s is finished already", r.out);
-        show(&r, result);
-    } else if (!status) {
-        run(&r);
+    json_t *result = NULL;
+    if (!cli_retrain_one(a, NULL, &result)) {
+        if (a->json) {
+            return cli_print_json(result);
+        }
+        print_human(result);
     }
     json_decref(result);
-    close_retrain(&r);
     return nas_error_status();
 }

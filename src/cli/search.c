@@ -58,7 +58,7 @@ static nas_status read_options(search *s) {
     status = status ? status : cli_space_open(&s->space, a->space);
     status = status ? status : cli_apply_settings(a, &s->strategy, &s->space);
     s->settings = status ? NULL : cli_settings_json(&s->strategy, &s->space);
-    return status || !s->stored ? status : cli_config_compare(a, s->settings, s->stored, a->out);
+    return status || !s->stored ? status : cli_config_compare(a, s->settings, s->stored, a->out, false);
 }
 
 static nas_status choose_directory(search *s) {

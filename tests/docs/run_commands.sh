@@ -26,12 +26,13 @@ short() {
     command=$1 n=$(($# - 1)) limits=
     shift
     case $command in
-    search | retrain) limits="--epochs 1 --limit-batches 2 --limit-images 700" ;;
+    search | retrain | compare) limits="--epochs 1 --limit-batches 2 --limit-images 700" ;;
     eval) limits="--limit-batches 2" ;;
     esac
     while [ "$n" -gt 0 ]; do
         case $1 in
         --epochs) shift && n=$((n - 1)) ;;
+        --random) shift && n=$((n - 1)) && set -- "$@" --random 2 ;;
         --budget) shift && n=$((n - 1)) && set -- "$@" --budget minutes=0.05 ;;
         *) set -- "$@" "$1" ;;
         esac
