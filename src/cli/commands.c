@@ -12,8 +12,8 @@ const cli_command cli_commands[] = {
      "espalier search --space darts --strategy darts --data fashion-mnist --epochs 10 --out runs/first",
      "space strategy data data-dir epochs batch lr weight-decay score-steps set config budget out resume limit-batches "
      "limit-images log-frequency",
-     "space=darts strategy=darts data=fashion-mnist epochs=50 batch=64 lr=0.025 weight-decay=3e-4 score-steps=0 seed=0", 0, 0, NULL,
-     cli_search},
+     "space=darts strategy=darts data=fashion-mnist epochs=50 batch=64 lr=0.025 weight-decay=3e-4 score-steps=0 seed=0",
+     0, 0, NULL, cli_search},
     {"retrain", "train the network that a search found, from scratch, and score it on the test part", "[RUN]",
      "espalier retrain runs/first --epochs 20 --set channels=24", "space arch config inherit resume" TRAINING,
      TRAINING_DEFAULTS, 0, 1, NULL, cli_retrain},

@@ -56,7 +56,7 @@ void cli_help(FILE *stream, const cli_command *command) {
         }
     }
     fprintf(stream, "\nexample:\n  %s\n\nexit status: 0 done, 1 failed, 2 wrong usage%s\n", command->example,
-            cli_takes(command, cli_option_find("resume")) ? ", 130 or 143 ended by a signal" : "");
+            cli_takes(command, cli_option_find("out")) ? ", 130 or 143 ended by a signal" : "");
 }
 
 static void print_words(FILE *stream, const char *(*words)(int i)) {

@@ -5,8 +5,8 @@
 # As users have it: the process starts itself anew, for threads that wait in short spins.
 unset OMP_WAIT_POLICY GOMP_SPINCOUNT
 
-# stop SIGNAL CODE FILE ARGUMENT...: the signal when FILE (a pattern: old checkpoints go) is there. The command is started by a shell of its own, since a
-# shell's background jobs ignore SIGINT otherwise.
+# stop SIGNAL CODE FILE ARGUMENT...: the signal when FILE (a pattern: old checkpoints go) is there.
+# The command is started by a shell of its own, since a shell's background jobs ignore SIGINT otherwise.
 stop() {
     signal=$1 code=$2 file=$3
     shift 3
