@@ -27,10 +27,18 @@ static char *describe(const nas_trainer *t) {
                              metric->name, "split", "valid", "lower_is_better", metric->lower_is_better, "epoch", t->best_epoch, "epochs",
                              t->s.epoch, "evaluations", t->evaluations, "seed", (json_int_t)t->config.seed);
     json_object_set_new(root, "valid_images", json_integer(t->score_images));
-    char *dump = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    json_object_set_new(root, "score_steps", json_integer(t->settle_steps));
+    char *dump = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(root);
     free(text);
     return dump;
+}
+
+static nas_status write_line(const char *path, const char *text) {
+    char *line = nas__format("%s\n", text);
+    nas_status status = line ? nas__write_file(path, line, strlen(line)) : nas_error_status();
+    free(line);
+    return status;
 }
 
 nas_status nas_trainer_export(nas_trainer *t, const char *path) {
@@ -41,8 +49,8 @@ nas_status nas_trainer_export(nas_trainer *t, const char *path) {
     char *beside = directory ? nas__join(directory, "search-result.json") : NULL;
     char *architecture = nas_architecture_json(t->best, true), *result = describe(t);
     nas_status status = beside && architecture && result ? nas__make_directory(directory) : NAS_NO_MEMORY;
-    status = status ? status : nas__write_file(path, architecture, strlen(architecture));
-    status = status ? status : nas__write_file(beside, result, strlen(result));
+    status = status ? status : write_line(path, architecture);
+    status = status ? status : write_line(beside, result);
     free(copy);
     free(beside);
     free(architecture);
