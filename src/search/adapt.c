@@ -1,5 +1,5 @@
 /* adapt.c - a supernet that was trained as a mixture has never run one path alone, and its path's score under the mixture's weights
- * is close to chance (docs/decisions/0005). So the path's weights settle for a few steps on training batches before it is
+ * is close to chance (docs/decisions/0006). So the path's weights settle for a few steps on training batches before it is
  * scored, and everything is put back afterwards, bit for bit. */
 #include "nn/optim.h"
 #include "search/trainer.h"
