@@ -27,12 +27,11 @@ help: ## this list
 deps: ## the packages that the build and the tests need (apt; elsewhere: prints them)
 	@ONEDNN='$(ONEDNN)' tools/install-deps
 
-build: ## library and command in build/ (build/espalier); ONEDNN=PREFIX: against that oneDNN, in build-onednn/
+build: deps ## library and command in build/ (build/espalier); ONEDNN=PREFIX: against that oneDNN, in build-onednn/
 	$(call build,$(BUILD),)
 
-demo: deps ## search and retrain a network on real images, from nothing, in some minutes
-	@$(MAKE) --no-print-directory build
-	tools/demo
+demo: build ## search and retrain a network on real images, from nothing, in some minutes
+	ESPALIER=$(BUILD)/espalier tools/demo
 
 test: deps ## everything: build with warnings as errors, run all tests (FILTER=REGEX: only those)
 	$(call build,$(BUILD),-DESPALIER_WERROR=ON)
