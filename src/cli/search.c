@@ -171,7 +171,8 @@ static nas_status open_data(search *s) {
 /* The best so far is in the directory after every epoch: a run that dies later leaves it. */
 static bool on_epoch(const nas_progress *p, void *user) {
     search *s = user;
-    s->epochs = p->step >= p->steps_per_epoch ? p->epoch : p->epoch - 1; /* a stopped epoch does not count */
+    /* An epoch that was stopped does not count (--resume repeats it); the last one under a time budget does. */
+    s->epochs = p->step >= p->steps_per_epoch || s->budget.minutes > 0 ? p->epoch : p->epoch - 1;
     s->seconds = p->seconds;
     if (nas_trainer_best(s->trainer, NULL) && nas_trainer_export(s->trainer, s->architecture_path)) {
         cli_note("%s", nas_error_message());

@@ -114,7 +114,7 @@ static nas_status open_run(fit *f) {
 }
 
 static nas_progress progress_now(const fit *f, double loss) {
-    return (nas_progress){.epoch = f->epoch + 1, .epochs = f->epochs, .step = f->step + 1, .steps_per_epoch = f->steps, .loss = loss, .lr = f->lr,
+    return (nas_progress){.epoch = f->epoch + 1, .epochs = nas__pace_epochs(&f->pace, f->epoch, f->step + 1), .step = f->step + 1, .steps_per_epoch = f->steps, .loss = loss, .lr = f->lr,
                           .images_per_second = f->pace.images_per_second, .seconds = nas__pace_seconds(&f->pace),
                           .eta_seconds = nas__pace_eta(&f->pace, f->epoch, f->step + 1), .score = f->score, .best_score = f->best_score,
                           .best_epoch = f->best_epoch, .entropy = NAN, .skip_share = NAN, .metric = f->config.metrics[0].name};
@@ -163,10 +163,11 @@ static nas_status journal_epoch(fit *f, double mean) {
     values[n++] = mean;
     nas__run_epoch(f->run, &(nas__run_epoch_row){.epoch = f->epoch + 1, .step = (int64_t)f->total_step, .entropy = NAN, .skip_share = NAN,
                                                  .images_per_s = f->pace.images_per_second, .n = n, .metrics = ids, .values = values});
+    int epochs = nas__pace_epochs(&f->pace, f->epoch, f->step);
     if (c->dataset_valid) {
-        nas__log(NAS_LOG_INFO, "epoch %d/%d  train loss %.4f  %s %.4f (valid)", f->epoch + 1, f->epochs, mean, c->metrics[0].name, f->score);
+        nas__log(NAS_LOG_INFO, "epoch %d/%d  train loss %.4f  %s %.4f (valid)", f->epoch + 1, epochs, mean, c->metrics[0].name, f->score);
     } else {
-        nas__log(NAS_LOG_INFO, "epoch %d/%d  train loss %.4f", f->epoch + 1, f->epochs, mean);
+        nas__log(NAS_LOG_INFO, "epoch %d/%d  train loss %.4f", f->epoch + 1, epochs, mean);
     }
     return nas__run_flush(f->run); /* a checkpoint comes next */
 }

@@ -40,7 +40,7 @@ nas_status nas__journal_open(nas_trainer *t, bool resume) {
 }
 
 static nas_progress progress_now(nas_trainer *t, double loss) {
-    return (nas_progress){.epoch = t->s.epoch + 1, .epochs = t->s.epochs, .step = t->s.step + 1, .steps_per_epoch = t->s.steps_per_epoch,
+    return (nas_progress){.epoch = t->s.epoch + 1, .epochs = nas__pace_epochs(&t->pace, t->s.epoch, t->s.step + 1), .step = t->s.step + 1, .steps_per_epoch = t->s.steps_per_epoch,
                           .loss = loss, .lr = t->s.lr, .images_per_second = t->pace.images_per_second,
                           .seconds = nas__pace_seconds(&t->pace), .eta_seconds = nas__pace_eta(&t->pace, t->s.epoch, t->s.step + 1),
                           .score = NAN, .best_score = t->best ? t->best_score : NAN, .best_epoch = t->best_epoch, .entropy = NAN,

@@ -16,6 +16,7 @@ void nas__pace_start(nas__pace *p, double budget_minutes, int epochs, int64_t st
     *p = (nas__pace){.started = now - used_seconds, .budget_seconds = budget_minutes * 60, .epochs = epochs,
                      .steps_per_epoch = steps_per_epoch, .epoch_started = now, .last_time = now, .last_line = now,
                      .log_frequency = log_frequency};
+    p->reserve = fmin(0.1 * p->budget_seconds, 15); /* until the first epoch's end has been timed */
 }
 
 double nas__pace_seconds(const nas__pace *p) { return nas__now() - p->started; }
@@ -70,13 +71,26 @@ bool nas__pace_step(nas__pace *p, int64_t images) {
     return due;
 }
 
+/* Seconds of a whole epoch, as far as known; 0: not yet. */
+static double epoch_seconds(const nas__pace *p, double share) {
+    return p->epoch_seconds > 0 ? p->epoch_seconds : share > 0 ? (nas__now() - p->epoch_started) / share : 0;
+}
+
+int nas__pace_epochs(const nas__pace *p, int epoch, int64_t step) {
+    double share = fmin(1, (double)step / (double)p->steps_per_epoch), whole = epoch_seconds(p, share);
+    if (p->budget_seconds <= 0 || whole <= 0) {
+        return p->epochs;
+    }
+    double left = fmax(0, p->budget_seconds - p->reserve - nas__pace_seconds(p));
+    return epoch + (int)ceil(fmax(share + left / whole, 1));
+}
+
 double nas__pace_eta(const nas__pace *p, int epoch, int64_t step) {
     if (p->budget_seconds > 0) {
         return fmax(0, p->budget_seconds - nas__pace_seconds(p));
     }
-    double in_epoch = nas__now() - p->epoch_started, share = (double)step / (double)p->steps_per_epoch;
-    double whole = p->epoch_seconds > 0 ? p->epoch_seconds : share > 0 ? in_epoch / share : 0;
-    return fmax(0, whole * (p->epochs - epoch - share));
+    double share = (double)step / (double)p->steps_per_epoch;
+    return fmax(0, epoch_seconds(p, share) * (p->epochs - epoch - share));
 }
 
 const char *nas__pace_text(double seconds, char *text, size_t size) {

@@ -29,6 +29,8 @@ bool nas__pace_out_of_time(const nas__pace *p);
 void nas__pace_epoch(nas__pace *p, int epoch, bool ends);
 /* After a step over `images` images; true when a log line is due. */
 bool nas__pace_step(nas__pace *p, int64_t images);
+/* Epochs that the run will have, the running one included: under a budget an estimate from the speed so far. */
+int nas__pace_epochs(const nas__pace *p, int epoch, int64_t step);
 double nas__pace_eta(const nas__pace *p, int epoch, int64_t step);
 /* "1:02 h", "12 min", "43 s" into text */
 const char *nas__pace_text(double seconds, char *text, size_t size);
