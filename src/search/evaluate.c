@@ -32,8 +32,7 @@ static void finish(const nas_metric *metrics, const totals *sum, int64_t images,
     result->images = images;
     result->loss = sum->loss / (double)images;
     for (int i = 0; i < sum->n_metrics; i++) {
-        double mean = sum->metrics[i] / (double)images;
-        result->metrics[i] = metrics[i].finish ? metrics[i].finish(mean) : mean;
+        result->metrics[i] = nas__metric_value(&metrics[i], sum->metrics[i] / (double)images);
     }
 }
 
@@ -42,18 +41,14 @@ nas_status nas_evaluate(const nas_evaluate_config *c, nas_evaluation *result) {
         return nas__fail(NAS_INVALID, "nas_evaluate: .model and .data are required");
     }
     const nas_dataset_info *info = nas_dataset_describe(c->data);
-    bool classes = info->classes > 0;
-    const nas_metric *metrics = c->metrics ? c->metrics : classes ? nas_classification_metrics : nas_regression_metrics;
-    nas_loss_fn loss = c->loss ? c->loss : classes ? nas_cross_entropy : nas_mse;
+    const nas_metric *metrics = nas__metrics_for(c->metrics, c->data);
+    nas_loss_fn loss = nas__loss_for(c->loss, c->data);
     nas_transform transform = c->transform ? *c->transform : nas_transform_default(c->data, false);
     int64_t size = c->batch_size > 0 ? c->batch_size : 256;
     nas_loader *loader = nas_loader_new(&(nas_loader_config){.data = c->data, .batch_size = size < info->size ? size : info->size,
                                                              .transform = transform, .limit = c->limit_batches});
     nas_tape *tape = nas_tape_new();
-    totals sum = {0};
-    while (sum.n_metrics < NAS__MOST_METRICS && metrics[sum.n_metrics].name) {
-        sum.n_metrics++;
-    }
+    totals sum = {.n_metrics = nas__metric_count(metrics)};
     double start = nas__now();
     int64_t images = 0;
     nas_status status = nas_error_status();

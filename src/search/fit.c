@@ -19,7 +19,7 @@ typedef struct fit {
     int64_t step, steps;
     uint64_t total_step;
     double lr, used_seconds, score, best_score;
-    int id_loss, id_lr, id_train_loss, ids[NAS__MOST_METRICS];
+    nas__metric_ids ids;
     bool stop;
 } fit;
 
@@ -28,16 +28,13 @@ static nas_status apply_defaults(fit *f) {
     if (!c->model || !c->dataset_train) {
         return nas__fail(NAS_INVALID, "nas_fit: .model and .dataset_train are required");
     }
-    bool classes = nas_dataset_describe(c->dataset_train)->classes > 0;
-    c->loss = c->loss ? c->loss : classes ? nas_cross_entropy : nas_mse;
-    c->metrics = c->metrics ? c->metrics : classes ? nas_classification_metrics : nas_regression_metrics;
+    c->loss = nas__loss_for(c->loss, c->dataset_train);
+    c->metrics = nas__metrics_for(c->metrics, c->dataset_train);
+    f->n_metrics = nas__metric_count(c->metrics);
     c->batch_size = c->batch_size > 0 ? c->batch_size : 96;
     c->num_epochs = c->num_epochs > 0 ? c->num_epochs : 50;
     c->clip_norm = c->clip_norm == 0 ? 5 : c->clip_norm < 0 ? 0 : c->clip_norm;
     c->optimizer = c->optimizer ? c->optimizer : nas_sgd(.lr = 0.1, .momentum = 0.9, .nesterov = true, .weight_decay = 5e-4);
-    while (f->n_metrics < NAS__MOST_METRICS && c->metrics[f->n_metrics].name) {
-        f->n_metrics++;
-    }
     f->score = f->best_score = NAN;
     f->epochs = c->num_epochs;
     return nas_error_status();
@@ -104,12 +101,7 @@ static nas_status open_run(fit *f) {
                           .threads = nas_threads(), .config = c->run_config, .command = c->command, .epochs = f->epochs, .steps_per_epoch = f->steps};
     bool resume = c->resume && nas__run_exists(c->run_dir);
     f->run = resume ? nas__run_resume(c->run_dir, &info, f->epoch, (int64_t)f->total_step) : nas__run_create(c->run_dir, &info);
-    for (int i = 0; f->run && c->dataset_valid && i < f->n_metrics; i++) {
-        f->ids[i] = nas__run_metric(f->run, c->metrics[i].name, "valid", "", c->metrics[i].lower_is_better ? -1 : 1, "epoch", i == 0);
-    }
-    f->id_loss = nas__run_metric(f->run, "loss", "train", "", -1, "step", false);
-    f->id_lr = nas__run_metric(f->run, "lr", "train", "", 0, "step", false);
-    f->id_train_loss = nas__run_metric(f->run, "loss", "train", "", -1, "epoch", false);
+    nas__journal_metrics(f->run, c->metrics, c->dataset_valid ? f->n_metrics : 0, &f->ids);
     return nas_error_status();
 }
 
@@ -123,16 +115,7 @@ static nas_progress progress_now(const fit *f, double loss) {
 static void journal_step(fit *f, double loss) {
     bool due = nas__pace_step(&f->pace, f->config.batch_size);
     nas_progress p = progress_now(f, loss);
-    if (due) {
-        char eta[32];
-        nas__log(NAS_LOG_INFO, "epoch %d/%d  step %lld/%lld  loss %.4f  lr %.3g  %.0f images/s  ETA %s", p.epoch, p.epochs, (long long)p.step,
-                 (long long)p.steps_per_epoch, loss, p.lr, p.images_per_second, nas__pace_text(p.eta_seconds, eta, sizeof eta));
-    }
-    if (due || f->step + 1 == f->steps) {
-        nas__run_tick(f->run, (int64_t)f->total_step, p.epoch, 2, (int[]){f->id_loss, f->id_lr}, (double[]){loss, f->lr});
-    }
-    nas__run_sample(f->run, p.images_per_second, 1e3 * (double)f->config.batch_size / fmax(p.images_per_second, 1e-9),
-                    1e3 * nas_loader_wait_seconds(f->loader));
+    nas__journal_progress(f->run, &f->ids, &p, due, (int64_t)f->total_step, f->config.batch_size, f->loader);
     if (f->config.on_step && f->config.on_step(&p, f->config.user)) {
         f->stop = true;
     }
@@ -155,11 +138,11 @@ static nas_status journal_epoch(fit *f, double mean) {
             f->best_epoch = f->epoch + 1;
         }
         for (; n < f->n_metrics; n++) {
-            ids[n] = f->ids[n];
+            ids[n] = f->ids.score[n];
             values[n] = e.metrics[n];
         }
     }
-    ids[n] = f->id_train_loss;
+    ids[n] = f->ids.train_loss;
     values[n++] = mean;
     nas__run_epoch(f->run, &(nas__run_epoch_row){.epoch = f->epoch + 1, .step = (int64_t)f->total_step, .entropy = NAN, .skip_share = NAN,
                                                  .images_per_s = f->pace.images_per_second, .n = n, .metrics = ids, .values = values});
@@ -184,9 +167,8 @@ static nas_status train_batch(fit *f, const nas_batch *batch, double *value) {
     nas_tensor *target = nas__batch_target(batch, info), *output = nas_forward(c->model, nas__batch_input(batch, info));
     nas_tensor *loss = output ? c->loss(output, target) : NULL;
     *value = nas_tensor_item(loss);
-    if (loss && !isfinite(*value)) {
-        nas__fail(NAS_NUMERIC, "the loss is %g in step %lld of epoch %d; lower the learning rate (now %g) or look at the data", *value,
-                  (long long)f->step + 1, f->epoch + 1, f->lr);
+    if (loss) {
+        nas__check_loss(*value, f->step, f->epoch, f->lr);
     }
     if (!nas_error_status()) {
         nas_backward(loss);

@@ -16,6 +16,28 @@ void nas__search_note(nas__search *s, nas_log_level level, const char *kind, con
     nas__run_event(nas__trainer_of(s)->run, level, kind, s->epoch + 1, (int64_t)s->total_step, message);
 }
 
+void nas__journal_metrics(nas__run *run, const nas_metric *metrics, int n_scores, nas__metric_ids *ids) {
+    for (int i = 0; i < n_scores; i++) {
+        ids->score[i] = nas__run_metric(run, metrics[i].name, "valid", "", metrics[i].lower_is_better ? -1 : 1, "epoch", i == 0);
+    }
+    ids->loss = nas__run_metric(run, "loss", "train", "", -1, "step", false);
+    ids->lr = nas__run_metric(run, "lr", "train", "", 0, "step", false);
+    ids->train_loss = nas__run_metric(run, "loss", "train", "", -1, "epoch", false);
+}
+
+void nas__journal_progress(nas__run *run, const nas__metric_ids *ids, const nas_progress *p, bool due, int64_t total_step, int64_t batch_size,
+                           const nas_loader *loader) {
+    if (due) {
+        char eta[32];
+        nas__log(NAS_LOG_INFO, "epoch %d/%d  step %lld/%lld  loss %.4f  lr %.3g  %.0f images/s  ETA %s", p->epoch, p->epochs, (long long)p->step,
+                 (long long)p->steps_per_epoch, p->loss, p->lr, p->images_per_second, nas__pace_text(p->eta_seconds, eta, sizeof eta));
+    }
+    if (due || p->step == p->steps_per_epoch) {
+        nas__run_tick(run, total_step, p->epoch, 2, (int[]){ids->loss, ids->lr}, (double[]){p->loss, p->lr});
+    }
+    nas__run_sample(run, p->images_per_second, 1e3 * (double)batch_size / fmax(p->images_per_second, 1e-9), 1e3 * nas_loader_wait_seconds(loader));
+}
+
 nas_status nas__journal_open(nas_trainer *t, bool resume) {
     const nas_trainer_config *c = &t->config;
     if (!c->run_dir) {
@@ -30,12 +52,7 @@ nas_status nas__journal_open(nas_trainer *t, bool resume) {
         return nas_error_status();
     }
     nas__run_space(t->run, t->s.space);
-    for (int i = 0; i < t->n_metrics; i++) {
-        t->metric_score[i] = nas__run_metric(t->run, c->metrics[i].name, "valid", "", c->metrics[i].lower_is_better ? -1 : 1, "epoch", i == 0);
-    }
-    t->metric_loss = nas__run_metric(t->run, "loss", "train", "", -1, "step", false);
-    t->metric_lr = nas__run_metric(t->run, "lr", "train", "", 0, "step", false);
-    t->metric_train_loss = nas__run_metric(t->run, "loss", "train", "", -1, "epoch", false);
+    nas__journal_metrics(t->run, c->metrics, t->n_metrics, &t->ids);
     return nas_error_status();
 }
 
@@ -50,16 +67,7 @@ static nas_progress progress_now(nas_trainer *t, double loss) {
 void nas__journal_step(nas_trainer *t, double loss) {
     bool due = nas__pace_step(&t->pace, t->config.batch_size);
     nas_progress p = progress_now(t, loss);
-    if (due) {
-        char eta[32];
-        nas__log(NAS_LOG_INFO, "epoch %d/%d  step %lld/%lld  loss %.4f  lr %.3g  %.0f images/s  ETA %s", p.epoch, p.epochs, (long long)p.step,
-                 (long long)p.steps_per_epoch, loss, p.lr, p.images_per_second, nas__pace_text(p.eta_seconds, eta, sizeof eta));
-    }
-    if (due || t->s.step + 1 == t->s.steps_per_epoch) {
-        nas__run_tick(t->run, (int64_t)t->s.total_step, p.epoch, 2, (int[]){t->metric_loss, t->metric_lr}, (double[]){loss, p.lr});
-    }
-    nas__run_sample(t->run, p.images_per_second, 1e3 * (double)t->config.batch_size / fmax(p.images_per_second, 1e-9),
-                    1e3 * nas_loader_wait_seconds(t->train_loader));
+    nas__journal_progress(t->run, &t->ids, &p, due, (int64_t)t->s.total_step, t->config.batch_size, t->train_loader);
     if (t->config.on_step && t->config.on_step(&p, t->config.user)) {
         nas_trainer_stop(t);
     }
@@ -114,10 +122,10 @@ nas_status nas__journal_epoch(nas_trainer *t, double mean_loss, nas_progress *pr
     progress->entropy = record_probabilities(t);
     progress->skip_share = skip_share(t, t->derived);
     for (int i = 0; i < t->n_metrics; i++) {
-        ids[i] = t->metric_score[i];
+        ids[i] = t->ids.score[i];
         values[i] = t->derived_metrics[i];
     }
-    ids[t->n_metrics] = t->metric_train_loss;
+    ids[t->n_metrics] = t->ids.train_loss;
     values[t->n_metrics] = mean_loss;
     nas__run_epoch(t->run, &(nas__run_epoch_row){.epoch = t->s.epoch + 1, .step = (int64_t)t->s.total_step, .entropy = progress->entropy,
                                                  .skip_share = progress->skip_share, .images_per_s = t->pace.images_per_second,

@@ -44,9 +44,8 @@ static nas_status run_pass(nas__search *s, const nas__pass *pass, nas__pass_resu
         return nas_error_status();
     }
     result->loss = nas_tensor_item(loss);
-    if (!isfinite(result->loss)) {
-        return nas__fail(NAS_NUMERIC, "the loss is %g in step %lld of epoch %d; lower the learning rate (now %g) or look at the data",
-                         result->loss, (long long)s->step + 1, s->epoch + 1, s->lr);
+    if (nas__check_loss(result->loss, s->step, s->epoch, s->lr)) {
+        return nas_error_status();
     }
     if (result->want_reward) {
         result->reward = nas__search_reward(s, output, target);

@@ -2,6 +2,7 @@
 #include "search/strategy.h"
 #include "core/error.h"
 
+#include <pthread.h>
 #include <string.h>
 
 extern const nas__strategy nas__strategy_darts;
@@ -36,11 +37,17 @@ bool nas__strategy_accepts(const nas__strategy *strategy, const nas_space *space
     return false;
 }
 
-const nas_strategy_info *nas_strategies(void) {
-    static nas_strategy_info infos[N_STRATEGIES + 1]; /* the same values whoever writes them first */
+static nas_strategy_info infos[N_STRATEGIES + 1];
+
+static void fill_infos(void) {
     for (int i = 0; i < N_STRATEGIES; i++) {
         const nas__strategy *s = nas__strategies[i];
         infos[i] = (nas_strategy_info){s->name, s->summary, s->paper, s->options};
     }
+}
+
+const nas_strategy_info *nas_strategies(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, fill_infos);
     return infos;
 }

@@ -50,8 +50,7 @@ static nas_status measure(nas_trainer *t, const nas_architecture *a, double *met
     status = status ? status : over(t, t->valid_loader, NAS_BN_CALIBRATED, sums, &images);
     nas__unsettle(t, settled);
     for (int i = 0; i < t->n_metrics && !status; i++) {
-        double mean = sums[i] / (double)images;
-        metrics[i] = t->config.metrics[i].finish ? t->config.metrics[i].finish(mean) : mean;
+        metrics[i] = nas__metric_value(&t->config.metrics[i], sums[i] / (double)images);
     }
     return status;
 }
@@ -87,7 +86,7 @@ static nas_status remember(nas_trainer *t, const nas_architecture *a, uint64_t h
         t->best_epoch = t->s.epoch + 1;
     }
     int64_t id = nas__run_architecture(t->run, a, 0, 0, t->s.epoch + 1);
-    nas__run_evaluation(t->run, id, t->s.epoch + 1, (int64_t)t->s.total_step, t->metric_score[0], metrics[0], 1, seconds, best);
+    nas__run_evaluation(t->run, id, t->s.epoch + 1, (int64_t)t->s.total_step, t->ids.score[0], metrics[0], 1, seconds, best);
     return NAS_OK;
 }
 

@@ -48,7 +48,6 @@ struct nas__search {
     uint64_t total_step;                 /* over all epochs: 0-based */
     double progress;                     /* 0..1 of the whole run */
     double lr;                           /* of the weights, at this step */
-    struct nas__trainer_private *private_;
 };
 
 /* A random stream of its own for one purpose (any constant of the strategy's file), at this step. */

@@ -9,7 +9,7 @@
 /* --- configuration ------------------------------------------------------------------------------- */
 static double only_metric_reward(const nas_metric *m, const nas_tensor *output, const nas_tensor *target) {
     double value = m->measure(output, target);
-    return m->lower_is_better ? -(m->finish ? m->finish(value) : value) : value;
+    return m->lower_is_better ? -nas__metric_value(m, value) : value;
 }
 
 double nas__search_reward(const nas__search *s, const nas_tensor *output, const nas_tensor *target) {
@@ -21,17 +21,14 @@ static nas_status apply_defaults(nas_trainer *t) {
     if (!c->model || !c->dataset_train || !c->dataset_valid) {
         return nas__fail(NAS_INVALID, "nas_trainer_new: .model, .dataset_train and .dataset_valid are required");
     }
-    bool classes = nas_dataset_describe(c->dataset_train)->classes > 0;
-    c->loss = c->loss ? c->loss : classes ? nas_cross_entropy : nas_mse;
-    c->metrics = c->metrics ? c->metrics : classes ? nas_classification_metrics : nas_regression_metrics;
+    c->loss = nas__loss_for(c->loss, c->dataset_train);
+    c->metrics = nas__metrics_for(c->metrics, c->dataset_train);
+    t->n_metrics = nas__metric_count(c->metrics);
     c->batch_size = c->batch_size > 0 ? c->batch_size : 64;
     c->num_epochs = c->num_epochs > 0 ? c->num_epochs : 50;
     c->clip_norm = c->clip_norm == 0 ? 5 : c->clip_norm < 0 ? 0 : c->clip_norm;
     c->optimizer = c->optimizer ? c->optimizer : nas_sgd(.lr = 0.025, .momentum = 0.9, .weight_decay = 3e-4);
     t->settle_steps = c->score_steps < 0 ? 0 : c->score_steps > 0 ? c->score_steps : t->s.strategy->score_steps;
-    while (c->metrics[t->n_metrics].name && t->n_metrics < NAS__MOST_METRICS) {
-        t->n_metrics++;
-    }
     if (t->n_metrics == 0) {
         return nas__fail(NAS_INVALID, "nas_trainer_new: .metrics is empty; the first metric scores architectures");
     }

@@ -12,6 +12,11 @@
 
 enum { NAS__MOST_METRICS = 8 };
 
+/* Ids of what searches and retrainings log alike. */
+typedef struct nas__metric_ids {
+    int loss, lr, train_loss, score[NAS__MOST_METRICS];
+} nas__metric_ids;
+
 typedef struct nas__score_entry {
     uint64_t hash;
     double metrics[NAS__MOST_METRICS];
@@ -38,9 +43,9 @@ struct nas_trainer {
     /* the run */
     nas__pace pace;
     nas__run *run;
-    int metric_loss, metric_train_loss, metric_lr, metric_score[NAS__MOST_METRICS], metric_probability;
+    nas__metric_ids ids;
     volatile sig_atomic_t stop;
-    bool stopped, exported;
+    bool stopped;
     double used_seconds; /* of earlier segments */
 };
 
@@ -59,11 +64,24 @@ nas_tensor *nas__batch_target(const nas_batch *batch, const nas_dataset_info *in
 typedef struct nas__settled nas__settled;
 nas__settled *nas__settle(nas_trainer *t);
 void nas__unsettle(nas_trainer *t, nas__settled *settled);
+/* common.c: what the passes of searches, retrainings and evaluations share. Loss and metrics: the given ones, or those for classes or
+ * numbers. */
+nas_loss_fn nas__loss_for(nas_loss_fn given, const nas_dataset *data);
+const nas_metric *nas__metrics_for(const nas_metric *given, const nas_dataset *data);
+int nas__metric_count(const nas_metric *metrics); /* NAS__MOST_METRICS at most */
+/* The value of a metric from its mean over all images. */
+double nas__metric_value(const nas_metric *metric, double mean);
+/* Fails (NAS_NUMERIC) for a loss that is not finite; step and epoch 0-based. */
+nas_status nas__check_loss(double loss, int64_t step, int epoch, double lr);
 /* score.c */
 nas_status nas__score_derived(nas_trainer *t);
 void nas__score_forget(nas_trainer *t); /* the weights changed */
 bool nas__trials_used_up(const nas_trainer *t); /* the budget's evaluations are done */
-/* journal.c: lines, events, rows of the run */
+/* journal.c: lines, events, rows of the run; the first two also serve nas_fit. The first n_scores metrics are scored on the valid part. */
+void nas__journal_metrics(nas__run *run, const nas_metric *metrics, int n_scores, nas__metric_ids *ids);
+/* After a step: the line and the tick that are due, and the sample of the speed. */
+void nas__journal_progress(nas__run *run, const nas__metric_ids *ids, const nas_progress *p, bool due, int64_t total_step, int64_t batch_size,
+                           const nas_loader *loader);
 nas_status nas__journal_open(nas_trainer *t, bool resume);
 void nas__journal_step(nas_trainer *t, double loss);
 nas_status nas__journal_epoch(nas_trainer *t, double mean_loss, nas_progress *progress);

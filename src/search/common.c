@@ -1,0 +1,30 @@
+/* common.c - what the passes of searches, retrainings and evaluations share. */
+#include "search/trainer.h"
+
+#include <math.h>
+
+static bool has_classes(const nas_dataset *data) { return nas_dataset_describe(data)->classes > 0; }
+
+nas_loss_fn nas__loss_for(nas_loss_fn given, const nas_dataset *data) {
+    return given ? given : has_classes(data) ? nas_cross_entropy : nas_mse;
+}
+
+const nas_metric *nas__metrics_for(const nas_metric *given, const nas_dataset *data) {
+    return given ? given : has_classes(data) ? nas_classification_metrics : nas_regression_metrics;
+}
+
+int nas__metric_count(const nas_metric *metrics) {
+    int n = 0;
+    while (n < NAS__MOST_METRICS && metrics[n].name) {
+        n++;
+    }
+    return n;
+}
+
+double nas__metric_value(const nas_metric *metric, double mean) { return metric->finish ? metric->finish(mean) : mean; }
+
+nas_status nas__check_loss(double loss, int64_t step, int epoch, double lr) {
+    return isfinite(loss) ? NAS_OK
+                          : nas__fail(NAS_NUMERIC, "the loss is %g in step %lld of epoch %d; lower the learning rate (now %g) or look at the data",
+                                      loss, (long long)step + 1, epoch + 1, lr);
+}
