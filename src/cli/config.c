@@ -100,6 +100,23 @@ json_t *cli_config_read(const char *directory) {
     return config;
 }
 
+json_t *cli_config_resumed(const cli_args *a, const char *directory) {
+    json_t *config = nas__is_directory(directory) ? cli_json_read(directory, "config.json") : NULL;
+    const char *command = json_string_value(json_object_get(config, "command"));
+    const char *now = a->command->name;
+    if (config && (!command || !json_is_object(json_object_get(config, "options")))) {
+        nas__fail(NAS_PARSE, "--resume: %s/config.json is damaged: it has no \"%s\"", directory,
+                  command ? "options" : "command");
+    } else if (config && strcmp(command, now) != 0) {
+        nas__fail(NAS_USAGE, "--resume: the run in %s is of `espalier %s`, not of `espalier %s`: that one goes on with it",
+                  directory, command, now);
+    } else {
+        return config;
+    }
+    json_decref(config);
+    return NULL;
+}
+
 /* --- taking options from a file ----------------------------------------------------------------- */
 static const char *value_text(json_t *value, char *text, size_t size) {
     if (json_is_string(value)) {
@@ -207,23 +224,32 @@ static nas_status changed(const char *directory, const char *name, const char *b
                      name, before, directory, now);
 }
 
+/* For people: numbers in few digits. */
+static const char *said(json_t *value, char *text, size_t size) {
+    if (json_is_real(value)) {
+        snprintf(text, size, "%g", json_real_value(value));
+        return text;
+    }
+    const char *written = value ? value_text(value, text, size) : "not given";
+    return written ? written : "?";
+}
+
 static nas_status compare_option(const cli_args *a, const cli_option *option, json_t *before, const char *directory,
                                  bool exactly) {
     char now_text[64], before_text[64];
     json_t *now = option_json(a, option);
-    const char *x = now ? value_text(now, now_text, sizeof now_text) : "not given";
-    const char *y = before ? value_text(before, before_text, sizeof before_text) : "not given";
+    const char *x = said(now, now_text, sizeof now_text), *y = said(before, before_text, sizeof before_text);
     bool same = now && before && json_is_number(now) && json_is_number(before)
                     ? json_number_value(now) == json_number_value(before)
-                    : strcmp(x, y ? y : "?") == 0;
+                    : strcmp(x, y) == 0;
     bool allowed = !exactly && (option->resume == CLI_MAY_CHANGE ||
                                 (option->resume == CLI_MAY_GROW && json_number_value(now) > json_number_value(before)));
     char name[80];
     snprintf(name, sizeof name, "--%s", option->name);
-    nas_status status = same || allowed ? NAS_OK : changed(directory, name, y ? y : "?", x);
+    nas_status status = same || allowed ? NAS_OK : changed(directory, name, y, x);
     if (!same && allowed) {
         cli_note("--%s was %s and is %s now: the result is no longer bit-identical to an uninterrupted run",
-                 option->name, y ? y : "?", x);
+                 option->name, y, x);
     }
     json_decref(now);
     return status;

@@ -59,8 +59,8 @@ static nas_status read_options(retrain *r) {
     cli_args *a = r->a;
     nas_status status = cli_config_option(a);
     status = status ? status : choose_directory(r);
-    if (!status && a->resume && nas__is_directory(r->out)) {
-        r->stored = cli_json_read(r->out, "config.json");
+    if (!status && a->resume) {
+        r->stored = cli_config_resumed(a, r->out);
         status = nas_error_status();
     }
     if (!status && r->stored) {
@@ -178,7 +178,8 @@ static nas_status build(retrain *r) {
     r->model = cli_space_model(&r->space);
     nas_status status = r->model ? nas_apply_fixed_architecture_text(r->model, r->architecture) : nas_error_status();
     if (status) {
-        return nas__error_context("%s", r->a->arch ? r->a->arch : "final_architecture.json");
+        return r->a->arch ? nas__error_context("%s", r->a->arch)
+                          : nas__error_context("%s/final_architecture.json", r->run ? r->run : r->out);
     }
     const nas_dataset_info *info = nas_dataset_describe(r->train);
     status = nas_model_cost(r->model, info->ndim, info->dims, &r->macs, &r->parameters);

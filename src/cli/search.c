@@ -45,8 +45,8 @@ static nas_status read_options(search *s) {
     if (!status && a->resume && !a->out) {
         return nas__fail(NAS_USAGE, "--resume needs --out DIR: which run is to go on?");
     }
-    if (!status && a->resume && nas__is_directory(a->out)) {
-        s->stored = cli_json_read(a->out, "config.json");
+    if (!status && a->resume) {
+        s->stored = cli_config_resumed(a, a->out);
         status = nas_error_status();
     }
     if (!status && s->stored) {

@@ -68,3 +68,11 @@ cmp whole.csv killed.csv || fail "the losses of retrainings differ"
 # shellcheck disable=SC2086
 expect 0 search $small --strategy darts --epochs 1 --out fresh --resume
 [ -s fresh/final_architecture.json ] || fail "nothing was found"
+
+# a run of another command, and a config that lost what it says
+refused 'is of `espalier search`, not of `espalier retrain`' retrain --out whole --resume
+cp -r whole damaged
+echo '{"command": "search"}' >damaged/config.json
+expect 1 search --out damaged --resume
+in_file err 'damaged/config.json is damaged: it has no "options"'
+refused '--lr was 0.025 in whole and is 0.1 now' search --out whole --resume --lr 0.1
