@@ -127,6 +127,7 @@ typedef struct nas_space_info {
     const char *name, *summary, *paper;
     const nas_option *options;   /* table that ends with a NULL name; fields of a struct of options_size bytes */
     size_t options_size;
+    int smallest; /* height and width of an image in pixels that the space takes; 0: 8 */
     nas_module *(*build)(const nas_space_config *config, const void *options);
     char *(*canonical)(const nas_architecture *a); /* one-line string, new; NULL: the one-line JSON */
     /* An architecture from its canonical string; NULL and an error when it is none. NULL: the space reads JSON alone. */

@@ -108,7 +108,8 @@ json_t *cli_config_resumed(const cli_args *a, const char *directory) {
         nas__fail(NAS_PARSE, "--resume: %s/config.json is damaged: it has no \"%s\"", directory,
                   command ? "options" : "command");
     } else if (config && strcmp(command, now) != 0) {
-        nas__fail(NAS_USAGE, "--resume: the run in %s is of `espalier %s`, not of `espalier %s`: that one goes on with it",
+        nas__fail(NAS_USAGE,
+                  "--resume: the run in %s is of `espalier %s`, not of `espalier %s`: that one goes on with it",
                   directory, command, now);
     } else {
         return config;

@@ -28,10 +28,11 @@ void cli_space_close(cli_space *s) {
 }
 
 void cli_space_input(cli_space *s, const nas_dataset_info *info) {
-    bool image = info->ndim == 3;
-    s->config = (nas_space_config){.channels = (int)info->dims[0],
-                                   .height = image ? (int)info->dims[1] : 1,
-                                   .width = image ? (int)info->dims[2] : 1,
+    bool matrix = info->ndim == 2; /* one of 2 dimensions has one channel, a row of a table is one pixel of many */
+    const int64_t *dims = info->dims;
+    s->config = (nas_space_config){.channels = matrix ? 1 : (int)dims[0],
+                                   .height = info->ndim > 1 ? (int)dims[matrix ? 0 : 1] : 1,
+                                   .width = info->ndim > 1 ? (int)dims[matrix ? 1 : 2] : 1,
                                    .outputs = info->classes > 0 ? info->classes : info->target_count};
 }
 

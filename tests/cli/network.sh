@@ -76,3 +76,12 @@ in_file err 'has no images'
 echo '{' >R/retrain-2/config.json
 expect 1 eval R
 in_file err 'config.json is damaged'
+
+# a table: the target is 2a - b, which a few epochs find
+awk 'BEGIN { srand(1); print "a,b,y"; for (i = 0; i < 400; i++) { a = 2 * rand() - 1; b = 2 * rand() - 1; print a "," b "," 2 * a - b } }' >table.csv
+expect 0 search --space chain --strategy darts --data csv:table.csv,target=y,task=regression --epochs 1 --batch 16 --threads 1 --out T
+in_file out 'best      rmse'
+expect 0 retrain T --epochs 10 --batch 16 --threads 1 --json
+awk '/"rmse"/ { exit !($2 < 0.6) }' out || fail "the table was not learned (its deviation is 1.3)"
+expect 0 eval T --json
+in_file out '"images": 40,'

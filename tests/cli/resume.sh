@@ -70,7 +70,7 @@ expect 0 search $small --strategy darts --epochs 1 --out fresh --resume
 [ -s fresh/final_architecture.json ] || fail "nothing was found"
 
 # a run of another command, and a config that lost what it says
-refused 'is of `espalier search`, not of `espalier retrain`' retrain --out whole --resume
+refused 'that one goes on with it' retrain --out whole --resume
 cp -r whole damaged
 echo '{"command": "search"}' >damaged/config.json
 expect 1 search --out damaged --resume

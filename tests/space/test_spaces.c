@@ -357,13 +357,39 @@ static void unknown_spaces_and_bad_images_are_refused(void **state) {
     (void)state;
     assert_null(nas_space_build("dart", NULL));
     assert_error(NAS_NOT_FOUND, "did you mean \"darts\"");
-    assert_null(nas_space_build("chain", &(nas_space_config){.height = 4}));
+    assert_null(nas_space_build("nb201", &(nas_space_config){.height = 4}));
     assert_error(NAS_INVALID, "8x8 pixels");
+    assert_null(nas_space_build("darts", &(nas_space_config){.width = 7}));
+    assert_error(NAS_INVALID, "8x8 pixels");
+}
+
+/* Rows of a table are images of one pixel, a series is one of a single row or column. */
+static void chain_takes_any_size(void **state) {
+    (void)state;
+    static const nas_space_config sizes[] = {
+        {5, 1, 1, 1, NULL}, {5, 40, 1, 1, NULL}, {1, 1, 9, 2, NULL}, {2, 3, 5, 3, NULL}, {1, 7, 30, 1, NULL}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        nas_module *model = small("chain", sizes[i]);
+        nas_space *space = nas_space_new(model);
+        nas_architecture *a = nas_architecture_new(space);
+        nas_rng rng = nas_rng_new(i, 1);
+        for (int draw = 0; draw < 8; draw++) {
+            float out[6] = {NAN};
+            nas_architecture_random(a, &rng);
+            nas_architecture_apply(a, space);
+            assert_int_equal(forward(model, sizes[i], false, out), 2 * sizes[i].outputs);
+            assert_true(isfinite(out[0]));
+        }
+        nas_architecture_free(a);
+        nas_space_free(space);
+        nas_module_free(model);
+    }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_space_works_for_every_image),
+        cmocka_unit_test(chain_takes_any_size),
         cmocka_unit_test(fixed_networks_repeat_the_supernet),
         cmocka_unit_test(darts_has_the_papers_keys),
         cmocka_unit_test(darts_mixes_every_edge),

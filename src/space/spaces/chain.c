@@ -15,10 +15,15 @@ typedef struct chain {
     nas_module *stem, *layers[MAX_LAYERS], *half, *head;
     nas_mutable *skip; /* over the outputs of layers `from` to n_layers - 1 */
     int n_layers, from;
+    bool halves; /* not the rows of a table, which are images of one pixel */
 } chain;
 
+enum { SMALLEST_HALVED = 8 };
+
 /* Halved behind a third and two thirds of the layers. */
-static bool is_last_of_stage(const chain *c, int layer) { return layer == c->n_layers / 3 || layer == c->from; }
+static bool is_last_of_stage(const chain *c, int layer) {
+    return c->halves && (layer == c->n_layers / 3 || layer == c->from);
+}
 
 static nas_tensor *chain_forward(nas_module *self, nas_tensor *x) {
     chain *c = (chain *)self;
@@ -54,6 +59,7 @@ static nas_module *build(const nas_space_config *config, const void *options) {
     const char *names[MAX_LAYERS];
     c->n_layers = o->layers;
     c->from = 2 * o->layers / 3;
+    c->halves = config->height >= SMALLEST_HALVED && config->width >= SMALLEST_HALVED;
     c->stem = nas_child(c, "stem", nas__stem(config, o->channels));
     bool complete = c->stem != NULL;
     for (int i = 1; complete && i <= c->n_layers; i++) {
@@ -86,5 +92,6 @@ const nas_space_info nas__space_chain = {
     .paper = NULL,
     .options = options_table,
     .options_size = sizeof(chain_options),
+    .smallest = 1,
     .build = build,
 };

@@ -33,16 +33,20 @@ static nas_space_config with_defaults(const nas_space_config *config) {
     return c;
 }
 
+enum { SMALLEST_IMAGE = 8 };
+
 nas_module *nas_space_build(const char *name, const nas_space_config *config) {
     const nas_space_info *info = nas_space_info_find(name);
     nas_space_config c = with_defaults(config);
     if (!info) {
         return NULL;
     }
-    if (c.channels < 1 || c.height < 8 || c.width < 8 || c.outputs < 1) {
-        return nas__fail_null(
-            NAS_INVALID, "space \"%s\": an image of %dx%dx%d and %d outputs do not fit; it needs 8x8 pixels at least",
-            name, c.channels, c.height, c.width, c.outputs);
+    int smallest = info->smallest ? info->smallest : SMALLEST_IMAGE;
+    if (c.channels < 1 || c.height < smallest || c.width < smallest || c.outputs < 1) {
+        return nas__fail_null(NAS_INVALID,
+                              "space \"%s\": an image of %dx%dx%d and %d outputs do not fit; it needs %dx%d pixels at "
+                              "least (the space chain takes any size)",
+                              name, c.channels, c.height, c.width, c.outputs, smallest, smallest);
     }
     if (c.options) {
         return info->build(&c, c.options);
@@ -66,7 +70,15 @@ nas_module *nas__stem(const nas_space_config *config, int out) {
                           nas_conv(.in = out, .out = out, .kernel = 3, .stride = 2), nas_bn(.channels = out));
 }
 
+/* Rows of a table are images of one pixel, matrices are images of one channel. */
+static nas_tensor *as_images(nas_tensor *x) {
+    return x && x->ndim == 2   ? nas_reshape(x, NAS_DIMS(x->dims[0], x->dims[1], 1, 1))
+           : x && x->ndim == 3 ? nas_reshape(x, NAS_DIMS(x->dims[0], 1, x->dims[1], x->dims[2]))
+                               : x;
+}
+
 nas_tensor *nas__pad_image(nas_tensor *x, int multiple) {
+    x = as_images(x);
     if (!x || x->ndim != 4) {
         return nas__fail_null(NAS_SHAPE, "a batch of images (N,C,H,W) is needed%s%s", x ? ", not " : "",
                               x ? nas__shape(x) : "");
