@@ -1,27 +1,15 @@
 /* The safetensors format: what is written is the documented layout and comes back; damaged and hostile files are
  * refused. */
-#include "support.h"
-#include "core/file.h"
+#include "in_directory.h"
 #include "io/safetensors.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static char *directory, *path;
-
 static int set_up(void **state) {
     (void)state;
-    directory = temporary_directory();
-    path = nas__join(directory, "x.safetensors");
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    free(path);
-    remove_directory(directory);
-    return 0;
+    return make_place("x.safetensors");
 }
 
 /* Without the syncing of nas__write_file: there are thousands of damaged files. */

@@ -1,27 +1,15 @@
 /* Checkpoints: what was bound for saving comes back to the same bindings, bit for bit; a file that does not fit changes
  * nothing. */
-#include "support.h"
-#include "core/file.h"
+#include "in_directory.h"
 #include "io/safetensors.h"
 #include "io/state.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static char *directory, *path;
-
 static int set_up(void **state) {
     (void)state;
-    directory = temporary_directory();
-    path = nas__join(directory, "checkpoint-00001.safetensors");
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    free(path);
-    remove_directory(directory);
-    return 0;
+    return make_place("checkpoint-00001.safetensors");
 }
 
 /* The numbers of a made-up run, and the one function that names them. */

@@ -1,6 +1,5 @@
 /* Weights in files: back bit for bit; other networks are refused by name and left alone; what fits can be inherited. */
-#include "support.h"
-#include "core/file.h"
+#include "in_directory.h"
 #include "io/state.h"
 
 #include <espalier/io.h>
@@ -8,20 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char *directory, *path;
-
 static int set_up(void **state) {
     (void)state;
-    directory = temporary_directory();
-    path = nas__join(directory, "weights.safetensors");
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    free(path);
-    remove_directory(directory);
-    return 0;
+    return make_place("weights.safetensors");
 }
 
 static nas_module *net_new(int width, bool bias, uint64_t seed) {

@@ -1,29 +1,12 @@
 /* Dropout and drop-path: statistics, determinism, when they are off, bad probabilities. */
-#include "support.h"
-
-#include <espalier/ops.h>
+#include "tape_fixture.h"
 
 #include "tensor/tensor.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 enum { N = 50, C = 17, HW = 120, COUNT = N * C * HW };
-static nas_tape *tape;
 static float got[COUNT], other[COUNT];
-
-static int set_up(void **state) {
-    (void)state;
-    tape = nas_tape_new();
-    return tape == NULL;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    nas_tape_free(tape);
-    nas_error_clear();
-    return 0;
-}
 
 static void begin(uint64_t seed, uint64_t step) {
     nas_tape_begin(tape, &(nas_tape_config){.training = true, .seed = seed, .step = step, .drop_path = 0.25});
@@ -141,7 +124,7 @@ static void bad_probabilities(void **state) {
     assert_error(NAS_INVALID, "nas_drop_path");
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, open_tape, close_tape)
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(dropout_statistics),           TEST(dropout_repeats),

@@ -1,24 +1,12 @@
 /* What operations say when shapes or values do not fit: the message names the operation, the shapes and the rule. */
-#include "support.h"
-
-#include <espalier/ops.h>
+#include "tape_fixture.h"
 
 #include <math.h>
 
-static nas_tape *tape;
-
 static int set_up(void **state) {
-    (void)state;
-    tape = nas_tape_new();
+    int failed = open_tape(state);
     nas_tape_begin(tape, &(nas_tape_config){0});
-    return tape == NULL;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    nas_tape_free(tape);
-    nas_error_clear();
-    return 0;
+    return failed;
 }
 
 static nas_tensor *of(int ndim, const int64_t *dims) {
@@ -150,7 +138,7 @@ static void losses_of_extremes(void **state) {
     assert_no_error();
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, close_tape)
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(convolutions), TEST(norms_and_pools), TEST(arithmetic),         TEST(shapes),
