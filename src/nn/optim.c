@@ -248,7 +248,7 @@ nas_status nas_optimizer_step(nas_optimizer *o, double lr, double clip_norm) {
     if (!isfinite(norm)) {
         return nas__fail(
             NAS_NUMERIC,
-            "the norm of the gradient is %g; nothing was changed. A lower learning rate or clipping may help", norm);
+            "the norm of the gradient is not finite; nothing was changed. A lower learning rate or clipping may help");
     }
     o->last_norm = norm;
     /* as torch's clip_grad_norm_: a factor that never enlarges */

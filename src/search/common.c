@@ -28,3 +28,11 @@ nas_status nas__check_loss(double loss, int64_t step, int epoch, double lr) {
                           : nas__fail(NAS_NUMERIC, "the loss is %g in step %lld of epoch %d; lower the learning rate (now %g) or look at the data",
                                       loss, (long long)step + 1, epoch + 1, lr);
 }
+
+nas_status nas__checked_step(nas_optimizer *o, double lr, double clip_norm, int64_t step, int epoch) {
+    nas_status status = nas_optimizer_step(o, lr, clip_norm);
+    if (status == NAS_NUMERIC) {
+        nas__error_context("step %lld of epoch %d at learning rate %g", (long long)step + 1, epoch + 1, lr);
+    }
+    return status;
+}

@@ -174,7 +174,8 @@ static nas_status train_batch(fit *f, const nas_batch *batch, double *value) {
         nas_backward(loss);
     }
     nas_tape_reset(f->tape);
-    return nas_error_status() ? nas_error_status() : nas_optimizer_step(c->optimizer, f->lr, c->clip_norm);
+    return nas_error_status() ? nas_error_status()
+                              : nas__checked_step(c->optimizer, f->lr, c->clip_norm, f->step, f->epoch);
 }
 
 static nas_status one_epoch(fit *f) {

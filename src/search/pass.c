@@ -76,7 +76,7 @@ nas_status nas__search_weight_step(nas__search *s, const nas_batch *train, nas_s
     nas_status status = nas__search_pass(s, &pass, &result);
     *loss = result.loss;
     if (!status) {
-        status = nas_optimizer_step(s->optimizer, s->lr, t->config.clip_norm);
+        status = nas__checked_step(s->optimizer, s->lr, t->config.clip_norm, s->step, s->epoch);
     }
     nas__score_forget(t);
     return status;

@@ -73,6 +73,8 @@ int nas__metric_count(const nas_metric *metrics); /* NAS__MOST_METRICS at most *
 double nas__metric_value(const nas_metric *metric, double mean);
 /* Fails (NAS_NUMERIC) for a loss that is not finite; step and epoch 0-based. */
 nas_status nas__check_loss(double loss, int64_t step, int epoch, double lr);
+/* A step of the weights; a gradient that is not finite although the loss was names the step, too (from 0; lr: now). */
+nas_status nas__checked_step(nas_optimizer *o, double lr, double clip_norm, int64_t step, int epoch);
 /* score.c */
 nas_status nas__score_derived(nas_trainer *t);
 void nas__score_forget(nas_trainer *t); /* the weights changed */

@@ -200,6 +200,22 @@ static nas_tensor *loss_with_nan(nas_tensor *output, nas_tensor *target) {
     return nas_scale(nas_cross_entropy(output, target), ++calls == 40 ? NAN : 1);
 }
 
+/* Finite itself: 0 is added to it, whose derivative is 0 times infinity. */
+static nas_tensor *loss_with_nan_gradient(nas_tensor *output, nas_tensor *target) {
+    nas_tensor *loss = nas_cross_entropy(output, target);
+    return ++calls == 40 ? nas_add(loss, nas_scale(nas_scale(nas_scale(loss, 0), 1e38), 1e38)) : loss;
+}
+
+static void no_finite_gradient(void **state) {
+    (void)state;
+    fixture *f = fixture_new(PLANTED_CLASSES, 640);
+    f->config.loss = loss_with_nan_gradient;
+    calls = 0;
+    assert_int_equal(nas_fit(&f->config, NULL), NAS_NUMERIC);
+    assert_error(NAS_NUMERIC, "step 4 of epoch 4 at learning rate");
+    fixture_free(f);
+}
+
 static void not_a_number(void **state) {
     (void)state;
     fixture *f = fixture_new(PLANTED_CLASSES, 640);
@@ -395,6 +411,7 @@ int main(void) {
         cmocka_unit_test_teardown(stop_flag, clear_error),
         cmocka_unit_test_teardown(budget_ends_on_time, clear_error),
         cmocka_unit_test_teardown(not_a_number, clear_error),
+        cmocka_unit_test_teardown(no_finite_gradient, clear_error),
         cmocka_unit_test_teardown(errors, clear_error),
         cmocka_unit_test_teardown(evaluation_is_by_hand, clear_error),
         cmocka_unit_test_teardown(numbers, clear_error),
