@@ -18,7 +18,7 @@ typedef struct retrain {
     char *architecture, *config;
     cli_space space;
     nas_budget budget;
-    nas_dataset *train, *valid;
+    nas_dataset *train, *valid, *test_data;
     nas_transform transform;
     nas_module *model;
     int epochs;
@@ -133,7 +133,10 @@ static nas_status compare_stored(const retrain *r) {
 /* --- data and model ----------------------------------------------------------------------------- */
 static nas_status open_data(retrain *r) {
     const cli_args *a = r->a;
-    nas_dataset *all = cli_data_open(a, "train");
+    cli_args whole = *a;
+    whole.limit_images = 0;
+    r->test_data = cli_data_open(&whole, "test"); /* what is wrong with it shows before hours of training */
+    nas_dataset *all = r->test_data ? cli_data_open(a, "train") : NULL;
     if (!all) {
         return nas_error_status();
     }
@@ -262,17 +265,16 @@ static nas_status score(retrain *r) {
     nas_transform plain = r->transform;
     plain.crop_padding = plain.cutout = 0;
     plain.flip = false;
-    cli_args whole = *r->a;
-    whole.limit_images = 0;
-    nas_dataset *test = cli_data_open(&whole, "test");
-    nas_status status = test ? nas_evaluate(&(nas_evaluate_config){.model = r->model,
-                                                                   .data = test,
-                                                                   .transform = &plain,
-                                                                   .limit_batches = r->a->limit_batches},
-                                            &r->test)
-                             : nas_error_status();
+    nas_status status = nas_evaluate(
+        &(nas_evaluate_config){
+            .model = r->model, .data = r->test_data, .transform = &plain, .limit_batches = r->a->limit_batches},
+        &r->test);
+    int64_t all = nas_dataset_describe(r->test_data)->size;
+    if (!status && r->test.images < all) {
+        cli_note("scored on %lld of the %lld images of the test part (--limit-batches)", (long long)r->test.images,
+                 (long long)all);
+    }
     r->finished = !status;
-    nas_dataset_free(test);
     return status;
 }
 
@@ -346,6 +348,7 @@ static void close_retrain(retrain *r) {
     nas_module_free(r->model);
     nas_dataset_free(r->train);
     nas_dataset_free(r->valid);
+    nas_dataset_free(r->test_data);
     cli_space_close(&r->space);
     json_decref(r->search_config);
     json_decref(r->stored);

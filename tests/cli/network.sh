@@ -26,6 +26,7 @@ in_file out '"run": "R/retrain-2"'
 large_network=$(sed -n 's/.*"parameters": \([0-9]*\).*/\1/p' out)
 [ "$large_network" -gt "$small_network" ] || fail "channels=8 gave $large_network parameters, channels=4 $small_network"
 in_file err '(valid)'
+in_file err 'scored on 768 of the 10000 images of the test part'
 
 # without a run
 # shellcheck disable=SC2086
@@ -85,3 +86,18 @@ expect 0 retrain T --epochs 10 --batch 16 --threads 1 --json
 awk '/"rmse"/ { exit !($2 < 0.6) }' out || fail "the table was not learned (its deviation is 1.3)"
 expect 0 eval T --json
 in_file out '"images": 40,'
+
+# a damaged image of the test part shows before the training, not behind it
+for class in a b; do
+    mkdir -p "images/train/$class" "images/test/$class"
+    for i in 1 2 3 4 5 6 7 8; do cp "$images/rgb.png" "images/train/$class/$i.png"; done
+    cp "$images/rgb.png" "images/test/$class/1.png"
+done
+head -c 60 "$images/rgb.png" >images/test/b/1.png
+echo '{"layer_1": 4, "layer_2": 4, "layer_3": 4, "layer_4": 4, "skip": 0}' >nothing.json
+expect 1 retrain --space chain --set layers=4 --arch nothing.json --data folder:images --epochs 1 --batch 4 --threads 1 --out F
+in_file err 'images/test/b/1.png'
+[ ! -e F ] || fail "a run directory is left"
+cp "$images/rgb.png" images/test/b/1.png
+expect 0 retrain --space chain --set layers=4 --arch nothing.json --data folder:images --epochs 1 --batch 4 --threads 1 --out F
+not_in_file err 'scored on'
