@@ -131,7 +131,9 @@ const char *nas__nearest(const char *name, const void *names, size_t count, size
     for (size_t i = 0; i < count; i++) {
         const char *candidate = *(const char *const *)((const char *)names + i * stride);
         size_t distance = edit_distance(name, candidate);
-        if (distance < best) {
+        /* short words are near all others */
+        bool alike = 2 * distance <= strlen(name) || 2 * distance <= strlen(candidate);
+        if (alike && distance < best) {
             best = distance;
             nearest = candidate;
         }

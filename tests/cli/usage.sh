@@ -5,6 +5,7 @@
 unset OMP_WAIT_POLICY GOMP_SPINCOUNT
 
 refused 'did you mean "search"?' serch
+refused 'unknown command "foo"; there are' foo
 refused 'did you mean --space?' search --spcae darts
 refused 'espalier eval --help' eval run --epochs 3
 refused 'did you mean "darts"?' search --space dart
