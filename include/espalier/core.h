@@ -74,7 +74,8 @@ NAS_API uint32_t nas_rng_below(nas_rng *rng, uint32_t n);        /* 0 .. n-1, wi
 NAS_API void nas_rng_shuffle(nas_rng *rng, int32_t *a, size_t n); /* Fisher-Yates */
 
 /* --- threads and memory ------------------------------------------------------------------------- */
-/* Number of threads of the kernels; 0 = all cores this process may use. Call it before the first computation. */
+/* Number of threads of the kernels; 0 = OMP_NUM_THREADS where the environment sets it, else all cores this process may use. Call
+ * it before the first computation. */
 NAS_API void nas_set_threads(int n);
 NAS_API int nas_threads(void);
 

@@ -6,10 +6,17 @@
 #include <omp.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 static atomic_int wanted;
 
+/* OMP_NUM_THREADS limits us as it does other programs: batch systems set it, and so does whoever wants one thread. */
 static int available(void) {
+    const char *limit = getenv("OMP_NUM_THREADS");
+    int asked = limit ? atoi(limit) : 0;
+    if (asked > 0) {
+        return asked;
+    }
     cpu_set_t set;
     int n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
     return n > 0 ? n : 1;
