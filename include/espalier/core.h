@@ -45,6 +45,7 @@ typedef enum nas_status {
 #undef X
 } nas_status;
 
+/* A status in words ("shapes do not fit"); static text, never NULL. */
 NAS_API const char *nas_status_text(nas_status status);
 /* Status and message of the calling thread's first error since the last nas_error_clear(); never NULL ("" when none). */
 NAS_API nas_status nas_error_status(void);
@@ -66,8 +67,9 @@ typedef struct nas_rng {
     uint64_t seed, stream, position;
 } nas_rng;
 
+/* At position 0 of its stream; each draw below moves the position on. */
 NAS_API nas_rng nas_rng_new(uint64_t seed, uint64_t stream);
-NAS_API uint32_t nas_rng_u32(nas_rng *rng);
+NAS_API uint32_t nas_rng_u32(nas_rng *rng);                      /* all 32 bits */
 NAS_API double nas_rng_uniform(nas_rng *rng);                    /* [0, 1) */
 NAS_API double nas_rng_normal(nas_rng *rng);                     /* mean 0, deviation 1 */
 NAS_API uint32_t nas_rng_below(nas_rng *rng, uint32_t n);        /* 0 .. n-1, without bias; n >= 1 */
@@ -75,7 +77,7 @@ NAS_API void nas_rng_shuffle(nas_rng *rng, int32_t *a, size_t n); /* Fisher-Yate
 
 /* --- threads and memory ------------------------------------------------------------------------- */
 /* Number of threads of the kernels; 0 = OMP_NUM_THREADS where the environment sets it, else all cores this process may use. Call
- * it before the first computation. */
+ * it before the first computation. nas_threads() tells the number in force. */
 NAS_API void nas_set_threads(int n);
 NAS_API int nas_threads(void);
 
@@ -87,7 +89,7 @@ typedef struct nas_memory_stats {
 NAS_API nas_memory_stats nas_memory(void);
 NAS_API void nas_memory_reset_peak(void);
 
-/* "0.1.0" */
+/* Of the library that runs: "0.1.0"; static text. */
 NAS_API const char *nas_version(void);
 
 #ifdef __cplusplus

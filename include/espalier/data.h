@@ -29,16 +29,18 @@ typedef struct nas_dataset_info {
 /* Valid, with all it points to, as long as the data set. NULL (no error) for NULL. */
 NAS_API const nas_dataset_info *nas_dataset_describe(const nas_dataset *d);
 
-/* Opens one part, "train" or "test", of a data set. `spec` is one of
- *   fashion-mnist   28x28 grey, 10 classes: idx files in data_dir (NULL: where Debian's dataset-fashion-mnist puts
- * them) cifar10, cifar100   32x32 colour: the binary distribution in data_dir (tools/get-data fetches it) folder:DIR
- * PNG and JPEG images of one size, a sub-folder per class; DIR/train and DIR/test when both exist, else a tenth of each
- * class (at least one image, always the same ones) is the test part csv:FILE,target=COLUMN[,task=regression]   header
- * line, numeric columns standardised with the train part's mean and deviation; COLUMN is a name, or a number (0 the
- * first, -1 the last); classes are its distinct texts; regression targets keep their unit. A stratified tenth is the
- * test part. npy:X.npy,y.npy[,task=regression]   NumPy arrays, samples along the first axis; bytes of two or more axes
- * are images (n,h,w), (n,c,h,w) or (n,h,w,c), scaled to 0..1; all else is taken as it is Relative files of csv:, npy:
- * and folder: are looked for in data_dir first (when not NULL). The samples are held in memory. NULL and an error that
+/* Opens one part, "train" or "test", of a data set. The samples are held in memory. `spec` is one of
+ * - fashion-mnist: 28x28 grey, 10 classes; idx files in data_dir (NULL: where Debian's dataset-fashion-mnist puts them)
+ * - cifar10, cifar100: 32x32 colour; the binary distribution in data_dir (tools/get-data fetches it)
+ * - folder:DIR: PNG and JPEG images of one size, a sub-folder per class; DIR/train and DIR/test when both exist, else a
+ *   tenth of each class (at least one image, always the same ones) is the test part
+ * - csv:FILE,target=COLUMN[,task=regression]: header line, numeric columns standardised with the train part's mean and
+ *   deviation; COLUMN is a name, or a number (0 the first, -1 the last); classes are its distinct texts; regression
+ *   targets keep their unit. A stratified tenth is the test part
+ * - npy:X.npy,y.npy[,task=regression]: NumPy arrays, samples along the first axis; bytes of two or more axes are images
+ *   (n,h,w), (n,c,h,w) or (n,h,w,c), scaled to 0..1; all else is taken as it is
+ *
+ * Relative files of csv:, npy: and folder: are looked for in data_dir first (when not NULL). NULL and an error that
  * names the file and the remedy when anything is missing, truncated or of another format. */
 NAS_API nas_dataset *nas_dataset_open(const char *spec, const char *data_dir, const char *part);
 

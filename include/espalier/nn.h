@@ -84,8 +84,11 @@ typedef enum nas_affine {
     NAS_AFFINE_WHEN_FIXED, /* none while searching; they come (1 and 0) when the architecture is fixed (DARTS) */
     NAS_AFFINE_NEVER
 } nas_affine;
+/* (N,in,H,W) -> (N,out,H',W'); parameters weight (out, in/groups, kernel, kernel) and, with .bias, bias (out). As all constructors:
+ * a new module for nas_child(); NULL and an error when a required number is missing or numbers do not fit. */
 #define nas_conv(...) nas_conv_new(&(nas_conv_config){__VA_ARGS__})
 NAS_API nas_module *nas_conv_new(const nas_conv_config *config);
+/* Convolution, batch norm, ReLU; and ReLU, convolution, batch norm (the order of the cells' operations in DARTS and NAS-Bench-201). */
 #define nas_conv_bn_relu(...) nas_conv_bn_relu_new(&(nas_conv_config){__VA_ARGS__})
 NAS_API nas_module *nas_conv_bn_relu_new(const nas_conv_config *config);
 #define nas_relu_conv_bn(...) nas_relu_conv_bn_new(&(nas_conv_config){__VA_ARGS__})
@@ -108,6 +111,8 @@ typedef struct nas_bn_config {
     bool relu;      /* ReLU in the same pass */
     bool search_only; /* the identity (or ReLU) once the architecture is fixed, without parameters (DARTS' pooling candidates) */
 } nas_bn_config;
+/* Batch norm per channel of (N,C,H,W) or (N,C) (Ioffe and Szegedy 2015); buffers running_mean and running_var, parameters gamma and beta
+ * when affine. */
 #define nas_bn(...) nas_bn_new(&(nas_bn_config){__VA_ARGS__})
 NAS_API nas_module *nas_bn_new(const nas_bn_config *config);
 /* Forgets the calibrated estimates of all batch norms below `model`, before passes with NAS_BN_CALIBRATE. */
@@ -117,6 +122,7 @@ typedef struct nas_dense_config {
     int in, out; /* required; x with more than 2 dimensions is flattened */
     bool no_bias;
 } nas_dense_config;
+/* (N,in) -> (N,out): x weight' + bias; weight (out, in). */
 #define nas_dense(...) nas_dense_new(&(nas_dense_config){__VA_ARGS__})
 NAS_API nas_module *nas_dense_new(const nas_dense_config *config);
 
@@ -128,10 +134,12 @@ typedef struct nas_pool_config {
     int channels; /* with .bn_search_only: DARTS' batch norm behind the pooling while searching */
     bool bn_search_only;
 } nas_pool_config;
+/* (N,C,H,W) -> (N,C,H',W'); NAS_POOL_GLOBAL: the mean of each channel, (N,C). */
 #define nas_pool(...) nas_pool_new(&(nas_pool_config){__VA_ARGS__})
 NAS_API nas_module *nas_pool_new(const nas_pool_config *config);
 
 typedef enum nas_activation { NAS_RELU = 0, NAS_RELU6, NAS_SIGMOID, NAS_TANH, NAS_GELU, NAS_SWISH } nas_activation;
+/* Modules without parameters, of x's shape: an activation; dropout with probability 0 <= p < 1 of a zero; x itself. */
 NAS_API nas_module *nas_activation_new(nas_activation kind);
 NAS_API nas_module *nas_dropout_new(float p);
 NAS_API nas_module *nas_identity_new(void);
@@ -154,6 +162,7 @@ typedef struct nas_metric {
     bool lower_is_better;
     double (*finish)(double mean); /* applied to the mean over all images (RMSE: sqrt); may be NULL */
 } nas_metric;
+/* output (N, classes), target (N) class numbers; or equally many elements for the errors. */
 NAS_API double nas_top1_accuracy(const nas_tensor *output, const nas_tensor *target); /* 0..1 */
 NAS_API double nas_top5_accuracy(const nas_tensor *output, const nas_tensor *target);
 NAS_API double nas_negative_rmse(const nas_tensor *output, const nas_tensor *target); /* a reward for regression */
@@ -169,6 +178,8 @@ typedef struct nas_sgd_config {
     double lr, momentum, weight_decay, dampening; /* lr is required */
     bool nesterov;
 } nas_sgd_config;
+/* Momentum as torch's: v = momentum v + (1 - dampening) g, w -= lr v; Nesterov (Sutskever et al. 2013); weight decay is an L2 term of g.
+ * New, owned by the caller until it is handed to a trainer; NULL and an error when a number is out of range. */
 #define nas_sgd(...) nas_sgd_new(&(nas_sgd_config){__VA_ARGS__})
 NAS_API nas_optimizer *nas_sgd_new(const nas_sgd_config *config);
 typedef struct nas_adam_config {
@@ -178,6 +189,7 @@ typedef struct nas_adam_config {
     double weight_decay;
     bool decoupled;       /* AdamW (Loshchilov and Hutter 2019); otherwise an L2 term of the gradient */
 } nas_adam_config;
+/* Adam (Kingma and Ba 2015), with its corrections of the bias. Owned as nas_sgd. */
 #define nas_adam(...) nas_adam_new(&(nas_adam_config){__VA_ARGS__})
 NAS_API nas_optimizer *nas_adam_new(const nas_adam_config *config);
 NAS_API void nas_optimizer_free(nas_optimizer *optimizer); /* NULL is fine */
@@ -208,11 +220,12 @@ NAS_API double nas_schedule_lr(const nas_schedule *schedule, double base_lr, dou
 /* Of all parameters and buffers (Polyak and Juditsky 1992, in the exponential form): after n updates with min(decay, (1+n)/(10+n)), so
  * that the first values do not linger. Borrows the model, which must outlive it unpruned. */
 typedef struct nas_ema nas_ema;
+/* Starts from the present weights; 0 <= decay < 1. NULL and an error when decay is out of range or memory is short. */
 NAS_API nas_ema *nas_ema_new(nas_module *model, double decay);
-NAS_API void nas_ema_update(nas_ema *ema);
+NAS_API void nas_ema_update(nas_ema *ema); /* after a step of the optimiser */
 /* Exchanges the model's weights and their averages; calling it twice restores. */
 NAS_API void nas_ema_swap(nas_ema *ema);
-NAS_API void nas_ema_free(nas_ema *ema);
+NAS_API void nas_ema_free(nas_ema *ema); /* NULL is fine */
 
 #ifdef __cplusplus
 }

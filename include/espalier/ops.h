@@ -43,11 +43,14 @@ typedef struct nas_pool_args {
     int padding;        /* less than kernel */
     bool count_padding; /* average only: divide by kernel*kernel at the borders too (default: pixels inside) */
 } nas_pool_args;
+/* (N,C,H,W) -> (N,C,OH,OW), OH = (H + 2 padding - kernel) / stride + 1, rounded down; padding never wins and, in averages, does not count
+ * unless asked. */
 NAS_API nas_tensor *nas_max_pool(nas_tensor *x, nas_pool_args args);
 NAS_API nas_tensor *nas_avg_pool(nas_tensor *x, nas_pool_args args);
 NAS_API nas_tensor *nas_global_avg_pool(nas_tensor *x); /* (N,C,H,W) -> (N,C) */
 
 /* --- activations, softmax ----------------------------------------------------------------------- */
+/* Element by element, x's shape. */
 NAS_API nas_tensor *nas_relu(nas_tensor *x);
 NAS_API nas_tensor *nas_relu6(nas_tensor *x);
 NAS_API nas_tensor *nas_sigmoid(nas_tensor *x);
@@ -73,6 +76,7 @@ NAS_API nas_tensor *nas_weighted_sum(nas_tensor *weight, int n, nas_tensor *cons
 NAS_API nas_tensor *nas_detach(nas_tensor *x);
 
 /* --- shape -------------------------------------------------------------------------------------- */
+/* Tensors of equal shape but for `dim`, side by side along it; elements begin .. begin+length-1 of it. */
 NAS_API nas_tensor *nas_concat(int n, nas_tensor *const *x, int dim);
 NAS_API nas_tensor *nas_slice(nas_tensor *x, int dim, int64_t begin, int64_t length);
 /* parts[i] gets the i-th slice of `lengths[i]` along dim; false (error set) when the lengths do not add up. */
@@ -98,12 +102,13 @@ NAS_API bool nas_lstm_cell(nas_tensor *x, nas_tensor *h, nas_tensor *c, nas_tens
 
 /* --- regularisation (identity unless the tape is training) --------------------------------------- */
 NAS_API nas_tensor *nas_dropout(nas_tensor *x, float p);   /* elements; survivors scaled by 1/(1-p) */
-NAS_API nas_tensor *nas_drop_path(nas_tensor *x, float p); /* whole samples; p < 0 takes the tape's drop_path */
+NAS_API nas_tensor *nas_drop_path(nas_tensor *x, float p); /* whole samples (Larsson et al. 2017); p < 0 takes the tape's drop_path */
 
 /* --- losses: scalar {1}, mean over the batch ------------------------------------------------------ */
 /* logits (N, classes), target (N) class numbers; or for dense prediction logits (N, classes, H, W), target (N,H,W) or
  * (N,1,H,W), mean over the pixels. */
 NAS_API nas_tensor *nas_cross_entropy(nas_tensor *logits, nas_tensor *target);
+/* With label smoothing 0 <= smoothing < 1 (Szegedy et al. 2016). */
 NAS_API nas_tensor *nas_cross_entropy_smooth(nas_tensor *logits, nas_tensor *target, float smoothing);
 NAS_API nas_tensor *nas_mse(nas_tensor *prediction, nas_tensor *target); /* equal shapes */
 NAS_API nas_tensor *nas_l1(nas_tensor *prediction, nas_tensor *target);

@@ -32,6 +32,7 @@ NAS_API nas_status nas_options_default(const nas_option *table, void *fields);
 NAS_API nas_status nas_options_set(const nas_option *table, void *fields, const char *name, const char *value);
 /* The value as it would be written, into text. */
 NAS_API void nas_options_get(const nas_option *row, const void *fields, char *text, size_t size);
+/* The row of a name; NULL (no error) when there is none. */
 NAS_API const nas_option *nas_options_find(const nas_option *table, const char *name);
 
 #ifdef __cplusplus

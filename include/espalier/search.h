@@ -43,7 +43,7 @@ typedef struct nas_trainer_config {
     const char *strategy;         /* "darts", "enas", ...; see nas_strategies() */
     const char *options;          /* the strategy's, as "order=2,xi=0.01"; NULL: defaults */
     nas_loss_fn loss;             /* NULL: nas_cross_entropy for classes, nas_mse otherwise */
-    const nas_metric *metrics;    /* ends with a NULL name; the first one scores architectures; NULL: accuracy or RMSE */
+    const nas_metric *metrics;    /* ends with a NULL name, the first 8 count; the first one scores architectures; NULL: accuracy or RMSE */
     nas_metric_fn reward;         /* higher is better; NULL: the first metric, negated if lower is better */
     nas_optimizer *optimizer;     /* of the weights; taken over; NULL: SGD 0.025, momentum 0.9, weight decay 3e-4 */
     nas_schedule schedule;        /* of its learning rate */
@@ -78,15 +78,18 @@ NAS_API nas_trainer *nas_trainer_new(const nas_trainer_config *config);
 /* Runs the search to its end; nas_trainer_stop() from a signal handler or a callback ends it cleanly after the current step. */
 NAS_API nas_status nas_trainer_train(nas_trainer *trainer);
 NAS_API void nas_trainer_stop(nas_trainer *trainer); /* async-signal-safe */
-/* Writes the best-scored architecture found so far, and search-result.json beside it. */
+/* Writes the best-scored architecture found so far, and search-result.json beside it; directories are made. NAS_USAGE before anything
+ * was scored. */
 NAS_API nas_status nas_trainer_export(nas_trainer *trainer, const char *path);
-/* Borrowed; NULL before anything was scored. */
+/* The best-scored architecture so far and its score (may be NULL) in the first metric's unit. Borrowed; NULL before anything was
+ * scored. */
 NAS_API const nas_architecture *nas_trainer_best(const nas_trainer *trainer, double *score);
+/* Of the model, borrowed: its choices and candidates. */
 NAS_API const nas_space *nas_trainer_space(const nas_trainer *trainer);
 NAS_API bool nas_trainer_stopped(const nas_trainer *trainer); /* ended by nas_trainer_stop or a callback */
 NAS_API void nas_trainer_free(nas_trainer *trainer); /* the model stays with its owner */
 
-/* The strategies: name, one line, paper, options. Ends with a NULL name. */
+/* The strategies: name, one line, paper, options. Ends with a NULL name. Static; any thread may ask. */
 typedef struct nas_strategy_info {
     const char *name, *summary, *paper;
     const nas_option *options;
@@ -97,13 +100,13 @@ NAS_API const nas_strategy_info *nas_strategies(void);
 typedef struct nas_evaluation {
     int64_t images;
     double loss, seconds;
-    double metrics[16];           /* in the order of the metrics given */
+    double metrics[16];           /* in the order of the metrics given, the first 8 */
 } nas_evaluation;
 
 typedef struct nas_fit_config {
     nas_module *model;            /* borrowed; fixed */
     const char *space_name;       /* for the log; may be NULL */
-    nas_loss_fn loss;
+    nas_loss_fn loss;             /* this and the next as of a search */
     const nas_metric *metrics;
     nas_optimizer *optimizer;     /* taken over; NULL: SGD 0.1, momentum 0.9, Nesterov, weight decay 5e-4 */
     nas_schedule schedule;
@@ -113,12 +116,12 @@ typedef struct nas_fit_config {
     int num_epochs;               /* 0 = 50 */
     nas_dataset *dataset_train;   /* borrowed */
     nas_dataset *dataset_valid;   /* watched each epoch; NULL: nothing is watched. Never used to choose weights */
-    const nas_transform *transform;
+    const nas_transform *transform; /* these four as of a search */
     int workers, log_frequency;
     uint64_t seed;
     int threads;
     nas_budget budget;            /* minutes only */
-    int64_t limit_batches;
+    int64_t limit_batches;        /* per epoch, of training and of watching; 0 = no limit */
     bool keep_weights;            /* start from the model's weights instead of the seed's */
     const char *run_dir;          /* log, checkpoints, weights.safetensors; NULL: none */
     bool resume;
@@ -127,7 +130,8 @@ typedef struct nas_fit_config {
     nas_progress_fn on_epoch, on_step;
     void *user;
 } nas_fit_config;
-/* *epochs_done (may be NULL) tells how many epochs were run in all, earlier ones of a resumed run included. */
+/* Trains a network without choices and logs it as a run. NAS_NUMERIC when the loss is not finite, naming the step; the newest checkpoint
+ * stays. A stop or the end of the budget is no error. *epochs_done (may be NULL) tells how many epochs were run in all, earlier ones of a resumed run included. */
 NAS_API nas_status nas_fit(const nas_fit_config *config, int *epochs_done);
 
 /* One pass over a data set with running batch-norm estimates. batch_size 0 = 256; limit 0 = all batches. visit (may be NULL) sees every

@@ -43,12 +43,14 @@ NAS_API nas_mutable *nas_input_choice_new(nas_module *owner, const char *key, co
 /* The reduction of the inputs that the decision in force takes. x[i] may be NULL where nas_wanted(m, i) is false, so a network need
  * not compute what is not chosen. None chosen: zeros of the shape of any given input. Sticky for wanted inputs. */
 NAS_API nas_tensor *nas_choose(nas_mutable *mutable_, int n, nas_tensor *const *x);
+/* Does the decision in force take input i? */
 NAS_API bool nas_wanted(const nas_mutable *mutable_, int i);
 
 /* One of n numbers, read by the network in its forward pass with nas_value(). Exported as the string of its value. `key` NULL:
  * as for input choices, with "/value". */
 #define nas_value_choice(owner, key, n, values) nas_value_choice_new((nas_module *)(owner), (key), (n), (values))
 NAS_API nas_mutable *nas_value_choice_new(nas_module *owner, const char *key, int n, const double *values);
+/* The number that the decision in force takes. */
 NAS_API double nas_value(const nas_mutable *mutable_);
 
 /* --- the space of a model ------------------------------------------------------------------------- */
@@ -69,6 +71,7 @@ typedef struct nas_space nas_space;
  * different candidates, no choices (NAS_UNSUPPORTED). Until something else is decided, the first candidates are in force. */
 NAS_API nas_space *nas_space_new(nas_module *model);
 NAS_API void nas_space_free(nas_space *space); /* before or after the model; NULL is fine */
+/* Number of choices; nas_space_choice describes one (0 .. size-1; borrowed). */
 NAS_API int nas_space_size(const nas_space *space);
 NAS_API const nas_choice *nas_space_choice(const nas_space *space, int i);
 /* Index of a key, or -1. */
@@ -86,7 +89,10 @@ typedef struct nas_decision {
     uint64_t run; /* bit i: candidate i */
     nas_tensor *weights;
 } nas_decision;
+/* Fails, and leaves the decision as it is, when `run` or the weights do not fit the choice (NAS_INVALID), and for weightings of values and
+ * concatenations (NAS_UNSUPPORTED). */
 NAS_API nas_status nas_decide(nas_space *space, int choice, nas_decision decision);
+/* The decision in force. */
 NAS_API nas_decision nas_decision_of(const nas_space *space, int choice);
 
 /* --- architectures -------------------------------------------------------------------------------- */

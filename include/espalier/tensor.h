@@ -39,6 +39,7 @@ typedef struct nas_tape_config {
     uint64_t seed, step;   /* key of the random numbers of this pass */
 } nas_tape_config;
 
+/* Owned by the caller; NULL and an error when out of memory. Used by one thread at a time. */
 NAS_API nas_tape *nas_tape_new(void);
 NAS_API void nas_tape_free(nas_tape *tape); /* NULL is fine */
 /* Makes `tape` the calling thread's current tape for one forward pass; drops whatever it held before. */
@@ -52,11 +53,13 @@ NAS_API void nas_tape_reset(nas_tape *tape);
 NAS_API uint64_t nas_tape_macs(const nas_tape *tape);
 
 /* --- tensors ------------------------------------------------------------------------------------ */
+/* Shape. */
 NAS_API int nas_tensor_ndim(const nas_tensor *t);
 NAS_API int64_t nas_tensor_dim(const nas_tensor *t, int i);
 NAS_API int64_t nas_tensor_count(const nas_tensor *t); /* number of elements, without layout padding */
 /* Copies the values, row-major (N,C,H,W), into dst (count floats). NULL tensor or a tensor without data: an error. */
 NAS_API nas_status nas_tensor_read(const nas_tensor *t, float *dst);
+/* The other way: src holds count floats. */
 NAS_API nas_status nas_tensor_write(nas_tensor *t, const float *src);
 /* Value of a tensor with one element; NaN for NULL. */
 NAS_API float nas_tensor_item(const nas_tensor *t);
@@ -72,6 +75,7 @@ NAS_API nas_tensor *nas_retain(nas_tensor *t);
 /* A tensor that is differentiated for (role) and lives until nas_tensor_free: alphas, a user's own parameters. Zero-filled. */
 NAS_API nas_tensor *nas_variable(int ndim, const int64_t *dims, nas_role role);
 NAS_API void nas_tensor_free(nas_tensor *t); /* only for nas_variable; NULL is fine */
+/* Forgets the gradient of a variable or parameter. */
 NAS_API void nas_zero_grad(nas_tensor *t);
 
 #ifdef __cplusplus

@@ -137,5 +137,3 @@ nas_status nas__run_close(nas__run *run, const char *status, const char *detail)
     run_free(run);
     return result;
 }
-
-const char *nas__run_directory(const nas__run *run) { return run ? run->directory : NULL; }

@@ -71,9 +71,6 @@ void nas__run_event(nas__run *run, nas_log_level level, const char *kind, int ep
 /* Speed and memory, at most every 5 seconds; more frequent calls are dropped. */
 void nas__run_sample(nas__run *run, double images_per_s, double step_ms, double data_wait_ms);
 
-/* The run's directory. */
-const char *nas__run_directory(const nas__run *run);
-
 /* JSON object about this machine and these versions (new, free()). */
 char *nas__machine_json(void);
 /* "DIR/<time>-<space>-<strategy>", not existing yet (new, free()). */
