@@ -43,7 +43,8 @@ static json_t *options_json(const cli_args *a) {
 char *cli_config_text(const cli_args *a, json_t *settings, json_t *more) {
     char *machine = nas__machine_json();
     json_t *options = options_json(a), *root = json_object();
-    json_object_set_new(options, "threads", json_integer(nas_threads()));
+    /* those of a file or of an earlier segment are not in force yet */
+    json_object_set_new(options, "threads", json_integer(a->threads > 0 ? a->threads : nas_threads()));
     json_object_set(options, "set", settings);
     json_object_set_new(root, "format", json_integer(FORMAT));
     json_object_set_new(root, "espalier", json_string(nas_version()));

@@ -30,6 +30,9 @@ cmp whole/final_architecture.json killed/final_architecture.json || fail "the ar
 "$espalier" log killed --csv >killed.csv
 cmp whole.csv killed.csv || fail "the losses differ: $(diff whole.csv killed.csv | head -n 5)"
 
+# with as many threads as before, also the next time
+in_file killed/config.json '"threads": 1,'
+
 # a finished run: the same result again
 expect 0 search --out whole --resume --json
 cp out first.json
