@@ -1,5 +1,5 @@
 /* Training and evaluation of networks without choices: determinism, drop-path, time budget, the stop flag, failures; an
- * evaluation is what one would compute by hand. Resuming is in test_resume.c. */
+ * evaluation is what one would compute by hand. Resuming is in test_resume.c. labels: threads */
 #include "search/planted.h"
 #include "support.h"
 

@@ -216,7 +216,7 @@ static int64_t count_read(nas_dataset *part) {
     int64_t n, found = 0;
     const int32_t *indices = nas_dataset_indices(part, &n);
     for (int64_t i = 0; i < n; i++) {
-        found += reads[indices[i]] > 0;
+        found += __atomic_load_n(&reads[indices[i]], __ATOMIC_RELAXED) > 0; /* the loader still prefetches */
     }
     return found;
 }
