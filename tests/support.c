@@ -19,7 +19,8 @@ float *random_floats(uint64_t seed, size_t count) {
 void assert_floats_near(const float *got, const float *expected, size_t count, double tolerance, const char *what) {
     for (size_t i = 0; i < count; i++) {
         if (!(fabs((double)got[i] - expected[i]) <= tolerance * (1 + fabs((double)expected[i])))) {
-            fail_msg("%s: element %zu of %zu is %.9g instead of %.9g", what, i, count, (double)got[i], (double)expected[i]);
+            fail_msg("%s: element %zu of %zu is %.9g instead of %.9g", what, i, count, (double)got[i],
+                     (double)expected[i]);
         }
     }
 }

@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define NAS_API __attribute__((visibility("default")))
+#define NAS_API                 __attribute__((visibility("default")))
 #define NAS_PRINTF(text, first) __attribute__((__format__(__printf__, text, first)))
 #else
 #define NAS_API
@@ -47,7 +47,8 @@ typedef enum nas_status {
 
 /* A status in words ("shapes do not fit"); static text, never NULL. */
 NAS_API const char *nas_status_text(nas_status status);
-/* Status and message of the calling thread's first error since the last nas_error_clear(); never NULL ("" when none). */
+/* Status and message of the calling thread's first error since the last nas_error_clear(); never NULL ("" when none).
+ */
 NAS_API nas_status nas_error_status(void);
 NAS_API const char *nas_error_message(void);
 NAS_API void nas_error_clear(void);
@@ -55,29 +56,34 @@ NAS_API void nas_error_clear(void);
 NAS_API int nas_print_error(void);
 
 /* --- log ---------------------------------------------------------------------------------------- */
-typedef enum nas_log_level { NAS_LOG_DEBUG = 0, NAS_LOG_INFO = 10, NAS_LOG_WARN = 20, NAS_LOG_ERROR = 30 } nas_log_level;
+typedef enum nas_log_level {
+    NAS_LOG_DEBUG = 0,
+    NAS_LOG_INFO = 10,
+    NAS_LOG_WARN = 20,
+    NAS_LOG_ERROR = 30
+} nas_log_level;
 typedef void (*nas_log_fn)(nas_log_level level, const char *message, void *user);
 /* The library prints nothing by itself: messages go to this callback (NULL: nowhere, the default). Process-wide. */
 NAS_API void nas_set_log(nas_log_fn fn, void *user);
 
 /* --- random numbers -----------------------------------------------------------------------------
- * Counter-based (Philox4x32-10, Salmon et al., SC 2011): a stream is a (seed, stream) pair and a position, so streams can be
- * keyed by purpose and step, saved and resumed, and never depend on threads. */
+ * Counter-based (Philox4x32-10, Salmon et al., SC 2011): a stream is a (seed, stream) pair and a position, so streams
+ * can be keyed by purpose and step, saved and resumed, and never depend on threads. */
 typedef struct nas_rng {
     uint64_t seed, stream, position;
 } nas_rng;
 
 /* At position 0 of its stream; each draw below moves the position on. */
 NAS_API nas_rng nas_rng_new(uint64_t seed, uint64_t stream);
-NAS_API uint32_t nas_rng_u32(nas_rng *rng);                      /* all 32 bits */
-NAS_API double nas_rng_uniform(nas_rng *rng);                    /* [0, 1) */
-NAS_API double nas_rng_normal(nas_rng *rng);                     /* mean 0, deviation 1 */
-NAS_API uint32_t nas_rng_below(nas_rng *rng, uint32_t n);        /* 0 .. n-1, without bias; n >= 1 */
+NAS_API uint32_t nas_rng_u32(nas_rng *rng);                       /* all 32 bits */
+NAS_API double nas_rng_uniform(nas_rng *rng);                     /* [0, 1) */
+NAS_API double nas_rng_normal(nas_rng *rng);                      /* mean 0, deviation 1 */
+NAS_API uint32_t nas_rng_below(nas_rng *rng, uint32_t n);         /* 0 .. n-1, without bias; n >= 1 */
 NAS_API void nas_rng_shuffle(nas_rng *rng, int32_t *a, size_t n); /* Fisher-Yates */
 
 /* --- threads and memory ------------------------------------------------------------------------- */
-/* Number of threads of the kernels; 0 = OMP_NUM_THREADS where the environment sets it, else all cores this process may use. Call
- * it before the first computation. nas_threads() tells the number in force. */
+/* Number of threads of the kernels; 0 = OMP_NUM_THREADS where the environment sets it, else all cores this process may
+ * use. Call it before the first computation. nas_threads() tells the number in force. */
 NAS_API void nas_set_threads(int n);
 NAS_API int nas_threads(void);
 

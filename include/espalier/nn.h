@@ -1,8 +1,8 @@
 /* nn.h - networks: modules by composition, layers, initialisers, losses and metrics, optimisers, schedules.
  *
- * A module is any struct whose first member is a nas_module. It owns its parameters and children; freeing the root frees
- * the tree. Constructors return NULL on failure and nas_child() takes NULL, so a network is built without a check per
- * line and asked once, at its end, by nas_error_status(). */
+ * A module is any struct whose first member is a nas_module. It owns its parameters and children; freeing the root
+ * frees the tree. Constructors return NULL on failure and nas_child() takes NULL, so a network is built without a check
+ * per line and asked once, at its end, by nas_error_status(). */
 #ifndef ESPALIER_NN_H
 #define ESPALIER_NN_H
 
@@ -26,41 +26,45 @@ struct nas_module {
     nas_module_state *state;           /* name, parent, children, parameters: private */
 };
 
-/* A zeroed struct of the given type (its first member is a nas_module) with its forward function; NULL when out of memory. */
-#define nas_module_new(struct_type, forward_fn) ((struct_type *)nas_module_alloc(sizeof(struct_type), (forward_fn), "module"))
+/* A zeroed struct of the given type (its first member is a nas_module) with its forward function; NULL when out of
+ * memory. */
+#define nas_module_new(struct_type, forward_fn)                                                                        \
+    ((struct_type *)nas_module_alloc(sizeof(struct_type), (forward_fn), "module"))
 NAS_API void *nas_module_alloc(size_t size, nas_forward_fn forward, const char *type);
 /* Frees the module with its children, parameters and mutables; NULL is fine. */
 NAS_API void nas_module_free(nas_module *module);
 #define nas_free(module) nas_module_free((nas_module *)(module))
 
-/* Makes `child` a child named `name` (unique among its siblings, no '.') and returns it. The parent owns it from the call on: a child
- * that cannot be added is freed, unless it has a parent already. NULL passes through. On failure NULL and an error. */
+/* Makes `child` a child named `name` (unique among its siblings, no '.') and returns it. The parent owns it from the
+ * call on: a child that cannot be added is freed, unless it has a parent already. NULL passes through. On failure NULL
+ * and an error. */
 #define nas_child(parent, name, child) nas_module_add((nas_module *)(parent), (name), (nas_module *)(child))
 NAS_API nas_module *nas_module_add(nas_module *parent, const char *name, nas_module *child);
-/* Runs module->forward; sticky. A model whose parameters were never initialised is initialised first, with seed 0 (not in a dry
- * pass). An error names the path of the innermost module that failed. */
+/* Runs module->forward; sticky. A model whose parameters were never initialised is initialised first, with seed 0 (not
+ * in a dry pass). An error names the path of the innermost module that failed. */
 NAS_API nas_tensor *nas_forward(nas_module *module, nas_tensor *x);
 
 typedef enum nas_init {
     NAS_INIT_ZERO = 0,
     NAS_INIT_ONE,
-    NAS_INIT_HE,      /* normal, deviation sqrt(2 / fan_out) (He et al. 2015, as in residual networks); fans as of (out, in, k, k) */
-    NAS_INIT_FAN_IN,  /* uniform in +-1/sqrt(fan_in) */
-    NAS_INIT_NORMAL,  /* normal, deviation 1 */
-    NAS_INIT_UNIFORM  /* uniform in +-0.1 (controllers, Zoph and Le 2017) */
+    NAS_INIT_HE, /* normal, deviation sqrt(2 / fan_out) (He et al. 2015, as in residual networks); fans as of (out, in,
+                    k, k) */
+    NAS_INIT_FAN_IN, /* uniform in +-1/sqrt(fan_in) */
+    NAS_INIT_NORMAL, /* normal, deviation 1 */
+    NAS_INIT_UNIFORM /* uniform in +-0.1 (controllers, Zoph and Le 2017) */
 } nas_init;
-/* A parameter (differentiated for with the weights) or a buffer (state without a gradient, such as running means) of `owner`,
- * by name; owned by it. Values come with nas_initialise(), so write your own after it; a parameter that is added to an initialised
- * model has its values at once. */
+/* A parameter (differentiated for with the weights) or a buffer (state without a gradient, such as running means) of
+ * `owner`, by name; owned by it. Values come with nas_initialise(), so write your own after it; a parameter that is
+ * added to an initialised model has its values at once. */
 NAS_API nas_tensor *nas_parameter(nas_module *owner, const char *name, int ndim, const int64_t *dims, nas_init init);
 NAS_API nas_tensor *nas_state_buffer(nas_module *owner, const char *name, int ndim, const int64_t *dims, nas_init init);
-/* Fills all parameters and buffers below `model`. The values of each depend on (seed, its path) only: a fixed network starts with
- * the same weights as the same path of the supernet. */
+/* Fills all parameters and buffers below `model`. The values of each depend on (seed, its path) only: a fixed network
+ * starts with the same weights as the same path of the supernet. */
 NAS_API nas_status nas_initialise(nas_module *model, uint64_t seed);
 
-/* Calls visit(path, tensor, role, user) for every parameter and buffer in a fixed order; path is "cells.0.edge_2_0.conv.weight",
- * from the root. The first status other than 0 ends the walk and is returned. A model that was never initialised is, with seed
- * 0, so that values written by the visitor stay. */
+/* Calls visit(path, tensor, role, user) for every parameter and buffer in a fixed order; path is
+ * "cells.0.edge_2_0.conv.weight", from the root. The first status other than 0 ends the walk and is returned. A model
+ * that was never initialised is, with seed 0, so that values written by the visitor stay. */
 typedef nas_status (*nas_parameter_fn)(const char *path, nas_tensor *tensor, nas_role role, void *user);
 NAS_API nas_status nas_visit_parameters(nas_module *model, nas_parameter_fn visit, void *user);
 /* Number of trainable numbers. */
@@ -68,8 +72,8 @@ NAS_API int64_t nas_parameter_count(nas_module *model);
 /* Dotted path from the root ("" for a root), valid until the next call of this thread. */
 NAS_API const char *nas_module_path(const nas_module *module);
 
-/* --- layers: constructors take their config by designated initialisers, as nas_conv(.in = 3, .out = 16, .kernel = 3) -------
- * Weights start as torch's, uniform in +-1/sqrt(fan_in); biases at 0. */
+/* --- layers: constructors take their config by designated initialisers, as nas_conv(.in = 3, .out = 16, .kernel = 3)
+ * ------- Weights start as torch's, uniform in +-1/sqrt(fan_in); biases at 0. */
 typedef struct nas_conv_config {
     int in, out, kernel; /* required */
     int stride;          /* 0 = 1 */
@@ -77,42 +81,45 @@ typedef struct nas_conv_config {
     int dilation;        /* 0 = 1 */
     int groups;          /* 0 = 1 */
     bool bias;
-    int affine;          /* of the batch norm in nas_conv_bn_relu and nas_relu_conv_bn: nas_affine */
+    int affine; /* of the batch norm in nas_conv_bn_relu and nas_relu_conv_bn: nas_affine */
 } nas_conv_config;
 typedef enum nas_affine {
     NAS_AFFINE = 0,        /* gamma and beta */
     NAS_AFFINE_WHEN_FIXED, /* none while searching; they come (1 and 0) when the architecture is fixed (DARTS) */
     NAS_AFFINE_NEVER
 } nas_affine;
-/* (N,in,H,W) -> (N,out,H',W'); parameters weight (out, in/groups, kernel, kernel) and, with .bias, bias (out). As all constructors:
- * a new module for nas_child(); NULL and an error when a required number is missing or numbers do not fit. */
+/* (N,in,H,W) -> (N,out,H',W'); parameters weight (out, in/groups, kernel, kernel) and, with .bias, bias (out). As all
+ * constructors: a new module for nas_child(); NULL and an error when a required number is missing or numbers do not
+ * fit. */
 #define nas_conv(...) nas_conv_new(&(nas_conv_config){__VA_ARGS__})
 NAS_API nas_module *nas_conv_new(const nas_conv_config *config);
-/* Convolution, batch norm, ReLU; and ReLU, convolution, batch norm (the order of the cells' operations in DARTS and NAS-Bench-201). */
+/* Convolution, batch norm, ReLU; and ReLU, convolution, batch norm (the order of the cells' operations in DARTS and
+ * NAS-Bench-201). */
 #define nas_conv_bn_relu(...) nas_conv_bn_relu_new(&(nas_conv_config){__VA_ARGS__})
 NAS_API nas_module *nas_conv_bn_relu_new(const nas_conv_config *config);
 #define nas_relu_conv_bn(...) nas_relu_conv_bn_new(&(nas_conv_config){__VA_ARGS__})
 NAS_API nas_module *nas_relu_conv_bn_new(const nas_conv_config *config);
-/* DARTS' blocks (Liu et al. 2019): separable = [ReLU, depthwise, pointwise, BN] twice, the first with the stride; dilated = once, with
- * .dilation 0 = 2. .out 0 = .in; groups, padding and bias are their own. */
+/* DARTS' blocks (Liu et al. 2019): separable = [ReLU, depthwise, pointwise, BN] twice, the first with the stride;
+ * dilated = once, with .dilation 0 = 2. .out 0 = .in; groups, padding and bias are their own. */
 #define nas_sep_conv(...) nas_sep_conv_new(&(nas_conv_config){__VA_ARGS__})
 NAS_API nas_module *nas_sep_conv_new(const nas_conv_config *config);
 #define nas_dil_conv(...) nas_dil_conv_new(&(nas_conv_config){__VA_ARGS__})
 NAS_API nas_module *nas_dil_conv_new(const nas_conv_config *config);
-/* ReLU, two 1x1 convolutions of stride 2 on x and on x shifted by one pixel, concatenated, BN; .in, .out (even; 0 = .in) and .affine.
- * Height and width of x must be even. */
+/* ReLU, two 1x1 convolutions of stride 2 on x and on x shifted by one pixel, concatenated, BN; .in, .out (even; 0 =
+ * .in) and .affine. Height and width of x must be even. */
 #define nas_factorized_reduce(...) nas_factorized_reduce_new(&(nas_conv_config){__VA_ARGS__})
 NAS_API nas_module *nas_factorized_reduce_new(const nas_conv_config *config);
 
 typedef struct nas_bn_config {
-    int channels;   /* required */
+    int channels; /* required */
     nas_affine affine;
     float momentum, eps; /* 0 = 0.1, 1e-5 */
-    bool relu;      /* ReLU in the same pass */
-    bool search_only; /* the identity (or ReLU) once the architecture is fixed, without parameters (DARTS' pooling candidates) */
+    bool relu;           /* ReLU in the same pass */
+    bool search_only;    /* the identity (or ReLU) once the architecture is fixed, without parameters (DARTS' pooling
+                            candidates) */
 } nas_bn_config;
-/* Batch norm per channel of (N,C,H,W) or (N,C) (Ioffe and Szegedy 2015); buffers running_mean and running_var, parameters gamma and beta
- * when affine. */
+/* Batch norm per channel of (N,C,H,W) or (N,C) (Ioffe and Szegedy 2015); buffers running_mean and running_var,
+ * parameters gamma and beta when affine. */
 #define nas_bn(...) nas_bn_new(&(nas_bn_config){__VA_ARGS__})
 NAS_API nas_module *nas_bn_new(const nas_bn_config *config);
 /* Forgets the calibrated estimates of all batch norms below `model`, before passes with NAS_BN_CALIBRATE. */
@@ -148,16 +155,17 @@ NAS_API nas_module *nas_none_new(int stride);
 /* Children "0", "1", ... in order; takes the modules over (also on failure). */
 NAS_API nas_module *nas_sequential_new(int n, nas_module *const *modules);
 #define nas_sequential(...)                                                                                            \
-    nas_sequential_new((int)(sizeof((nas_module *[]){__VA_ARGS__}) / sizeof(nas_module *)), (nas_module *[]){__VA_ARGS__})
+    nas_sequential_new((int)(sizeof((nas_module *[]){__VA_ARGS__}) / sizeof(nas_module *)),                            \
+                       (nas_module *[]){__VA_ARGS__})
 
 /* --- losses and metrics ------------------------------------------------------------------------- */
 /* A scalar {1} to be minimised, mean over the batch. nas_cross_entropy, nas_mse, nas_l1, or the user's own. */
 typedef nas_tensor *(*nas_loss_fn)(nas_tensor *output, nas_tensor *target);
-/* A number for one batch, averaged over the images of all batches. The tensors are read, not differentiated. NaN and an error when
- * they do not fit. */
+/* A number for one batch, averaged over the images of all batches. The tensors are read, not differentiated. NaN and an
+ * error when they do not fit. */
 typedef double (*nas_metric_fn)(const nas_tensor *output, const nas_tensor *target);
 typedef struct nas_metric {
-    const char *name;            /* NULL ends a list */
+    const char *name; /* NULL ends a list */
     nas_metric_fn measure;
     bool lower_is_better;
     double (*finish)(double mean); /* applied to the mean over all images (RMSE: sqrt); may be NULL */
@@ -166,7 +174,8 @@ typedef struct nas_metric {
 NAS_API double nas_top1_accuracy(const nas_tensor *output, const nas_tensor *target); /* 0..1 */
 NAS_API double nas_top5_accuracy(const nas_tensor *output, const nas_tensor *target);
 NAS_API double nas_negative_rmse(const nas_tensor *output, const nas_tensor *target); /* a reward for regression */
-NAS_API double nas_squared_error(const nas_tensor *output, const nas_tensor *target); /* mean; with .finish = sqrt: the RMSE */
+NAS_API double nas_squared_error(const nas_tensor *output,
+                                 const nas_tensor *target); /* mean; with .finish = sqrt: the RMSE */
 NAS_API double nas_absolute_error(const nas_tensor *output, const nas_tensor *target);
 /* {"acc1", higher}, and {"rmse", lower}; both end with a NULL name */
 NAS_API extern const nas_metric nas_classification_metrics[];
@@ -178,16 +187,17 @@ typedef struct nas_sgd_config {
     double lr, momentum, weight_decay, dampening; /* lr is required */
     bool nesterov;
 } nas_sgd_config;
-/* Momentum as torch's: v = momentum v + (1 - dampening) g, w -= lr v; Nesterov (Sutskever et al. 2013); weight decay is an L2 term of g.
- * New, owned by the caller until it is handed to a trainer; NULL and an error when a number is out of range. */
+/* Momentum as torch's: v = momentum v + (1 - dampening) g, w -= lr v; Nesterov (Sutskever et al. 2013); weight decay is
+ * an L2 term of g. New, owned by the caller until it is handed to a trainer; NULL and an error when a number is out of
+ * range. */
 #define nas_sgd(...) nas_sgd_new(&(nas_sgd_config){__VA_ARGS__})
 NAS_API nas_optimizer *nas_sgd_new(const nas_sgd_config *config);
 typedef struct nas_adam_config {
-    double lr;            /* 0 = 1e-3 */
-    double beta1, beta2;  /* 0 = 0.9, 0.999; NAS_NONE = 0 */
-    double eps;           /* 0 = 1e-8 */
+    double lr;           /* 0 = 1e-3 */
+    double beta1, beta2; /* 0 = 0.9, 0.999; NAS_NONE = 0 */
+    double eps;          /* 0 = 1e-8 */
     double weight_decay;
-    bool decoupled;       /* AdamW (Loshchilov and Hutter 2019); otherwise an L2 term of the gradient */
+    bool decoupled; /* AdamW (Loshchilov and Hutter 2019); otherwise an L2 term of the gradient */
 } nas_adam_config;
 /* Adam (Kingma and Ba 2015), with its corrections of the bias. Owned as nas_sgd. */
 #define nas_adam(...) nas_adam_new(&(nas_adam_config){__VA_ARGS__})
@@ -198,27 +208,33 @@ NAS_API nas_status nas_optimizer_bind(nas_optimizer *optimizer, size_t n, nas_te
 /* All trainable parameters below `model`. */
 NAS_API nas_status nas_optimizer_bind_model(nas_optimizer *optimizer, nas_module *model);
 NAS_API double nas_optimizer_lr(const nas_optimizer *optimizer); /* of its config: the schedule's base */
-/* One update of the tensors that have a gradient (others are left alone, as with torch's set_to_none), then their gradients
- * are cleared. Fails (NAS_NUMERIC) without changing anything when the gradient's norm is not finite. */
+/* One update of the tensors that have a gradient (others are left alone, as with torch's set_to_none), then their
+ * gradients are cleared. Fails (NAS_NUMERIC) without changing anything when the gradient's norm is not finite. */
 NAS_API nas_status nas_optimizer_step(nas_optimizer *optimizer, double lr, double clip_norm /* 0 = none */);
 NAS_API void nas_optimizer_zero_grad(nas_optimizer *optimizer);
-NAS_API double nas_optimizer_last_norm(const nas_optimizer *optimizer); /* of the last step's gradient, before clipping */
+NAS_API double
+nas_optimizer_last_norm(const nas_optimizer *optimizer); /* of the last step's gradient, before clipping */
 
 /* --- schedules: learning rate from progress, so that a time budget can replan without jumps ------- */
-typedef enum nas_schedule_kind { NAS_SCHEDULE_COSINE = 0, NAS_SCHEDULE_CONSTANT, NAS_SCHEDULE_LINEAR, NAS_SCHEDULE_STEP } nas_schedule_kind;
+typedef enum nas_schedule_kind {
+    NAS_SCHEDULE_COSINE = 0,
+    NAS_SCHEDULE_CONSTANT,
+    NAS_SCHEDULE_LINEAR,
+    NAS_SCHEDULE_STEP
+} nas_schedule_kind;
 typedef struct nas_schedule {
     nas_schedule_kind kind;
-    double min_lr;  /* cosine, linear: where it ends */
-    double warmup;  /* share of the run (0..1) with a linear rise from 0 */
-    double gamma;   /* step: factor, 0 = 0.1 */
-    int steps;      /* step: number of equal stages, 0 = 3 */
+    double min_lr; /* cosine, linear: where it ends */
+    double warmup; /* share of the run (0..1) with a linear rise from 0 */
+    double gamma;  /* step: factor, 0 = 0.1 */
+    int steps;     /* step: number of equal stages, 0 = 3 */
 } nas_schedule;
 /* Learning rate at progress 0..1 of the run. */
 NAS_API double nas_schedule_lr(const nas_schedule *schedule, double base_lr, double progress);
 
 /* --- exponential moving average of the weights ---------------------------------------------------- */
-/* Of all parameters and buffers (Polyak and Juditsky 1992, in the exponential form): after n updates with min(decay, (1+n)/(10+n)), so
- * that the first values do not linger. Borrows the model, which must outlive it unpruned. */
+/* Of all parameters and buffers (Polyak and Juditsky 1992, in the exponential form): after n updates with min(decay,
+ * (1+n)/(10+n)), so that the first values do not linger. Borrows the model, which must outlive it unpruned. */
 typedef struct nas_ema nas_ema;
 /* Starts from the present weights; 0 <= decay < 1. NULL and an error when decay is out of range or memory is short. */
 NAS_API nas_ema *nas_ema_new(nas_module *model, double decay);

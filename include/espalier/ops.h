@@ -24,12 +24,12 @@ NAS_API nas_tensor *nas_linear(nas_tensor *x, nas_tensor *weight, nas_tensor *bi
 
 /* --- normalisation ------------------------------------------------------------------------------ */
 typedef struct nas_bn_state {
-    nas_tensor *gamma, *beta;                /* (C) or NULL: not affine */
-    nas_tensor *running_mean, *running_var;  /* (C) buffers */
+    nas_tensor *gamma, *beta;               /* (C) or NULL: not affine */
+    nas_tensor *running_mean, *running_var; /* (C) buffers */
     nas_tensor *calibrated_mean, *calibrated_var;
-    int *calibrated_batches;                 /* how many batches the calibrated estimates average */
-    float momentum, eps;                     /* 0 = 0.1, 1e-5 */
-    bool relu;                               /* apply max(.,0) in the same pass */
+    int *calibrated_batches; /* how many batches the calibrated estimates average */
+    float momentum, eps;     /* 0 = 0.1, 1e-5 */
+    bool relu;               /* apply max(.,0) in the same pass */
 } nas_bn_state;
 /* Batch norm per channel of (N,C,H,W) or (N,C); the tape's bn mode decides which statistics are used. */
 NAS_API nas_tensor *nas_batch_norm(nas_tensor *x, const nas_bn_state *state);
@@ -43,8 +43,8 @@ typedef struct nas_pool_args {
     int padding;        /* less than kernel */
     bool count_padding; /* average only: divide by kernel*kernel at the borders too (default: pixels inside) */
 } nas_pool_args;
-/* (N,C,H,W) -> (N,C,OH,OW), OH = (H + 2 padding - kernel) / stride + 1, rounded down; padding never wins and, in averages, does not count
- * unless asked. */
+/* (N,C,H,W) -> (N,C,OH,OW), OH = (H + 2 padding - kernel) / stride + 1, rounded down; padding never wins and, in
+ * averages, does not count unless asked. */
 NAS_API nas_tensor *nas_max_pool(nas_tensor *x, nas_pool_args args);
 NAS_API nas_tensor *nas_avg_pool(nas_tensor *x, nas_pool_args args);
 NAS_API nas_tensor *nas_global_avg_pool(nas_tensor *x); /* (N,C,H,W) -> (N,C) */
@@ -55,22 +55,23 @@ NAS_API nas_tensor *nas_relu(nas_tensor *x);
 NAS_API nas_tensor *nas_relu6(nas_tensor *x);
 NAS_API nas_tensor *nas_sigmoid(nas_tensor *x);
 NAS_API nas_tensor *nas_tanh(nas_tensor *x);
-NAS_API nas_tensor *nas_gelu(nas_tensor *x);  /* with erf */
-NAS_API nas_tensor *nas_swish(nas_tensor *x); /* x * sigmoid(x) */
-NAS_API nas_tensor *nas_softmax(nas_tensor *x);     /* over the last dimension */
+NAS_API nas_tensor *nas_gelu(nas_tensor *x);    /* with erf */
+NAS_API nas_tensor *nas_swish(nas_tensor *x);   /* x * sigmoid(x) */
+NAS_API nas_tensor *nas_softmax(nas_tensor *x); /* over the last dimension */
 NAS_API nas_tensor *nas_log_softmax(nas_tensor *x);
 
 /* --- arithmetic --------------------------------------------------------------------------------- */
-NAS_API nas_tensor *nas_add(nas_tensor *a, nas_tensor *b);             /* equal shapes, or b of one element */
-NAS_API nas_tensor *nas_sum_of(int n, nas_tensor *const *x);           /* sum of n >= 1 tensors of equal shape in one pass */
+NAS_API nas_tensor *nas_add(nas_tensor *a, nas_tensor *b);   /* equal shapes, or b of one element */
+NAS_API nas_tensor *nas_sum_of(int n, nas_tensor *const *x); /* sum of n >= 1 tensors of equal shape in one pass */
 NAS_API nas_tensor *nas_sub(nas_tensor *a, nas_tensor *b);
-NAS_API nas_tensor *nas_mul(nas_tensor *a, nas_tensor *b);             /* equal shapes, or b of one element, or (N,C)/(C) on (N,C,H,W) */
+NAS_API nas_tensor *nas_mul(nas_tensor *a,
+                            nas_tensor *b); /* equal shapes, or b of one element, or (N,C)/(C) on (N,C,H,W) */
 NAS_API nas_tensor *nas_scale(nas_tensor *x, float factor);
 NAS_API nas_tensor *nas_add_scalar(nas_tensor *x, float value);
 NAS_API nas_tensor *nas_exp(nas_tensor *x);
 NAS_API nas_tensor *nas_log(nas_tensor *x);
-/* The mixed operation: sum_i weight[i] * x[i]; weight (n). x of equal shape; zero tensors (nas_zero) and candidates whose
- * entry is NULL in `x` cost nothing. DARTS, Liu et al. 2019, eq. 2. Gradients to the weights and to every x. */
+/* The mixed operation: sum_i weight[i] * x[i]; weight (n). x of equal shape; zero tensors (nas_zero) and candidates
+ * whose entry is NULL in `x` cost nothing. DARTS, Liu et al. 2019, eq. 2. Gradients to the weights and to every x. */
 NAS_API nas_tensor *nas_weighted_sum(nas_tensor *weight, int n, nas_tensor *const *x);
 /* x unchanged going forward; nothing flows back. */
 NAS_API nas_tensor *nas_detach(nas_tensor *x);
@@ -87,22 +88,23 @@ NAS_API nas_tensor *nas_reshape(nas_tensor *x, int ndim, const int64_t *dims); /
 NAS_API nas_tensor *nas_flatten(nas_tensor *x);                                /* (N, rest) */
 
 /* --- reductions --------------------------------------------------------------------------------- */
-NAS_API nas_tensor *nas_sum(nas_tensor *x);  /* all elements -> {1} */
-NAS_API nas_tensor *nas_mean(nas_tensor *x); /* all elements -> {1} */
+NAS_API nas_tensor *nas_sum(nas_tensor *x);              /* all elements -> {1} */
+NAS_API nas_tensor *nas_mean(nas_tensor *x);             /* all elements -> {1} */
 NAS_API nas_tensor *nas_sum_dim(nas_tensor *x, int dim); /* that dimension removed (a 1-D input gives {1}) */
 NAS_API nas_tensor *nas_mean_dim(nas_tensor *x, int dim);
 
 /* --- sequence ----------------------------------------------------------------------------------- */
 /* index (N) of whole numbers 0..rows-1, table (rows, d) -> (N, d). */
 NAS_API nas_tensor *nas_embedding(nas_tensor *index, nas_tensor *table);
-/* One LSTM step (Hochreiter and Schmidhuber 1997), gate order i,f,o,g as in ENAS: weight (4H, in+H) on [x,h], bias (4H) or NULL;
- * x (N,in), h and c (N,H); writes the new state. Returns false (error set) on failure. */
+/* One LSTM step (Hochreiter and Schmidhuber 1997), gate order i,f,o,g as in ENAS: weight (4H, in+H) on [x,h], bias (4H)
+ * or NULL; x (N,in), h and c (N,H); writes the new state. Returns false (error set) on failure. */
 NAS_API bool nas_lstm_cell(nas_tensor *x, nas_tensor *h, nas_tensor *c, nas_tensor *weight, nas_tensor *bias,
                            nas_tensor **new_h, nas_tensor **new_c);
 
 /* --- regularisation (identity unless the tape is training) --------------------------------------- */
-NAS_API nas_tensor *nas_dropout(nas_tensor *x, float p);   /* elements; survivors scaled by 1/(1-p) */
-NAS_API nas_tensor *nas_drop_path(nas_tensor *x, float p); /* whole samples (Larsson et al. 2017); p < 0 takes the tape's drop_path */
+NAS_API nas_tensor *nas_dropout(nas_tensor *x, float p); /* elements; survivors scaled by 1/(1-p) */
+NAS_API nas_tensor *nas_drop_path(nas_tensor *x,
+                                  float p); /* whole samples (Larsson et al. 2017); p < 0 takes the tape's drop_path */
 
 /* --- losses: scalar {1}, mean over the batch ------------------------------------------------------ */
 /* logits (N, classes), target (N) class numbers; or for dense prediction logits (N, classes, H, W), target (N,H,W) or

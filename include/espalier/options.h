@@ -1,4 +1,5 @@
-/* options.h - typed options from one table: parsing, ranges, defaults, help and "did you mean" all come from its rows. */
+/* options.h - typed options from one table: parsing, ranges, defaults, help and "did you mean" all come from its rows.
+ */
 #ifndef ESPALIER_OPTIONS_H
 #define ESPALIER_OPTIONS_H
 
@@ -9,19 +10,19 @@ extern "C" {
 #endif
 
 typedef enum nas_option_type {
-    NAS_OPTION_INT,    /* int */
-    NAS_OPTION_FLOAT,  /* double */
-    NAS_OPTION_BOOL,   /* bool; 0|1|true|false|yes|no|on|off */
-    NAS_OPTION_CHOICE  /* int: the index of one of the words in .choices ("a|b|c") */
+    NAS_OPTION_INT,   /* int */
+    NAS_OPTION_FLOAT, /* double */
+    NAS_OPTION_BOOL,  /* bool; 0|1|true|false|yes|no|on|off */
+    NAS_OPTION_CHOICE /* int: the index of one of the words in .choices ("a|b|c") */
 } nas_option_type;
 
 /* One row; a table ends with a NULL name. */
 typedef struct nas_option {
     const char *name;
     nas_option_type type;
-    size_t offset;         /* of the field in the options' struct */
-    const char *initial;   /* default, as it would be written */
-    double min, max;       /* of numbers; both 0: any */
+    size_t offset;       /* of the field in the options' struct */
+    const char *initial; /* default, as it would be written */
+    double min, max;     /* of numbers; both 0: any */
     const char *choices;
     const char *help;
 } nas_option;

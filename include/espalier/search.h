@@ -15,17 +15,18 @@ extern "C" {
 
 /* --- what callbacks see --------------------------------------------------------------------------- */
 typedef struct nas_progress {
-    int epoch, epochs;                 /* epoch: 1-based in on_epoch, the running one in on_step */
-    int64_t step, steps_per_epoch;     /* step inside the epoch, 1-based */
-    double loss;                       /* on_step: of the last batch; on_epoch: mean over the epoch's training batches */
+    int epoch, epochs;             /* epoch: 1-based in on_epoch, the running one in on_step */
+    int64_t step, steps_per_epoch; /* step inside the epoch, 1-based */
+    double loss;                   /* on_step: of the last batch; on_epoch: mean over the epoch's training batches */
     double lr, images_per_second, seconds, eta_seconds;
     /* on_epoch only */
-    double score;                      /* of the derived architecture (search) or the model (fit) on the valid part; NaN: not scored */
+    double score; /* of the derived architecture (search) or the model (fit) on the valid part; NaN: not scored */
     double best_score;
     int best_epoch;
-    double entropy, skip_share;        /* search: mean normalised entropy of the choices; share of skips in the derived one; NaN: none */
-    const nas_architecture *derived;   /* search */
-    const char *metric;                /* what score measures */
+    double entropy,
+        skip_share; /* search: mean normalised entropy of the choices; share of skips in the derived one; NaN: none */
+    const nas_architecture *derived; /* search */
+    const char *metric;              /* what score measures */
 } nas_progress;
 /* Return true to stop: the run ends cleanly with the best so far. */
 typedef bool (*nas_progress_fn)(const nas_progress *progress, void *user);
@@ -38,56 +39,61 @@ typedef struct nas_budget {
 /* --- search --------------------------------------------------------------------------------------- */
 typedef struct nas_trainer nas_trainer;
 typedef struct nas_trainer_config {
-    nas_module *model;            /* borrowed; has choices inside */
-    const char *space_name;       /* of a built-in space, for the log and the canonical string; may be NULL */
-    const char *strategy;         /* "darts", "enas", ...; see nas_strategies() */
-    const char *options;          /* the strategy's, as "order=2,xi=0.01"; NULL: defaults */
-    nas_loss_fn loss;             /* NULL: nas_cross_entropy for classes, nas_mse otherwise */
-    const nas_metric *metrics;    /* ends with a NULL name, the first 8 count; the first one scores architectures; NULL: accuracy or RMSE */
-    nas_metric_fn reward;         /* higher is better; NULL: the first metric, negated if lower is better */
-    nas_optimizer *optimizer;     /* of the weights; taken over; NULL: SGD 0.025, momentum 0.9, weight decay 3e-4 */
-    nas_schedule schedule;        /* of its learning rate */
-    double clip_norm;             /* 0 = 5; NAS_NONE = off */
-    int64_t batch_size;           /* 0 = 64 */
-    int num_epochs;               /* 0 = 50 */
-    /* The weights learn from dataset_train. dataset_valid is split in two by seed: choices and rewards (arch), and scoring and export
-     * (valid), unless dataset_score is given: then dataset_valid is arch alone. Borrowed. Parts that share an image of one data
-     * set are refused. */
+    nas_module *model;         /* borrowed; has choices inside */
+    const char *space_name;    /* of a built-in space, for the log and the canonical string; may be NULL */
+    const char *strategy;      /* "darts", "enas", ...; see nas_strategies() */
+    const char *options;       /* the strategy's, as "order=2,xi=0.01"; NULL: defaults */
+    nas_loss_fn loss;          /* NULL: nas_cross_entropy for classes, nas_mse otherwise */
+    const nas_metric *metrics; /* ends with a NULL name, the first 8 count; the first one scores architectures; NULL:
+                                  accuracy or RMSE */
+    nas_metric_fn reward;      /* higher is better; NULL: the first metric, negated if lower is better */
+    nas_optimizer *optimizer;  /* of the weights; taken over; NULL: SGD 0.025, momentum 0.9, weight decay 3e-4 */
+    nas_schedule schedule;     /* of its learning rate */
+    double clip_norm;          /* 0 = 5; NAS_NONE = off */
+    int64_t batch_size;        /* 0 = 64 */
+    int num_epochs;            /* 0 = 50 */
+    /* The weights learn from dataset_train. dataset_valid is split in two by seed: choices and rewards (arch), and
+     * scoring and export (valid), unless dataset_score is given: then dataset_valid is arch alone. Borrowed. Parts that
+     * share an image of one data set are refused. */
     nas_dataset *dataset_train, *dataset_valid, *dataset_score;
-    const nas_transform *transform; /* NULL: nas_transform_default of the training data; augmentation for dataset_train only */
-    int workers;                  /* prefetch threads of each loader; 0 = 1 */
-    int log_frequency;            /* steps per log line; 0 = a line every 10 seconds; NAS_NONE = none */
+    const nas_transform
+        *transform;    /* NULL: nas_transform_default of the training data; augmentation for dataset_train only */
+    int workers;       /* prefetch threads of each loader; 0 = 1 */
+    int log_frequency; /* steps per log line; 0 = a line every 10 seconds; NAS_NONE = none */
     uint64_t seed;
-    int threads;                  /* 0 = all cores */
+    int threads; /* 0 = all cores */
     nas_budget budget;
-    int64_t limit_batches;        /* steps per epoch at most; 0 = no limit */
-    int64_t score_images;         /* images of the valid part that score an architecture; 0 = all, at most 5000 */
-    int score_steps;              /* before an architecture is scored, its weights settle for so many training steps and are put back
-                                   * afterwards; 0 = as the strategy needs it (darts 32, strategies that train paths none); NAS_NONE = none */
-    const char *run_dir;          /* log and checkpoints; created; NULL: none are written */
-    bool resume;                  /* go on from run_dir's newest checkpoint, if there is one */
-    const char *run_config;       /* JSON for run_dir/config.json (the command line writes everything needed to repeat it); may be NULL */
-    const char *command;          /* how the run was started, for its log; may be NULL */
+    int64_t limit_batches; /* steps per epoch at most; 0 = no limit */
+    int64_t score_images;  /* images of the valid part that score an architecture; 0 = all, at most 5000 */
+    int score_steps; /* before an architecture is scored, its weights settle for so many training steps and are put back
+                      * afterwards; 0 = as the strategy needs it (darts 32, strategies that train paths none); NAS_NONE
+                      * = none */
+    const char *run_dir;    /* log and checkpoints; created; NULL: none are written */
+    bool resume;            /* go on from run_dir's newest checkpoint, if there is one */
+    const char *run_config; /* JSON for run_dir/config.json (the command line writes everything needed to repeat it);
+                               may be NULL */
+    const char *command;    /* how the run was started, for its log; may be NULL */
     nas_progress_fn on_epoch, on_step;
     void *user;
 } nas_trainer_config;
 
-/* NULL and an error when the configuration does not fit (unknown strategy or option with the nearest name, batch larger than the
- * data, a space that the strategy refuses, ...). Initialises the model's weights from the seed. */
+/* NULL and an error when the configuration does not fit (unknown strategy or option with the nearest name, batch larger
+ * than the data, a space that the strategy refuses, ...). Initialises the model's weights from the seed. */
 NAS_API nas_trainer *nas_trainer_new(const nas_trainer_config *config);
-/* Runs the search to its end; nas_trainer_stop() from a signal handler or a callback ends it cleanly after the current step. */
+/* Runs the search to its end; nas_trainer_stop() from a signal handler or a callback ends it cleanly after the current
+ * step. */
 NAS_API nas_status nas_trainer_train(nas_trainer *trainer);
 NAS_API void nas_trainer_stop(nas_trainer *trainer); /* async-signal-safe */
-/* Writes the best-scored architecture found so far, and search-result.json beside it; directories are made. NAS_USAGE before anything
- * was scored. */
+/* Writes the best-scored architecture found so far, and search-result.json beside it; directories are made. NAS_USAGE
+ * before anything was scored. */
 NAS_API nas_status nas_trainer_export(nas_trainer *trainer, const char *path);
-/* The best-scored architecture so far and its score (may be NULL) in the first metric's unit. Borrowed; NULL before anything was
- * scored. */
+/* The best-scored architecture so far and its score (may be NULL) in the first metric's unit. Borrowed; NULL before
+ * anything was scored. */
 NAS_API const nas_architecture *nas_trainer_best(const nas_trainer *trainer, double *score);
 /* Of the model, borrowed: its choices and candidates. */
 NAS_API const nas_space *nas_trainer_space(const nas_trainer *trainer);
 NAS_API bool nas_trainer_stopped(const nas_trainer *trainer); /* ended by nas_trainer_stop or a callback */
-NAS_API void nas_trainer_free(nas_trainer *trainer); /* the model stays with its owner */
+NAS_API void nas_trainer_free(nas_trainer *trainer);          /* the model stays with its owner */
 
 /* The strategies: name, one line, paper, options. Ends with a NULL name. Static; any thread may ask. */
 typedef struct nas_strategy_info {
@@ -100,42 +106,43 @@ NAS_API const nas_strategy_info *nas_strategies(void);
 typedef struct nas_evaluation {
     int64_t images;
     double loss, seconds;
-    double metrics[16];           /* in the order of the metrics given, the first 8 */
+    double metrics[16]; /* in the order of the metrics given, the first 8 */
 } nas_evaluation;
 
 typedef struct nas_fit_config {
-    nas_module *model;            /* borrowed; fixed */
-    const char *space_name;       /* for the log; may be NULL */
-    nas_loss_fn loss;             /* this and the next as of a search */
+    nas_module *model;      /* borrowed; fixed */
+    const char *space_name; /* for the log; may be NULL */
+    nas_loss_fn loss;       /* this and the next as of a search */
     const nas_metric *metrics;
-    nas_optimizer *optimizer;     /* taken over; NULL: SGD 0.1, momentum 0.9, Nesterov, weight decay 5e-4 */
+    nas_optimizer *optimizer; /* taken over; NULL: SGD 0.1, momentum 0.9, Nesterov, weight decay 5e-4 */
     nas_schedule schedule;
-    double clip_norm;             /* 0 = 5; NAS_NONE = off */
-    double drop_path;             /* final probability, rises linearly from 0 (0 = off) */
-    int64_t batch_size;           /* 0 = 96 */
-    int num_epochs;               /* 0 = 50 */
-    nas_dataset *dataset_train;   /* borrowed */
-    nas_dataset *dataset_valid;   /* watched each epoch; NULL: nothing is watched. Never used to choose weights */
+    double clip_norm;               /* 0 = 5; NAS_NONE = off */
+    double drop_path;               /* final probability, rises linearly from 0 (0 = off) */
+    int64_t batch_size;             /* 0 = 96 */
+    int num_epochs;                 /* 0 = 50 */
+    nas_dataset *dataset_train;     /* borrowed */
+    nas_dataset *dataset_valid;     /* watched each epoch; NULL: nothing is watched. Never used to choose weights */
     const nas_transform *transform; /* these four as of a search */
     int workers, log_frequency;
     uint64_t seed;
     int threads;
-    nas_budget budget;            /* minutes only */
-    int64_t limit_batches;        /* per epoch, of training and of watching; 0 = no limit */
-    bool keep_weights;            /* start from the model's weights instead of the seed's */
-    const char *run_dir;          /* log, checkpoints, weights.safetensors; NULL: none */
+    nas_budget budget;     /* minutes only */
+    int64_t limit_batches; /* per epoch, of training and of watching; 0 = no limit */
+    bool keep_weights;     /* start from the model's weights instead of the seed's */
+    const char *run_dir;   /* log, checkpoints, weights.safetensors; NULL: none */
     bool resume;
-    const char *run_config, *command; /* as of a search */
-    const volatile sig_atomic_t *stop;          /* set from a signal handler; may be NULL */
+    const char *run_config, *command;  /* as of a search */
+    const volatile sig_atomic_t *stop; /* set from a signal handler; may be NULL */
     nas_progress_fn on_epoch, on_step;
     void *user;
 } nas_fit_config;
-/* Trains a network without choices and logs it as a run. NAS_NUMERIC when the loss is not finite, naming the step; the newest checkpoint
- * stays. A stop or the end of the budget is no error. *epochs_done (may be NULL) tells how many epochs were run in all, earlier ones of a resumed run included. */
+/* Trains a network without choices and logs it as a run. NAS_NUMERIC when the loss is not finite, naming the step; the
+ * newest checkpoint stays. A stop or the end of the budget is no error. *epochs_done (may be NULL) tells how many
+ * epochs were run in all, earlier ones of a resumed run included. */
 NAS_API nas_status nas_fit(const nas_fit_config *config, int *epochs_done);
 
-/* One pass over a data set with running batch-norm estimates. batch_size 0 = 256; limit 0 = all batches. visit (may be NULL) sees every
- * batch's outputs and targets. */
+/* One pass over a data set with running batch-norm estimates. batch_size 0 = 256; limit 0 = all batches. visit (may be
+ * NULL) sees every batch's outputs and targets. */
 typedef struct nas_evaluate_config {
     nas_module *model;
     nas_loss_fn loss;

@@ -1,7 +1,8 @@
 /* space.h - choices inside a network (mutables), the space that they span, and architectures: points of it.
  *
- * A mutable knows no strategy. What it does in a forward pass is the *decision* in force: which candidates run, and with
- * which weights. A strategy sets decisions; this room executes them. Mutables with the same key share one decision. */
+ * A mutable knows no strategy. What it does in a forward pass is the *decision* in force: which candidates run, and
+ * with which weights. A strategy sets decisions; this room executes them. Mutables with the same key share one
+ * decision. */
 #ifndef ESPALIER_SPACE_H
 #define ESPALIER_SPACE_H
 
@@ -20,10 +21,11 @@ typedef struct nas_candidate {
     nas_module *module;
 } nas_candidate;
 
-/* Exactly one of n modules of equal output shape; itself a module: give it to nas_child(). `key` NULL: the module's path with '/'
- * for '.'. Takes the candidates over (also on failure). Candidates may contain choices. After the architecture is fixed only the
- * chosen candidate is left, under the same path; of an unreachable choice none is. */
-#define nas_layer_choice(owner, key, n, candidates) nas_layer_choice_new((nas_module *)(owner), (key), (n), (candidates))
+/* Exactly one of n modules of equal output shape; itself a module: give it to nas_child(). `key` NULL: the module's
+ * path with '/' for '.'. Takes the candidates over (also on failure). Candidates may contain choices. After the
+ * architecture is fixed only the chosen candidate is left, under the same path; of an unreachable choice none is. */
+#define nas_layer_choice(owner, key, n, candidates)                                                                    \
+    nas_layer_choice_new((nas_module *)(owner), (key), (n), (candidates))
 NAS_API nas_module *nas_layer_choice_new(nas_module *owner, const char *key, int n, const nas_candidate *candidates);
 
 typedef struct nas_mutable nas_mutable;
@@ -34,20 +36,22 @@ typedef struct nas_input_choice_config {
     int n_chosen;             /* exactly so many; 0 = between n_min and n_max */
     int n_min, n_max;         /* n_max 0 = n_candidates */
     nas_reduce reduce;
-    const char *const *edges; /* key of the layer choice that computes candidate i, or NULL: unchosen ones become unreachable */
+    const char *const
+        *edges; /* key of the layer choice that computes candidate i, or NULL: unchosen ones become unreachable */
 } nas_input_choice_config;
 /* Some of n tensors, reduced to one. Owned by `owner`. `key` NULL: owner's path with '/' for '.', and "/inputs". */
 #define nas_input_choice(owner, key, ...)                                                                              \
     nas_input_choice_new((nas_module *)(owner), (key), &(nas_input_choice_config){__VA_ARGS__})
 NAS_API nas_mutable *nas_input_choice_new(nas_module *owner, const char *key, const nas_input_choice_config *config);
-/* The reduction of the inputs that the decision in force takes. x[i] may be NULL where nas_wanted(m, i) is false, so a network need
- * not compute what is not chosen. None chosen: zeros of the shape of any given input. Sticky for wanted inputs. */
+/* The reduction of the inputs that the decision in force takes. x[i] may be NULL where nas_wanted(m, i) is false, so a
+ * network need not compute what is not chosen. None chosen: zeros of the shape of any given input. Sticky for wanted
+ * inputs. */
 NAS_API nas_tensor *nas_choose(nas_mutable *mutable_, int n, nas_tensor *const *x);
 /* Does the decision in force take input i? */
 NAS_API bool nas_wanted(const nas_mutable *mutable_, int i);
 
-/* One of n numbers, read by the network in its forward pass with nas_value(). Exported as the string of its value. `key` NULL:
- * as for input choices, with "/value". */
+/* One of n numbers, read by the network in its forward pass with nas_value(). Exported as the string of its value.
+ * `key` NULL: as for input choices, with "/value". */
 #define nas_value_choice(owner, key, n, values) nas_value_choice_new((nas_module *)(owner), (key), (n), (values))
 NAS_API nas_mutable *nas_value_choice_new(nas_module *owner, const char *key, int n, const double *values);
 /* The number that the decision in force takes. */
@@ -59,16 +63,17 @@ typedef enum nas_choice_kind { NAS_LAYER, NAS_INPUT, NAS_VALUE } nas_choice_kind
 typedef struct nas_choice {
     const char *key;
     nas_choice_kind kind;
-    int n;                    /* candidates */
+    int n; /* candidates */
     const char *const *names;
-    int n_min, n_max;         /* how many are chosen; 1, 1 for layers and values */
-    const int *edges;         /* input choices with .edges: per candidate the index of its layer choice, or -1; else NULL */
+    int n_min, n_max; /* how many are chosen; 1, 1 for layers and values */
+    const int *edges; /* input choices with .edges: per candidate the index of its layer choice, or -1; else NULL */
     int parent, parent_candidate; /* nested in candidate parent_candidate of choice parent, or -1 */
 } nas_choice;
 
 typedef struct nas_space nas_space;
-/* Collects the choices of a model (borrowed; one space per model at a time) in the order of its tree. Errors: equal keys with
- * different candidates, no choices (NAS_UNSUPPORTED). Until something else is decided, the first candidates are in force. */
+/* Collects the choices of a model (borrowed; one space per model at a time) in the order of its tree. Errors: equal
+ * keys with different candidates, no choices (NAS_UNSUPPORTED). Until something else is decided, the first candidates
+ * are in force. */
 NAS_API nas_space *nas_space_new(nas_module *model);
 NAS_API void nas_space_free(nas_space *space); /* before or after the model; NULL is fine */
 /* Number of choices; nas_space_choice describes one (0 .. size-1; borrowed). */
@@ -81,23 +86,25 @@ NAS_API uint64_t nas_space_hash(const nas_space *space);
 /* log10 of the number of architectures, reachability ignored. */
 NAS_API double nas_space_log10_size(const nas_space *space);
 
-/* What a choice does in the coming forward passes. A path or set: run = the chosen ones, weights NULL; several give their sum, or the
- * input choice's reduction (a search may run more than an architecture may choose, except of values and of concatenated inputs). A
- * weighting: run = the candidates to compute (DARTS: all; GDAS: the sampled one; ProxylessNAS: the two sampled), weights = a tensor
- * (n) on the tape of that pass that takes gradients; the result is sum_i weights[i] * candidate_i over `run`. */
+/* What a choice does in the coming forward passes. A path or set: run = the chosen ones, weights NULL; several give
+ * their sum, or the input choice's reduction (a search may run more than an architecture may choose, except of values
+ * and of concatenated inputs). A weighting: run = the candidates to compute (DARTS: all; GDAS: the sampled one;
+ * ProxylessNAS: the two sampled), weights = a tensor (n) on the tape of that pass that takes gradients; the result is
+ * sum_i weights[i] * candidate_i over `run`. */
 typedef struct nas_decision {
     uint64_t run; /* bit i: candidate i */
     nas_tensor *weights;
 } nas_decision;
-/* Fails, and leaves the decision as it is, when `run` or the weights do not fit the choice (NAS_INVALID), and for weightings of values and
- * concatenations (NAS_UNSUPPORTED). */
+/* Fails, and leaves the decision as it is, when `run` or the weights do not fit the choice (NAS_INVALID), and for
+ * weightings of values and concatenations (NAS_UNSUPPORTED). */
 NAS_API nas_status nas_decide(nas_space *space, int choice, nas_decision decision);
 /* The decision in force. */
 NAS_API nas_decision nas_decision_of(const nas_space *space, int choice);
 
 /* --- architectures -------------------------------------------------------------------------------- */
 typedef struct nas_architecture nas_architecture;
-NAS_API nas_architecture *nas_architecture_new(const nas_space *space); /* the first candidates everywhere; borrows the space */
+NAS_API nas_architecture *
+nas_architecture_new(const nas_space *space);            /* the first candidates everywhere; borrows the space */
 NAS_API void nas_architecture_free(nas_architecture *a); /* NULL is fine */
 NAS_API nas_architecture *nas_architecture_copy(const nas_architecture *a);
 /* A set of candidates as bits; set fails when the number of candidates does not fit. */
@@ -114,12 +121,14 @@ NAS_API void nas_architecture_random(nas_architecture *a, nas_rng *rng);
 NAS_API void nas_architecture_apply(const nas_architecture *a, nas_space *space);
 /* The flat JSON object of the reachable choices (new, to be freed with free()); one line, or indented for files. */
 NAS_API char *nas_architecture_json(const nas_architecture *a, bool indented);
-/* Reads any of the five forms of a choice. Distinct errors, each with the key: not JSON, not an object, missing or unknown key,
- * unknown candidate, index out of range, wrong count, wrong length of a boolean array, duplicates. NULL on error. */
+/* Reads any of the five forms of a choice. Distinct errors, each with the key: not JSON, not an object, missing or
+ * unknown key, unknown candidate, index out of range, wrong count, wrong length of a boolean array, duplicates. NULL on
+ * error. */
 NAS_API nas_architecture *nas_architecture_parse(const nas_space *space, const char *json);
 
-/* Fixes a model to an architecture from a JSON file (or text): chosen candidates take the place of choices, everything unused is
- * freed and out of the parameter lists; the model has no choices afterwards. On error the model is untouched. */
+/* Fixes a model to an architecture from a JSON file (or text): chosen candidates take the place of choices, everything
+ * unused is freed and out of the parameter lists; the model has no choices afterwards. On error the model is untouched.
+ */
 NAS_API nas_status nas_apply_fixed_architecture(nas_module *model, const char *path);
 NAS_API nas_status nas_apply_fixed_architecture_text(nas_module *model, const char *json);
 
@@ -131,12 +140,13 @@ typedef struct nas_space_config {
 } nas_space_config;
 typedef struct nas_space_info {
     const char *name, *summary, *paper;
-    const nas_option *options;   /* table that ends with a NULL name; fields of a struct of options_size bytes */
+    const nas_option *options; /* table that ends with a NULL name; fields of a struct of options_size bytes */
     size_t options_size;
     int smallest; /* height and width of an image in pixels that the space takes; 0: 8 */
     nas_module *(*build)(const nas_space_config *config, const void *options);
     char *(*canonical)(const nas_architecture *a); /* one-line string, new; NULL: the one-line JSON */
-    /* An architecture from its canonical string; NULL and an error when it is none. NULL: the space reads JSON alone. */
+    /* An architecture from its canonical string; NULL and an error when it is none. NULL: the space reads JSON alone.
+     */
     nas_architecture *(*parse)(const nas_space *space, const char *canonical);
 } nas_space_info;
 /* All of them; ends with NULL. */

@@ -22,21 +22,22 @@ typedef struct nas_tape nas_tape;
 typedef enum nas_role { NAS_ROLE_DATA = 0, NAS_ROLE_WEIGHT = 1, NAS_ROLE_ARCH = 2, NAS_ROLE_BUFFER = 4 } nas_role;
 
 typedef enum nas_bn_mode {
-    NAS_BN_BATCH = 0,   /* batch statistics; running estimates updated unless .freeze_running */
-    NAS_BN_RUNNING,     /* running estimates */
-    NAS_BN_CALIBRATE,   /* batch statistics, averaged into a second set of estimates (from the last nas_calibration) */
-    NAS_BN_CALIBRATED   /* that second set: how a sampled path is scored without touching the supernet's state */
+    NAS_BN_BATCH = 0, /* batch statistics; running estimates updated unless .freeze_running */
+    NAS_BN_RUNNING,   /* running estimates */
+    NAS_BN_CALIBRATE, /* batch statistics, averaged into a second set of estimates (from the last nas_calibration) */
+    NAS_BN_CALIBRATED /* that second set: how a sampled path is scored without touching the supernet's state */
 } nas_bn_mode;
 
-/* What holds during one forward pass. All zero: evaluation-free training defaults (record nothing, batch statistics). */
+/* What holds during one forward pass. All zero: evaluation-free training defaults (record nothing, batch statistics).
+ */
 typedef struct nas_tape_config {
-    unsigned grad;         /* roles to differentiate for: NAS_ROLE_WEIGHT | NAS_ROLE_ARCH | NAS_ROLE_DATA; 0 records nothing */
-    bool training;         /* dropout and drop-path are active */
+    unsigned grad; /* roles to differentiate for: NAS_ROLE_WEIGHT | NAS_ROLE_ARCH | NAS_ROLE_DATA; 0 records nothing */
+    bool training; /* dropout and drop-path are active */
     nas_bn_mode bn;
-    bool freeze_running;   /* NAS_BN_BATCH without updating the running estimates */
-    bool dry;              /* shapes and costs only: nothing is computed and no activation is allocated */
-    double drop_path;      /* probability for nas_drop_path; 0 = off */
-    uint64_t seed, step;   /* key of the random numbers of this pass */
+    bool freeze_running; /* NAS_BN_BATCH without updating the running estimates */
+    bool dry;            /* shapes and costs only: nothing is computed and no activation is allocated */
+    double drop_path;    /* probability for nas_drop_path; 0 = off */
+    uint64_t seed, step; /* key of the random numbers of this pass */
 } nas_tape_config;
 
 /* Owned by the caller; NULL and an error when out of memory. Used by one thread at a time. */
@@ -44,8 +45,9 @@ NAS_API nas_tape *nas_tape_new(void);
 NAS_API void nas_tape_free(nas_tape *tape); /* NULL is fine */
 /* Makes `tape` the calling thread's current tape for one forward pass; drops whatever it held before. */
 NAS_API void nas_tape_begin(nas_tape *tape, const nas_tape_config *config);
-/* Differentiates the scalar `loss` (shape {1}) on its tape: fills the gradients of parameters of the asked roles (added to what
- * they hold). Activations are released on the way, except retained ones and the loss. The tape can be used for one backward pass. */
+/* Differentiates the scalar `loss` (shape {1}) on its tape: fills the gradients of parameters of the asked roles (added
+ * to what they hold). Activations are released on the way, except retained ones and the loss. The tape can be used for
+ * one backward pass. */
 NAS_API nas_status nas_backward(nas_tensor *loss);
 /* Ends the pass: frees all tensors of the tape, which stops being current. */
 NAS_API void nas_tape_reset(nas_tape *tape);
@@ -67,12 +69,14 @@ NAS_API float nas_tensor_item(const nas_tensor *t);
 NAS_API nas_status nas_tensor_read_grad(const nas_tensor *t, float *dst);
 /* A constant on the current tape, copied from row-major values (NULL: uninitialised). */
 NAS_API nas_tensor *nas_input(int ndim, const int64_t *dims, const float *values);
-#define NAS_DIMS(...) ((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))), (const int64_t[]){__VA_ARGS__}
+#define NAS_DIMS(...)                                                                                                  \
+    ((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))), (const int64_t[]) { __VA_ARGS__ }
 /* A tensor of zeros that occupies no memory and costs no pass where operations know it (sums, mixed sums). */
 NAS_API nas_tensor *nas_zero(int ndim, const int64_t *dims);
 /* Keeps data (and gradient) of an intermediate tensor readable after nas_backward. Returns t. */
 NAS_API nas_tensor *nas_retain(nas_tensor *t);
-/* A tensor that is differentiated for (role) and lives until nas_tensor_free: alphas, a user's own parameters. Zero-filled. */
+/* A tensor that is differentiated for (role) and lives until nas_tensor_free: alphas, a user's own parameters.
+ * Zero-filled. */
 NAS_API nas_tensor *nas_variable(int ndim, const int64_t *dims, nas_role role);
 NAS_API void nas_tensor_free(nas_tensor *t); /* only for nas_variable; NULL is fine */
 /* Forgets the gradient of a variable or parameter. */

@@ -146,8 +146,8 @@ const nas_metric *cli_metrics(const nas_dataset_info *info);
 char *cli_config_text(const cli_args *a, json_t *settings, json_t *more);
 /* Reads DIR/config.json; NULL and an error when there is none. */
 json_t *cli_config_read(const char *directory);
-/* The config of the run that --resume goes on with. NULL without an error: there is none yet; with one: it is damaged or
- * another command's. */
+/* The config of the run that --resume goes on with. NULL without an error: there is none yet; with one: it is damaged
+ * or another command's. */
 json_t *cli_config_resumed(const cli_args *a, const char *directory);
 /* Takes the options of a config (a file of --config, or a run's) where the command line gives none; `only` ("a b c"):
  * just these. */

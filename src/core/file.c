@@ -73,7 +73,8 @@ nas_status nas__atomic_commit(nas__atomic_file *f) {
     }
     nas_status status = NAS_OK;
     if (bad) {
-        status = nas__fail(NAS_IO, "%s: cannot be written: %s; what was there before is unchanged", f->path, strerror(error));
+        status = nas__fail(NAS_IO, "%s: cannot be written: %s; what was there before is unchanged", f->path,
+                           strerror(error));
     } else {
         sync_directory(f->path);
         free(f->temporary);

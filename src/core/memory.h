@@ -9,7 +9,7 @@
 
 typedef struct nas__buffer {
     float *data;
-    size_t bytes;      /* of its size class */
+    size_t bytes; /* of its size class */
     atomic_int refs;
     struct nas__buffer *next; /* in the free list */
 } nas__buffer;

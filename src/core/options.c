@@ -25,7 +25,8 @@ static void *field_of(const nas_option *row, const void *fields) { return (char 
 static bool limited(const nas_option *row) { return row->min != 0 || row->max != 0; }
 
 static nas_status out_of_range(const nas_option *row, const char *value) {
-    return nas__fail(NAS_INVALID, "option \"%s\": %s is out of range; it takes %g to %g", row->name, value, row->min, row->max);
+    return nas__fail(NAS_INVALID, "option \"%s\": %s is out of range; it takes %g to %g", row->name, value, row->min,
+                     row->max);
 }
 
 static nas_status set_int(const nas_option *row, void *fields, const char *value) {
@@ -88,7 +89,8 @@ static nas_status set_choice(const nas_option *row, void *fields, const char *va
             return NAS_OK;
         }
     }
-    return nas__fail(NAS_INVALID, "option \"%s\": \"%s\" is unknown; it takes one of %s", row->name, value, row->choices);
+    return nas__fail(NAS_INVALID, "option \"%s\": \"%s\" is unknown; it takes one of %s", row->name, value,
+                     row->choices);
 }
 
 static nas_status set_row(const nas_option *row, void *fields, const char *value) {

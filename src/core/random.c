@@ -26,7 +26,8 @@ nas_rng nas_rng_new(uint64_t seed, uint64_t stream) { return (nas_rng){.seed = s
 
 /* The four words at positions 4*block .. 4*block + 3. */
 static void words_of(const nas_rng *rng, uint64_t block, uint32_t out[4]) {
-    uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)rng->stream, (uint32_t)(rng->stream >> 32)};
+    uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)rng->stream,
+                           (uint32_t)(rng->stream >> 32)};
     uint32_t key[2] = {(uint32_t)rng->seed, (uint32_t)(rng->seed >> 32)};
     philox(counter, key, out);
 }
@@ -55,7 +56,8 @@ double nas_rng_uniform(nas_rng *rng) {
     return (double)(high << 26 | low) * 0x1p-53;
 }
 
-double nas_rng_normal(nas_rng *rng) { /* Box and Muller; the second value is given up so that a stream has no hidden state */
+double
+nas_rng_normal(nas_rng *rng) { /* Box and Muller; the second value is given up so that a stream has no hidden state */
     double u = 1.0 - nas_rng_uniform(rng), v = nas_rng_uniform(rng);
     return sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v);
 }

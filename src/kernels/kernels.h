@@ -16,7 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Geometry of a depthwise convolution: x (n,c,h,w) -> y (n,c,oh,ow), oh = (h + 2 pad_h - dilation (kernel_h-1) - 1) / stride + 1. */
+/* Geometry of a depthwise convolution: x (n,c,h,w) -> y (n,c,oh,ow), oh = (h + 2 pad_h - dilation (kernel_h-1) - 1) /
+ * stride + 1. */
 typedef struct nas__dw_shape {
     int n, c, h, w, oh, ow;
     int kernel_h, kernel_w, stride, dilation, pad_h, pad_w;
@@ -44,10 +45,12 @@ typedef struct nas__kernels {
     const char *isa;
     int block;
 
-    /* Depthwise convolution. Weights are blocked: [cb][kernel_h*kernel_w][block]. relu_input applies max(x,0) while x is read
-     * (forward and weight gradient); backward_data then also masks dx where x <= 0 (x may be NULL otherwise). */
+    /* Depthwise convolution. Weights are blocked: [cb][kernel_h*kernel_w][block]. relu_input applies max(x,0) while x
+     * is read (forward and weight gradient); backward_data then also masks dx where x <= 0 (x may be NULL otherwise).
+     */
     void (*dw_forward)(const nas__dw_shape *s, const float *x, const float *w, float *y, bool relu_input);
-    void (*dw_backward_data)(const nas__dw_shape *s, const float *dy, const float *w, const float *x, float *dx, bool relu_input);
+    void (*dw_backward_data)(const nas__dw_shape *s, const float *dy, const float *w, const float *x, float *dx,
+                             bool relu_input);
     void (*dw_backward_weights)(const nas__dw_shape *s, const float *x, const float *dy, float *dw, bool relu_input);
 
     /* Pooling. index: one byte per output element (max: position inside the window), same blocked order as y. */
@@ -59,11 +62,13 @@ typedef struct nas__kernels {
     void (*global_pool_forward)(int n, int c, int hw, const float *x, float *y);
     void (*global_pool_backward)(int n, int c, int hw, const float *dy, float *dx);
 
-    /* Batch norm over blocked x (n planes of cb blocks, hw pixels). mean/var: cb*block entries, biased variance; tails 0. */
+    /* Batch norm over blocked x (n planes of cb blocks, hw pixels). mean/var: cb*block entries, biased variance; tails
+     * 0. */
     void (*bn_stats)(int n, int c, int hw, const float *x, float *mean, float *var);
     /* y = scale*x + shift per channel, then optionally max(.,0) */
     void (*bn_apply)(int n, int c, int hw, const float *x, const float *scale, const float *shift, bool relu, float *y);
-    /* sum_g[c] = sum of g, sum_gx[c] = sum of g*(x - mean), g = dy_scale*dy masked (when relu) where scale*x + shift <= 0 */
+    /* sum_g[c] = sum of g, sum_gx[c] = sum of g*(x - mean), g = dy_scale*dy masked (when relu) where scale*x + shift <=
+     * 0 */
     void (*bn_backward_sums)(int n, int c, int hw, const float *x, const float *dy, float dy_scale, const float *mean,
                              const float *scale, const float *shift, bool relu, float *sum_g, float *sum_gx);
     /* dx = a*g + b*x + k per channel, g as above */
@@ -76,20 +81,23 @@ typedef struct nas__kernels {
     void (*mix_backward)(int n_inputs, const float *const *x, const float *dy, size_t count, double *dots);
 
     /* flat */
-    void (*relu_forward)(size_t count, const float *x, float *y, float cap);                      /* cap > 0: min(., cap) as in ReLU6 */
-    void (*relu_backward)(size_t count, const float *x, const float *dy, float dy_scale, float *dx, float cap); /* dx = dy_scale*dy where 0 < x (< cap) */
+    void (*relu_forward)(size_t count, const float *x, float *y, float cap); /* cap > 0: min(., cap) as in ReLU6 */
+    void (*relu_backward)(size_t count, const float *x, const float *dy, float dy_scale, float *dx,
+                          float cap); /* dx = dy_scale*dy where 0 < x (< cap) */
     void (*add)(size_t count, const float *a, const float *b, float *y);
     void (*mul)(size_t count, const float *a, const float *b, float *y);
-    void (*axpby)(size_t count, float a, const float *x, float b, float *y);                      /* y = a*x + b*y ; b == 0 never reads y */
-    void (*scale_per_sample)(int n, size_t count_per_sample, const float *factor, const float *x, float *y); /* drop-path */
-    double (*dot)(size_t count, const float *a, const float *b);                                  /* fixed order, in double */
+    void (*axpby)(size_t count, float a, const float *x, float b, float *y); /* y = a*x + b*y ; b == 0 never reads y */
+    void (*scale_per_sample)(int n, size_t count_per_sample, const float *factor, const float *x,
+                             float *y);                          /* drop-path */
+    double (*dot)(size_t count, const float *a, const float *b); /* fixed order, in double */
 
     /* Optimisers, in one pass over flat parameters (weights w, gradients g, state). */
     void (*sgd)(size_t count, const nas__sgd_args *args, float *w, const float *g, float *buf);
     void (*adam)(size_t count, const nas__adam_args *args, float *w, const float *g, float *m, float *v);
 } nas__kernels;
 
-/* The table in use: the best that this CPU runs, or a lower one forced by ESPALIER_ISA=avx512|avx2|generic. Never NULL. */
+/* The table in use: the best that this CPU runs, or a lower one forced by ESPALIER_ISA=avx512|avx2|generic. Never NULL.
+ */
 const nas__kernels *nas__kernel_table(void);
 
 #endif

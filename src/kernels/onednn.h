@@ -1,5 +1,6 @@
 /* onednn.h - what the operations ask of oneDNN, without its types. Every function runs one cached primitive on the
- * calling thread's stream. Activations are blocked or plain as the shape says, weights are plain (O, I/groups, kh, kw). */
+ * calling thread's stream. Activations are blocked or plain as the shape says, weights are plain (O, I/groups, kh, kw).
+ */
 #ifndef KERNELS_ONEDNN_H
 #define KERNELS_ONEDNN_H
 
@@ -14,15 +15,19 @@ typedef struct nas__conv_shape {
 typedef enum nas__direction { NAS__FORWARD, NAS__BACKWARD_DATA, NAS__BACKWARD_WEIGHTS } nas__direction;
 
 /* bias may be NULL. */
-nas_status nas__conv_forward(const nas__conv_shape *s, const float *src, const float *weight, const float *bias, float *dst);
-nas_status nas__conv_backward_data(const nas__conv_shape *s, const float *diff_dst, const float *weight, float *diff_src);
-nas_status nas__conv_backward_weights(const nas__conv_shape *s, const float *src, const float *diff_dst, float *diff_weight,
-                                      float *diff_bias);
-/* Is there a fast implementation (not "ref", not "gemm") for all of this shape's directions that `backward` asks for? */
+nas_status nas__conv_forward(const nas__conv_shape *s, const float *src, const float *weight, const float *bias,
+                             float *dst);
+nas_status nas__conv_backward_data(const nas__conv_shape *s, const float *diff_dst, const float *weight,
+                                   float *diff_src);
+nas_status nas__conv_backward_weights(const nas__conv_shape *s, const float *src, const float *diff_dst,
+                                      float *diff_weight, float *diff_bias);
+/* Is there a fast implementation (not "ref", not "gemm") for all of this shape's directions that `backward` asks for?
+ */
 bool nas__conv_is_fast(const nas__conv_shape *s, bool backward_data, bool backward_weights);
 
 /* c (m,n) = op(a) op(b), row-major and dense; op transposes when asked: a is then (k,m), b is (n,k). */
-nas_status nas__matmul(int64_t m, int64_t n, int64_t k, const float *a, bool transpose_a, const float *b, bool transpose_b, float *c);
+nas_status nas__matmul(int64_t m, int64_t n, int64_t k, const float *a, bool transpose_a, const float *b,
+                       bool transpose_b, float *c);
 
 typedef enum nas__eltwise { NAS__SIGMOID, NAS__TANH, NAS__GELU, NAS__SWISH } nas__eltwise;
 nas_status nas__eltwise_forward(nas__eltwise kind, size_t count, const float *x, float *y);

@@ -41,7 +41,8 @@ NAS_INLINE void dw_zero_border(const dw_frame *f, int first, int count, float *p
     memset(plane + to * row, 0, sizeof(float) * row * (count - to));
 }
 
-/* Copies the image part of rows [first, first + count), through ReLU if asked (the order of the operands lets NaNs pass). */
+/* Copies the image part of rows [first, first + count), through ReLU if asked (the order of the operands lets NaNs
+ * pass). */
 NAS_INLINE void dw_copy_rows(const dw_frame *f, const float *image, int first, int count, float *plane, bool relu) {
     int from, to;
     dw_image_rows(f, first, count, &from, &to);

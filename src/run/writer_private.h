@@ -23,7 +23,7 @@ struct nas__writer {
     nas__rows queue;
     bool closing;
     uint64_t urgent, urgent_committed; /* groups to be committed at once: handed over, and committed */
-    nas_status status; /* first error */
+    nas_status status;                 /* first error */
     char message[600];
     const char *final_status, *final_detail;
 

@@ -1,6 +1,6 @@
-/* adapt.c - a supernet that was trained as a mixture has never run one path alone, and its path's score under the mixture's weights
- * is close to chance (docs/decisions/0006). So the path's weights settle for a few steps on training batches before it is
- * scored, and everything is put back afterwards, bit for bit. */
+/* adapt.c - a supernet that was trained as a mixture has never run one path alone, and its path's score under the
+ * mixture's weights is close to chance (docs/decisions/0006). So the path's weights settle for a few steps on training
+ * batches before it is scored, and everything is put back afterwards, bit for bit. */
 #include "nn/optim.h"
 #include "search/trainer.h"
 #include "tensor/tensor.h"
@@ -59,7 +59,8 @@ void nas__unsettle(nas_trainer *t, nas__settled *s) {
 
 static nas_status step(nas_trainer *t, const nas_batch *batch, double lr) {
     const nas_dataset_info *info = nas_dataset_describe(t->config.dataset_train);
-    nas_tape_begin(t->tape, &(nas_tape_config){.grad = NAS_ROLE_WEIGHT, .freeze_running = true, .seed = t->config.seed});
+    nas_tape_begin(t->tape,
+                   &(nas_tape_config){.grad = NAS_ROLE_WEIGHT, .freeze_running = true, .seed = t->config.seed});
     nas_tensor *output = nas_forward(t->s.model, nas__batch_input(batch, info));
     nas_status status = nas_backward(t->config.loss(output, nas__batch_target(batch, info)));
     nas_tape_reset(t->tape);

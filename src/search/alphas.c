@@ -55,7 +55,8 @@ static nas_status bind_optimizer(nas__alphas *a, const nas__alphas_config *c) {
             list[n++] = a->of_choice[i];
         }
     }
-    a->optimizer = nas_adam(.lr = c->lr, .beta1 = c->beta1 > 0 ? c->beta1 : NAS_NONE, .beta2 = c->beta2, .weight_decay = c->weight_decay);
+    a->optimizer = nas_adam(.lr = c->lr, .beta1 = c->beta1 > 0 ? c->beta1 : NAS_NONE, .beta2 = c->beta2,
+                            .weight_decay = c->weight_decay);
     nas_status status = list && a->optimizer ? nas_optimizer_bind(a->optimizer, n, list) : nas_error_status();
     free(list);
     return status;
@@ -90,7 +91,9 @@ void nas__alphas_state(nas__alphas *a, nas__search *s, nas__state *state) {
     nas__state_optimizer(state, "alpha_optimizer.", a->optimizer);
 }
 
-nas_status nas__alphas_step(nas__alphas *a) { return nas_optimizer_step(a->optimizer, nas_optimizer_lr(a->optimizer), 0); }
+nas_status nas__alphas_step(nas__alphas *a) {
+    return nas_optimizer_step(a->optimizer, nas_optimizer_lr(a->optimizer), 0);
+}
 
 bool nas__alphas_softmax(const nas__alphas *a, const nas__search *s, int choice, double *p) {
     float logits[NAS_MAX_CANDIDATES];
@@ -175,7 +178,8 @@ nas_status nas__alphas_derive(const nas__alphas *a, const nas__search *s, nas__n
     for (int i = 0; !status && i < a->n; i++) {
         double strength;
         bool layer = nas_space_choice(s->space, i)->kind == NAS_LAYER;
-        status = nas_architecture_set(out, i, layer ? (uint64_t)1 << strongest(a, s, i, rule, &strength) : derive_inputs(a, s, i, rule));
+        status = nas_architecture_set(
+            out, i, layer ? (uint64_t)1 << strongest(a, s, i, rule, &strength) : derive_inputs(a, s, i, rule));
     }
     return status;
 }

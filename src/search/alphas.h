@@ -5,9 +5,9 @@
 #include "search/strategy.h"
 
 typedef struct nas__alphas {
-    nas_tensor **of_choice;    /* per choice (n), or NULL: input choices that follow their edges have none */
-    bool *behind_input;        /* layer choices whose edge an input choice may drop */
-    int n;                     /* choices */
+    nas_tensor **of_choice; /* per choice (n), or NULL: input choices that follow their edges have none */
+    bool *behind_input;     /* layer choices whose edge an input choice may drop */
+    int n;                  /* choices */
     nas_optimizer *optimizer;
 } nas__alphas;
 
@@ -24,8 +24,8 @@ nas_status nas__alphas_step(nas__alphas *a);
 bool nas__alphas_softmax(const nas__alphas *a, const nas__search *s, int choice, double *p);
 
 /* DARTS' rule (Liu et al. 2019, section 2.4). Input choices keep their strongest
- * edges (an edge is as strong as its best candidate that is not `none`; lower index wins ties), layer choices their best candidate;
- * `none` is left out where an input choice can drop the edge instead, or everywhere, or nowhere. */
+ * edges (an edge is as strong as its best candidate that is not `none`; lower index wins ties), layer choices their
+ * best candidate; `none` is left out where an input choice can drop the edge instead, or everywhere, or nowhere. */
 typedef enum nas__none_rule { NAS__NONE_AUTO, NAS__NONE_EXCLUDE, NAS__NONE_INCLUDE } nas__none_rule;
 nas_status nas__alphas_derive(const nas__alphas *a, const nas__search *s, nas__none_rule rule, nas_architecture *out);
 

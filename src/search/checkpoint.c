@@ -13,7 +13,8 @@ typedef struct counters {
     double best_score, used_seconds, progress;
 } counters;
 
-static void bind_architecture(nas__state *st, const char *name, nas_architecture *a, const nas_space *space, uint64_t *sets) {
+static void bind_architecture(nas__state *st, const char *name, nas_architecture *a, const nas_space *space,
+                              uint64_t *sets) {
     for (int i = 0; i < nas_space_size(space); i++) {
         sets[i] = a ? nas_architecture_get(a, i) : 0;
     }
@@ -40,15 +41,25 @@ static void bind(nas_trainer *t, nas__state *st, counters *c) {
     }
 }
 
-static uint64_t *new_sets(const nas_trainer *t) { return nas__alloc(2 * (size_t)nas_space_size(t->s.space) * sizeof(uint64_t)); }
+static uint64_t *new_sets(const nas_trainer *t) {
+    return nas__alloc(2 * (size_t)nas_space_size(t->s.space) * sizeof(uint64_t));
+}
 
 nas_status nas__checkpoint_save(nas_trainer *t) {
     if (!t->run) {
         return NAS_OK;
     }
-    counters c = {.format = 1, .space_hash = nas_space_hash(t->s.space), .passes = t->passes, .arch_drawn = t->arch_drawn,
-                  .total_step = t->s.total_step, .epochs_done = t->s.epoch + 1, .best_epoch = t->best_epoch, .evaluations = t->evaluations,
-                  .unchanged_epochs = t->unchanged_epochs, .best_score = t->best_score, .used_seconds = nas__pace_seconds(&t->pace),
+    counters c = {.format = 1,
+                  .space_hash = nas_space_hash(t->s.space),
+                  .passes = t->passes,
+                  .arch_drawn = t->arch_drawn,
+                  .total_step = t->s.total_step,
+                  .epochs_done = t->s.epoch + 1,
+                  .best_epoch = t->best_epoch,
+                  .evaluations = t->evaluations,
+                  .unchanged_epochs = t->unchanged_epochs,
+                  .best_score = t->best_score,
+                  .used_seconds = nas__pace_seconds(&t->pace),
                   .progress = t->pace.progress};
     uint64_t *sets = new_sets(t);
     char *path = sets ? nas__checkpoint_path(t->config.run_dir, t->s.epoch + 1) : NULL;
@@ -79,7 +90,9 @@ static nas_status restore_architecture(nas_trainer *t, nas_architecture **a, con
 
 static nas_status restore(nas_trainer *t, const counters *c, const uint64_t *sets) {
     if (c->format != 1 || c->space_hash != nas_space_hash(t->s.space)) {
-        return nas__fail(NAS_INVALID, "%s: the checkpoint is of another space; resume with the options that the run was started with (config.json)",
+        return nas__fail(NAS_INVALID,
+                         "%s: the checkpoint is of another space; resume with the options that the run was started "
+                         "with (config.json)",
                          t->config.run_dir);
     }
     t->passes = c->passes;
@@ -96,7 +109,9 @@ static nas_status restore(nas_trainer *t, const counters *c, const uint64_t *set
     status = status ? status : restore_architecture(t, &t->derived, sets + nas_space_size(t->s.space));
     int64_t batches = nas_loader_batches(t->arch_loader);
     status = status ? status : nas_loader_seek(t->train_loader, t->s.epoch, 0);
-    return status ? status : nas_loader_seek(t->arch_loader, (int64_t)(t->arch_drawn / (uint64_t)batches), (int64_t)(t->arch_drawn % (uint64_t)batches));
+    return status ? status
+                  : nas_loader_seek(t->arch_loader, (int64_t)(t->arch_drawn / (uint64_t)batches),
+                                    (int64_t)(t->arch_drawn % (uint64_t)batches));
 }
 
 nas_status nas__checkpoint_load(nas_trainer *t, int *epochs) {

@@ -24,9 +24,12 @@ int nas__metric_count(const nas_metric *metrics) {
 double nas__metric_value(const nas_metric *metric, double mean) { return metric->finish ? metric->finish(mean) : mean; }
 
 nas_status nas__check_loss(double loss, int64_t step, int epoch, double lr) {
-    return isfinite(loss) ? NAS_OK
-                          : nas__fail(NAS_NUMERIC, "the loss is %g in step %lld of epoch %d; lower the learning rate (now %g) or look at the data",
-                                      loss, (long long)step + 1, epoch + 1, lr);
+    return isfinite(loss)
+               ? NAS_OK
+               : nas__fail(
+                     NAS_NUMERIC,
+                     "the loss is %g in step %lld of epoch %d; lower the learning rate (now %g) or look at the data",
+                     loss, (long long)step + 1, epoch + 1, lr);
 }
 
 nas_status nas__checked_step(nas_optimizer *o, double lr, double clip_norm, int64_t step, int epoch) {

@@ -1,5 +1,6 @@
-/* darts.c - DARTS: Differentiable Architecture Search (Liu, Simonyan and Yang, ICLR 2019). Every candidate runs on every edge, mixed by
- * softmax(alpha); alpha descends on the arch part's loss before each step of the weights on the training part. */
+/* darts.c - DARTS: Differentiable Architecture Search (Liu, Simonyan and Yang, ICLR 2019). Every candidate runs on
+ * every edge, mixed by softmax(alpha); alpha descends on the arch part's loss before each step of the weights on the
+ * training part. */
 #include "core/error.h"
 #include "core/memory.h"
 #include "nn/optim.h"
@@ -14,30 +15,37 @@ typedef struct darts_options {
     int warmup_epochs;
 } darts_options;
 
-#define ROW(field, type, ...) {#field, type, offsetof(darts_options, field), __VA_ARGS__}
+#define ROW(field, type, ...)                                                                                          \
+    { #field, type, offsetof(darts_options, field), __VA_ARGS__ }
 static const nas_option options[] = {
-    ROW(order, NAS_OPTION_INT, "1", 1, 2, NULL, "1: alpha's gradient at the present weights; 2: through one virtual step of the weights"),
+    ROW(order, NAS_OPTION_INT, "1", 1, 2, NULL,
+        "1: alpha's gradient at the present weights; 2: through one virtual step of the weights"),
     ROW(alpha_lr, NAS_OPTION_FLOAT, "3e-4", 0, 10, NULL, "learning rate of alpha (Adam)"),
     ROW(alpha_weight_decay, NAS_OPTION_FLOAT, "1e-3", 0, 1, NULL, "L2 term of alpha"),
     ROW(alpha_beta1, NAS_OPTION_FLOAT, "0.5", 0, 0.9999, NULL, "Adam's first decay rate for alpha"),
-    ROW(xi, NAS_OPTION_FLOAT, "0", 0, 10, NULL, "order 2: step size of the virtual step; 0: the weights' present learning rate"),
+    ROW(xi, NAS_OPTION_FLOAT, "0", 0, 10, NULL,
+        "order 2: step size of the virtual step; 0: the weights' present learning rate"),
     ROW(warmup_epochs, NAS_OPTION_INT, "0", 0, 100000, NULL, "epochs with alpha frozen at the start"),
-    ROW(none, NAS_OPTION_CHOICE, "auto", 0, 0, "auto|exclude|include", "may `none` be derived? auto: not where an input choice drops edges"),
+    ROW(none, NAS_OPTION_CHOICE, "auto", 0, 0, "auto|exclude|include",
+        "may `none` be derived? auto: not where an input choice drops edges"),
     {0},
 };
 
 typedef struct darts {
     nas__alphas alphas;
-    const nas_batch *train, *arch; /* of the running step */
-    const float **momentum_buffers;  /* of the weights' optimiser, for the virtual step */
+    const nas_batch *train, *arch;  /* of the running step */
+    const float **momentum_buffers; /* of the weights' optimiser, for the virtual step */
 } darts;
 
 static nas_status accepts(const nas_space *space) {
     for (int i = 0; i < nas_space_size(space); i++) {
         const nas_choice *choice = nas_space_choice(space, i);
         if (choice->kind == NAS_VALUE) {
-            return nas__fail(NAS_UNSUPPORTED, "darts mixes outputs of candidates and cannot mix the numbers of the value choice \"%s\"; use a strategy "
-                                              "that samples (enas)", choice->key);
+            return nas__fail(NAS_UNSUPPORTED,
+                             "darts mixes outputs of candidates and cannot mix the numbers of the value choice \"%s\"; "
+                             "use a strategy "
+                             "that samples (enas)",
+                             choice->key);
         }
     }
     return NAS_OK;
@@ -47,8 +55,13 @@ static nas_status begin(nas__search *s) {
     const darts_options *o = s->options;
     darts *d = s->memory;
     d->momentum_buffers = nas__alloc(s->optimizer->n * sizeof *d->momentum_buffers);
-    return !d->momentum_buffers ? nas_error_status() : nas__alphas_new(&d->alphas, s, &(nas__alphas_config){.deviation = 1e-3, .lr = o->alpha_lr, .beta1 = o->alpha_beta1, .beta2 = 0.999,
-                                                               .weight_decay = o->alpha_weight_decay});
+    return !d->momentum_buffers ? nas_error_status()
+                                : nas__alphas_new(&d->alphas, s,
+                                                  &(nas__alphas_config){.deviation = 1e-3,
+                                                                        .lr = o->alpha_lr,
+                                                                        .beta1 = o->alpha_beta1,
+                                                                        .beta2 = 0.999,
+                                                                        .weight_decay = o->alpha_weight_decay});
 }
 
 static void end(nas__search *s) {
@@ -65,7 +78,9 @@ static nas_status mix_everything(nas__search *s, void *user) {
     nas_status status = NAS_OK;
     for (int i = 0; !status && i < d->alphas.n; i++) {
         nas_tensor *alpha = d->alphas.of_choice[i];
-        status = nas_decide(s->space, i, (nas_decision){.run = all(nas_space_choice(s->space, i)->n), .weights = alpha ? nas_softmax(alpha) : NULL});
+        status = nas_decide(
+            s->space, i,
+            (nas_decision){.run = all(nas_space_choice(s->space, i)->n), .weights = alpha ? nas_softmax(alpha) : NULL});
     }
     return status ? status : nas_error_status();
 }
@@ -73,10 +88,17 @@ static nas_status mix_everything(nas__search *s, void *user) {
 static nas_status differentiate(void *user, bool train, unsigned roles) {
     nas__search *s = user;
     darts *d = s->memory;
-    /* The passes of one second-order gradient are of one function: with dropout drawn anew, the difference of its two sides would be noise. */
+    /* The passes of one second-order gradient are of one function: with dropout drawn anew, the difference of its two
+     * sides would be noise. */
     bool first = roles == (train ? NAS_ROLE_WEIGHT : NAS_ROLE_ARCH);
-    return nas__search_pass(s, &(nas__pass){.batch = train ? d->train : d->arch, .grad = roles, .training = true, .freeze_running = true,
-                                            .same_noise = !first, .decide = mix_everything}, NULL);
+    return nas__search_pass(s,
+                            &(nas__pass){.batch = train ? d->train : d->arch,
+                                         .grad = roles,
+                                         .training = true,
+                                         .freeze_running = true,
+                                         .same_noise = !first,
+                                         .decide = mix_everything},
+                            NULL);
 }
 
 static nas_status second_order(nas__search *s) {
@@ -86,10 +108,16 @@ static nas_status second_order(nas__search *s) {
     for (size_t i = 0; i < weights->n; i++) {
         d->momentum_buffers[i] = weights->is_adam ? NULL : nas__optimizer_momentum(weights, i);
     }
-    return nas__unrolled_gradient(&(nas__bilevel){.n_weights = weights->n, .n_alphas = alphas->n, .weights = weights->tensors, .alphas = alphas->tensors,
-                                                  .momentum_buffers = d->momentum_buffers, .momentum = weights->sgd.momentum,
-                                                  .weight_decay = weights->is_adam ? 0 : weights->sgd.weight_decay, .eta = o->xi > 0 ? o->xi : s->lr,
-                                                  .differentiate = differentiate, .user = s});
+    return nas__unrolled_gradient(&(nas__bilevel){.n_weights = weights->n,
+                                                  .n_alphas = alphas->n,
+                                                  .weights = weights->tensors,
+                                                  .alphas = alphas->tensors,
+                                                  .momentum_buffers = d->momentum_buffers,
+                                                  .momentum = weights->sgd.momentum,
+                                                  .weight_decay = weights->is_adam ? 0 : weights->sgd.weight_decay,
+                                                  .eta = o->xi > 0 ? o->xi : s->lr,
+                                                  .differentiate = differentiate,
+                                                  .user = s});
 }
 
 static nas_status arch_step(nas__search *s) {
@@ -98,7 +126,8 @@ static nas_status arch_step(nas__search *s) {
     if (!d->arch) {
         return nas_error_status();
     }
-    nas_status status = ((const darts_options *)s->options)->order == 2 ? second_order(s) : differentiate(s, false, NAS_ROLE_ARCH);
+    nas_status status =
+        ((const darts_options *)s->options)->order == 2 ? second_order(s) : differentiate(s, false, NAS_ROLE_ARCH);
     return status ? status : nas__alphas_step(&d->alphas);
 }
 
@@ -110,7 +139,8 @@ static nas_status step(nas__search *s, const nas_batch *train, double *loss) {
 }
 
 static nas_status derive(nas__search *s, nas_architecture *out) {
-    return nas__alphas_derive(&((darts *)s->memory)->alphas, s, (nas__none_rule)((const darts_options *)s->options)->none, out);
+    return nas__alphas_derive(&((darts *)s->memory)->alphas, s,
+                              (nas__none_rule)((const darts_options *)s->options)->none, out);
 }
 
 static bool probabilities(nas__search *s, int choice, double *p) {

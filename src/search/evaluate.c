@@ -9,8 +9,8 @@ typedef struct totals {
     int n_metrics;
 } totals;
 
-static nas_status add_batch(const nas_evaluate_config *c, const nas_metric *metrics, nas_loss_fn loss, nas_tape *tape, const nas_batch *batch,
-                            totals *sum) {
+static nas_status add_batch(const nas_evaluate_config *c, const nas_metric *metrics, nas_loss_fn loss, nas_tape *tape,
+                            const nas_batch *batch, totals *sum) {
     const nas_dataset_info *info = nas_dataset_describe(c->data);
     nas_tape_begin(tape, &(nas_tape_config){.bn = NAS_BN_RUNNING});
     nas_tensor *target = nas__batch_target(batch, info), *output = nas_forward(c->model, nas__batch_input(batch, info));
@@ -45,8 +45,10 @@ nas_status nas_evaluate(const nas_evaluate_config *c, nas_evaluation *result) {
     nas_loss_fn loss = nas__loss_for(c->loss, c->data);
     nas_transform transform = c->transform ? *c->transform : nas_transform_default(c->data, false);
     int64_t size = c->batch_size > 0 ? c->batch_size : 256;
-    nas_loader *loader = nas_loader_new(&(nas_loader_config){.data = c->data, .batch_size = size < info->size ? size : info->size,
-                                                             .transform = transform, .limit = c->limit_batches});
+    nas_loader *loader = nas_loader_new(&(nas_loader_config){.data = c->data,
+                                                             .batch_size = size < info->size ? size : info->size,
+                                                             .transform = transform,
+                                                             .limit = c->limit_batches});
     nas_tape *tape = nas_tape_new();
     totals sum = {.n_metrics = nas__metric_count(metrics)};
     double start = nas__now();

@@ -22,10 +22,11 @@ static char *describe(const nas_trainer *t) {
     char hash[17], *text = canonical(t);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)nas_space_hash(t->s.space));
     const nas_metric *metric = &t->config.metrics[0];
-    json_t *root = json_pack("{s:s, s:s?, s:s, s:s, s:o, s:s, s:s, s:b, s:i, s:i, s:i, s:I}", "strategy", t->s.strategy->name, "space",
-                             t->config.space_name, "space_hash", hash, "canonical", text ? text : "", "score", number(t->best_score), "metric",
-                             metric->name, "split", "valid", "lower_is_better", metric->lower_is_better, "epoch", t->best_epoch, "epochs",
-                             t->s.epoch, "evaluations", t->evaluations, "seed", (json_int_t)t->config.seed);
+    json_t *root = json_pack("{s:s, s:s?, s:s, s:s, s:o, s:s, s:s, s:b, s:i, s:i, s:i, s:I}", "strategy",
+                             t->s.strategy->name, "space", t->config.space_name, "space_hash", hash, "canonical",
+                             text ? text : "", "score", number(t->best_score), "metric", metric->name, "split", "valid",
+                             "lower_is_better", metric->lower_is_better, "epoch", t->best_epoch, "epochs", t->s.epoch,
+                             "evaluations", t->evaluations, "seed", (json_int_t)t->config.seed);
     json_object_set_new(root, "valid_images", json_integer(t->score_images));
     json_object_set_new(root, "score_steps", json_integer(t->settle_steps));
     char *dump = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
@@ -43,7 +44,8 @@ static nas_status write_line(const char *path, const char *text) {
 
 nas_status nas_trainer_export(nas_trainer *t, const char *path) {
     if (!t->best) {
-        return nas__fail(NAS_USAGE, "nothing was scored yet: run nas_trainer_train first (a search that is stopped in its first steps has no result)");
+        return nas__fail(NAS_USAGE, "nothing was scored yet: run nas_trainer_train first (a search that is stopped in "
+                                    "its first steps has no result)");
     }
     char *copy = nas__strdup(path), *directory = copy ? dirname(copy) : NULL;
     char *beside = directory ? nas__join(directory, "search-result.json") : NULL;

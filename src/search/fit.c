@@ -34,7 +34,8 @@ static nas_status apply_defaults(fit *f) {
     c->batch_size = c->batch_size > 0 ? c->batch_size : 96;
     c->num_epochs = c->num_epochs > 0 ? c->num_epochs : 50;
     c->clip_norm = c->clip_norm == 0 ? 5 : c->clip_norm < 0 ? 0 : c->clip_norm;
-    c->optimizer = c->optimizer ? c->optimizer : nas_sgd(.lr = 0.1, .momentum = 0.9, .nesterov = true, .weight_decay = 5e-4);
+    c->optimizer =
+        c->optimizer ? c->optimizer : nas_sgd(.lr = 0.1, .momentum = 0.9, .nesterov = true, .weight_decay = 5e-4);
     f->score = f->best_score = NAN;
     f->epochs = c->num_epochs;
     return nas_error_status();
@@ -57,7 +58,14 @@ static nas_status save(fit *f) {
     if (!f->run) {
         return NAS_OK;
     }
-    saved v = {1, (uint64_t)f->epoch + 1, f->total_step, (uint64_t)f->best_epoch, nas__pace_seconds(&f->pace), f->pace.progress, f->best_score, f->score};
+    saved v = {1,
+               (uint64_t)f->epoch + 1,
+               f->total_step,
+               (uint64_t)f->best_epoch,
+               nas__pace_seconds(&f->pace),
+               f->pace.progress,
+               f->best_score,
+               f->score};
     char *path = nas__checkpoint_path(f->config.run_dir, f->epoch + 1);
     nas__state *st = path ? nas__state_save_begin(path, NULL) : NULL;
     if (st) {
@@ -97,19 +105,38 @@ static nas_status open_run(fit *f) {
     if (!c->run_dir) {
         return NAS_OK;
     }
-    nas__run_info info = {.kind = "retrain", .space = c->space_name, .data = nas_dataset_describe(c->dataset_train)->name, .seed = c->seed,
-                          .threads = nas_threads(), .config = c->run_config, .command = c->command, .epochs = f->epochs, .steps_per_epoch = f->steps};
+    nas__run_info info = {.kind = "retrain",
+                          .space = c->space_name,
+                          .data = nas_dataset_describe(c->dataset_train)->name,
+                          .seed = c->seed,
+                          .threads = nas_threads(),
+                          .config = c->run_config,
+                          .command = c->command,
+                          .epochs = f->epochs,
+                          .steps_per_epoch = f->steps};
     bool resume = c->resume && nas__run_exists(c->run_dir);
-    f->run = resume ? nas__run_resume(c->run_dir, &info, f->epoch, (int64_t)f->total_step) : nas__run_create(c->run_dir, &info);
+    f->run = resume ? nas__run_resume(c->run_dir, &info, f->epoch, (int64_t)f->total_step)
+                    : nas__run_create(c->run_dir, &info);
     nas__journal_metrics(f->run, c->metrics, c->dataset_valid ? f->n_metrics : 0, &f->ids);
     return nas_error_status();
 }
 
 static nas_progress progress_now(const fit *f, double loss) {
-    return (nas_progress){.epoch = f->epoch + 1, .epochs = nas__pace_epochs(&f->pace, f->epoch, f->step + 1), .step = f->step + 1, .steps_per_epoch = f->steps, .loss = loss, .lr = f->lr,
-                          .images_per_second = f->pace.images_per_second, .seconds = nas__pace_seconds(&f->pace),
-                          .eta_seconds = nas__pace_eta(&f->pace, f->epoch, f->step + 1), .score = f->score, .best_score = f->best_score,
-                          .best_epoch = f->best_epoch, .entropy = NAN, .skip_share = NAN, .metric = f->config.metrics[0].name};
+    return (nas_progress){.epoch = f->epoch + 1,
+                          .epochs = nas__pace_epochs(&f->pace, f->epoch, f->step + 1),
+                          .step = f->step + 1,
+                          .steps_per_epoch = f->steps,
+                          .loss = loss,
+                          .lr = f->lr,
+                          .images_per_second = f->pace.images_per_second,
+                          .seconds = nas__pace_seconds(&f->pace),
+                          .eta_seconds = nas__pace_eta(&f->pace, f->epoch, f->step + 1),
+                          .score = f->score,
+                          .best_score = f->best_score,
+                          .best_epoch = f->best_epoch,
+                          .entropy = NAN,
+                          .skip_share = NAN,
+                          .metric = f->config.metrics[0].name};
 }
 
 static void journal_step(fit *f, double loss) {
@@ -127,13 +154,19 @@ static nas_status journal_epoch(fit *f, double mean) {
     double values[NAS__MOST_METRICS + 1];
     int ids[NAS__MOST_METRICS + 1], n = 0;
     if (c->dataset_valid) {
-        nas_status status = nas_evaluate(&(nas_evaluate_config){.model = c->model, .loss = c->loss, .metrics = c->metrics, .data = c->dataset_valid,
-                                                                .transform = &f->plain, .limit_batches = c->limit_batches}, &e);
+        nas_status status = nas_evaluate(&(nas_evaluate_config){.model = c->model,
+                                                                .loss = c->loss,
+                                                                .metrics = c->metrics,
+                                                                .data = c->dataset_valid,
+                                                                .transform = &f->plain,
+                                                                .limit_batches = c->limit_batches},
+                                         &e);
         if (status) {
             return status;
         }
         f->score = e.metrics[0];
-        if (isnan(f->best_score) || (c->metrics[0].lower_is_better ? f->score < f->best_score : f->score > f->best_score)) {
+        if (isnan(f->best_score) ||
+            (c->metrics[0].lower_is_better ? f->score < f->best_score : f->score > f->best_score)) {
             f->best_score = f->score;
             f->best_epoch = f->epoch + 1;
         }
@@ -144,11 +177,18 @@ static nas_status journal_epoch(fit *f, double mean) {
     }
     ids[n] = f->ids.train_loss;
     values[n++] = mean;
-    nas__run_epoch(f->run, &(nas__run_epoch_row){.epoch = f->epoch + 1, .step = (int64_t)f->total_step, .entropy = NAN, .skip_share = NAN,
-                                                 .images_per_s = f->pace.images_per_second, .n = n, .metrics = ids, .values = values});
+    nas__run_epoch(f->run, &(nas__run_epoch_row){.epoch = f->epoch + 1,
+                                                 .step = (int64_t)f->total_step,
+                                                 .entropy = NAN,
+                                                 .skip_share = NAN,
+                                                 .images_per_s = f->pace.images_per_second,
+                                                 .n = n,
+                                                 .metrics = ids,
+                                                 .values = values});
     int epochs = nas__pace_epochs(&f->pace, f->epoch, f->step);
     if (c->dataset_valid) {
-        nas__log(NAS_LOG_INFO, "epoch %d/%d  train loss %.4f  %s %.4f (valid)", f->epoch + 1, epochs, mean, c->metrics[0].name, f->score);
+        nas__log(NAS_LOG_INFO, "epoch %d/%d  train loss %.4f  %s %.4f (valid)", f->epoch + 1, epochs, mean,
+                 c->metrics[0].name, f->score);
     } else {
         nas__log(NAS_LOG_INFO, "epoch %d/%d  train loss %.4f", f->epoch + 1, epochs, mean);
     }
@@ -161,9 +201,13 @@ static bool stopping(const fit *f) { return f->stop || (f->config.stop && *f->co
 static nas_status train_batch(fit *f, const nas_batch *batch, double *value) {
     const nas_fit_config *c = &f->config;
     const nas_dataset_info *info = nas_dataset_describe(c->dataset_train);
-    f->lr = nas_schedule_lr(&c->schedule, nas_optimizer_lr(c->optimizer), nas__pace_progress(&f->pace, f->epoch, f->step));
-    nas_tape_begin(f->tape, &(nas_tape_config){.grad = NAS_ROLE_WEIGHT, .training = true, .drop_path = c->drop_path * f->pace.progress,
-                                               .seed = c->seed, .step = f->total_step + 1});
+    f->lr =
+        nas_schedule_lr(&c->schedule, nas_optimizer_lr(c->optimizer), nas__pace_progress(&f->pace, f->epoch, f->step));
+    nas_tape_begin(f->tape, &(nas_tape_config){.grad = NAS_ROLE_WEIGHT,
+                                               .training = true,
+                                               .drop_path = c->drop_path * f->pace.progress,
+                                               .seed = c->seed,
+                                               .step = f->total_step + 1});
     nas_tensor *target = nas__batch_target(batch, info), *output = nas_forward(c->model, nas__batch_input(batch, info));
     nas_tensor *loss = output ? c->loss(output, target) : NULL;
     *value = nas_tensor_item(loss);
@@ -206,7 +250,8 @@ static nas_status one_epoch(fit *f) {
 
 static nas_status run(fit *f) {
     double earlier = f->pace.progress;
-    nas__pace_start(&f->pace, f->config.budget.minutes, f->config.num_epochs, f->steps, f->config.log_frequency, f->used_seconds);
+    nas__pace_start(&f->pace, f->config.budget.minutes, f->config.num_epochs, f->steps, f->config.log_frequency,
+                    f->used_seconds);
     f->pace.progress = earlier;
     nas_status status = NAS_OK;
     while (!status && !stopping(f) && !nas__pace_over(&f->pace, f->epoch)) {
@@ -230,8 +275,14 @@ static nas_status prepare(fit *f) {
     f->plain = c->transform ? *c->transform : nas_transform_default(c->dataset_train, false);
     nas_transform augmented = c->transform ? *c->transform : nas_transform_default(c->dataset_train, true);
     f->tape = nas_tape_new();
-    f->loader = nas_loader_new(&(nas_loader_config){.data = c->dataset_train, .batch_size = c->batch_size, .shuffle = true, .drop_last = true,
-                                                    .augment = true, .transform = augmented, .seed = c->seed, .workers = c->workers,
+    f->loader = nas_loader_new(&(nas_loader_config){.data = c->dataset_train,
+                                                    .batch_size = c->batch_size,
+                                                    .shuffle = true,
+                                                    .drop_last = true,
+                                                    .augment = true,
+                                                    .transform = augmented,
+                                                    .seed = c->seed,
+                                                    .workers = c->workers,
                                                     .limit = c->limit_batches});
     f->steps = f->loader ? nas_loader_batches(f->loader) : 0;
     status = nas_error_status();
@@ -251,7 +302,11 @@ nas_status nas_fit(const nas_fit_config *config, int *epochs_done) {
     if (status) {
         nas__run_event(f.run, NAS_LOG_ERROR, "failed", f.epoch + 1, (int64_t)f.total_step, nas_error_message());
     }
-    nas_status closed = nas__run_close(f.run, status ? "failed" : stopping(&f) ? "stopped" : "finished", status ? nas_error_message() : NULL);
+    nas_status closed = nas__run_close(f.run,
+                                       status         ? "failed"
+                                       : stopping(&f) ? "stopped"
+                                                      : "finished",
+                                       status ? nas_error_message() : NULL);
     if (epochs_done) {
         *epochs_done = f.epoch;
     }

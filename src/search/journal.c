@@ -18,24 +18,27 @@ void nas__search_note(nas__search *s, nas_log_level level, const char *kind, con
 
 void nas__journal_metrics(nas__run *run, const nas_metric *metrics, int n_scores, nas__metric_ids *ids) {
     for (int i = 0; i < n_scores; i++) {
-        ids->score[i] = nas__run_metric(run, metrics[i].name, "valid", "", metrics[i].lower_is_better ? -1 : 1, "epoch", i == 0);
+        ids->score[i] =
+            nas__run_metric(run, metrics[i].name, "valid", "", metrics[i].lower_is_better ? -1 : 1, "epoch", i == 0);
     }
     ids->loss = nas__run_metric(run, "loss", "train", "", -1, "step", false);
     ids->lr = nas__run_metric(run, "lr", "train", "", 0, "step", false);
     ids->train_loss = nas__run_metric(run, "loss", "train", "", -1, "epoch", false);
 }
 
-void nas__journal_progress(nas__run *run, const nas__metric_ids *ids, const nas_progress *p, bool due, int64_t total_step, int64_t batch_size,
-                           const nas_loader *loader) {
+void nas__journal_progress(nas__run *run, const nas__metric_ids *ids, const nas_progress *p, bool due,
+                           int64_t total_step, int64_t batch_size, const nas_loader *loader) {
     if (due) {
         char eta[32];
-        nas__log(NAS_LOG_INFO, "epoch %d/%d  step %lld/%lld  loss %.4f  lr %.3g  %.0f images/s  ETA %s", p->epoch, p->epochs, (long long)p->step,
-                 (long long)p->steps_per_epoch, p->loss, p->lr, p->images_per_second, nas__pace_text(p->eta_seconds, eta, sizeof eta));
+        nas__log(NAS_LOG_INFO, "epoch %d/%d  step %lld/%lld  loss %.4f  lr %.3g  %.0f images/s  ETA %s", p->epoch,
+                 p->epochs, (long long)p->step, (long long)p->steps_per_epoch, p->loss, p->lr, p->images_per_second,
+                 nas__pace_text(p->eta_seconds, eta, sizeof eta));
     }
     if (due || p->step == p->steps_per_epoch) {
         nas__run_tick(run, total_step, p->epoch, 2, (int[]){ids->loss, ids->lr}, (double[]){p->loss, p->lr});
     }
-    nas__run_sample(run, p->images_per_second, 1e3 * (double)batch_size / fmax(p->images_per_second, 1e-9), 1e3 * nas_loader_wait_seconds(loader));
+    nas__run_sample(run, p->images_per_second, 1e3 * (double)batch_size / fmax(p->images_per_second, 1e-9),
+                    1e3 * nas_loader_wait_seconds(loader));
 }
 
 nas_status nas__journal_open(nas_trainer *t, bool resume) {
@@ -43,11 +46,20 @@ nas_status nas__journal_open(nas_trainer *t, bool resume) {
     if (!c->run_dir) {
         return NAS_OK;
     }
-    nas__run_info info = {.kind = "search", .strategy = t->s.strategy->name, .space = c->space_name, .space_hash = nas_space_hash(t->s.space),
-                          .data = nas_dataset_describe(c->dataset_train)->name, .seed = c->seed, .threads = nas_threads(),
-                          .config = c->run_config, .command = c->command, .epochs = t->s.epochs, .steps_per_epoch = t->s.steps_per_epoch,
+    nas__run_info info = {.kind = "search",
+                          .strategy = t->s.strategy->name,
+                          .space = c->space_name,
+                          .space_hash = nas_space_hash(t->s.space),
+                          .data = nas_dataset_describe(c->dataset_train)->name,
+                          .seed = c->seed,
+                          .threads = nas_threads(),
+                          .config = c->run_config,
+                          .command = c->command,
+                          .epochs = t->s.epochs,
+                          .steps_per_epoch = t->s.steps_per_epoch,
                           .log_every = c->log_frequency > 0 ? c->log_frequency : 0};
-    t->run = resume ? nas__run_resume(c->run_dir, &info, t->s.epoch, (int64_t)t->s.total_step) : nas__run_create(c->run_dir, &info);
+    t->run = resume ? nas__run_resume(c->run_dir, &info, t->s.epoch, (int64_t)t->s.total_step)
+                    : nas__run_create(c->run_dir, &info);
     if (!t->run) {
         return nas_error_status();
     }
@@ -57,11 +69,21 @@ nas_status nas__journal_open(nas_trainer *t, bool resume) {
 }
 
 static nas_progress progress_now(nas_trainer *t, double loss) {
-    return (nas_progress){.epoch = t->s.epoch + 1, .epochs = nas__pace_epochs(&t->pace, t->s.epoch, t->s.step + 1), .step = t->s.step + 1, .steps_per_epoch = t->s.steps_per_epoch,
-                          .loss = loss, .lr = t->s.lr, .images_per_second = t->pace.images_per_second,
-                          .seconds = nas__pace_seconds(&t->pace), .eta_seconds = nas__pace_eta(&t->pace, t->s.epoch, t->s.step + 1),
-                          .score = NAN, .best_score = t->best ? t->best_score : NAN, .best_epoch = t->best_epoch, .entropy = NAN,
-                          .skip_share = NAN, .metric = t->config.metrics[0].name};
+    return (nas_progress){.epoch = t->s.epoch + 1,
+                          .epochs = nas__pace_epochs(&t->pace, t->s.epoch, t->s.step + 1),
+                          .step = t->s.step + 1,
+                          .steps_per_epoch = t->s.steps_per_epoch,
+                          .loss = loss,
+                          .lr = t->s.lr,
+                          .images_per_second = t->pace.images_per_second,
+                          .seconds = nas__pace_seconds(&t->pace),
+                          .eta_seconds = nas__pace_eta(&t->pace, t->s.epoch, t->s.step + 1),
+                          .score = NAN,
+                          .best_score = t->best ? t->best_score : NAN,
+                          .best_epoch = t->best_epoch,
+                          .entropy = NAN,
+                          .skip_share = NAN,
+                          .metric = t->config.metrics[0].name};
 }
 
 void nas__journal_step(nas_trainer *t, double loss) {
@@ -127,13 +149,20 @@ nas_status nas__journal_epoch(nas_trainer *t, double mean_loss, nas_progress *pr
     }
     ids[t->n_metrics] = t->ids.train_loss;
     values[t->n_metrics] = mean_loss;
-    nas__run_epoch(t->run, &(nas__run_epoch_row){.epoch = t->s.epoch + 1, .step = (int64_t)t->s.total_step, .entropy = progress->entropy,
-                                                 .skip_share = progress->skip_share, .images_per_s = t->pace.images_per_second,
+    nas__run_epoch(t->run, &(nas__run_epoch_row){.epoch = t->s.epoch + 1,
+                                                 .step = (int64_t)t->s.total_step,
+                                                 .entropy = progress->entropy,
+                                                 .skip_share = progress->skip_share,
+                                                 .images_per_s = t->pace.images_per_second,
                                                  .rank_stable = t->unchanged_epochs,
-                                                 .derived_architecture = nas__run_architecture(t->run, t->derived, 0, 0, t->s.epoch + 1),
-                                                 .n = t->n_metrics + 1, .metrics = ids, .values = values});
-    nas__log(NAS_LOG_INFO, "epoch %d/%d  train loss %.4f  derived %s %.4f (valid)  best %.4f (epoch %d)  entropy %.3f  skips %.2f", progress->epoch,
-             progress->epochs, mean_loss, progress->metric, progress->score, progress->best_score, t->best_epoch, progress->entropy,
-             progress->skip_share);
+                                                 .derived_architecture =
+                                                     nas__run_architecture(t->run, t->derived, 0, 0, t->s.epoch + 1),
+                                                 .n = t->n_metrics + 1,
+                                                 .metrics = ids,
+                                                 .values = values});
+    nas__log(NAS_LOG_INFO,
+             "epoch %d/%d  train loss %.4f  derived %s %.4f (valid)  best %.4f (epoch %d)  entropy %.3f  skips %.2f",
+             progress->epoch, progress->epochs, mean_loss, progress->metric, progress->score, progress->best_score,
+             t->best_epoch, progress->entropy, progress->skip_share);
     return nas__run_flush(t->run); /* a checkpoint comes next */
 }

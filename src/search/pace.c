@@ -11,10 +11,16 @@ double nas__now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-void nas__pace_start(nas__pace *p, double budget_minutes, int epochs, int64_t steps_per_epoch, int log_frequency, double used_seconds) {
+void nas__pace_start(nas__pace *p, double budget_minutes, int epochs, int64_t steps_per_epoch, int log_frequency,
+                     double used_seconds) {
     double now = nas__now();
-    *p = (nas__pace){.started = now - used_seconds, .budget_seconds = budget_minutes * 60, .epochs = epochs,
-                     .steps_per_epoch = steps_per_epoch, .epoch_started = now, .last_time = now, .last_line = now,
+    *p = (nas__pace){.started = now - used_seconds,
+                     .budget_seconds = budget_minutes * 60,
+                     .epochs = epochs,
+                     .steps_per_epoch = steps_per_epoch,
+                     .epoch_started = now,
+                     .last_time = now,
+                     .last_line = now,
                      .log_frequency = log_frequency};
     p->reserve = fmin(0.1 * p->budget_seconds, 15); /* until the first epoch's end has been timed */
 }
@@ -63,7 +69,8 @@ bool nas__pace_step(nas__pace *p, int64_t images) {
         p->last_time = now;
     }
     p->steps_since_line++;
-    bool due = p->log_frequency > 0 ? p->steps_since_line >= p->log_frequency : p->log_frequency == 0 && now - p->last_line >= 10;
+    bool due = p->log_frequency > 0 ? p->steps_since_line >= p->log_frequency
+                                    : p->log_frequency == 0 && now - p->last_line >= 10;
     if (due) {
         p->last_line = now;
         p->steps_since_line = 0;

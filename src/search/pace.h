@@ -15,11 +15,12 @@ typedef struct nas__pace {
     int64_t images_since;
     int64_t steps_since_line;
     int log_frequency;
-    double progress;       /* never falls */
+    double progress; /* never falls */
 } nas__pace;
 
 double nas__now(void); /* monotonic seconds */
-void nas__pace_start(nas__pace *p, double budget_minutes, int epochs, int64_t steps_per_epoch, int log_frequency, double used_seconds);
+void nas__pace_start(nas__pace *p, double budget_minutes, int epochs, int64_t steps_per_epoch, int log_frequency,
+                     double used_seconds);
 double nas__pace_seconds(const nas__pace *p);
 /* Progress 0..1 before step `step` of epoch `epoch` (0-based). */
 double nas__pace_progress(nas__pace *p, int epoch, int64_t step);

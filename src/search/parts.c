@@ -1,5 +1,5 @@
-/* parts.c - train (weights), arch (choices and rewards), valid (scoring and export): disjoint by construction, and asserted.
- * The test part never comes near a search: there is no field for it. */
+/* parts.c - train (weights), arch (choices and rewards), valid (scoring and export): disjoint by construction, and
+ * asserted. The test part never comes near a search: there is no field for it. */
 #include "data/dataset.h"
 #include "search/trainer.h"
 
@@ -35,8 +35,10 @@ static nas_status assert_disjoint(const nas_dataset *a, const char *a_name, cons
     nas_status status = x && y ? NAS_OK : nas_error_status();
     for (int64_t i = 0, j = 0; !status && i < n && j < m;) {
         if (x[i] == y[j]) {
-            status = nas__fail(NAS_INVALID, "image %d is in the %s part and in the %s part; a search needs disjoint parts "
-                                            "(nas_dataset_split makes them)", x[i], a_name, b_name);
+            status = nas__fail(NAS_INVALID,
+                               "image %d is in the %s part and in the %s part; a search needs disjoint parts "
+                               "(nas_dataset_split makes them)",
+                               x[i], a_name, b_name);
         } else if (x[i] < y[j]) {
             i++;
         } else {
@@ -71,17 +73,25 @@ static nas_status split_valid(nas_trainer *t) {
     return status;
 }
 
-static nas_loader *open_loader(const nas_trainer *t, nas_dataset *data, const nas_transform *transform, bool shuffle, bool augment,
-                               int64_t batch, int64_t limit, int workers, uint64_t purpose) {
-    return nas_loader_new(&(nas_loader_config){.data = data, .batch_size = batch, .shuffle = shuffle, .drop_last = shuffle, .augment = augment,
-                                               .transform = *transform, .seed = t->config.seed * 8 + purpose, .workers = workers, .limit = limit});
+static nas_loader *open_loader(const nas_trainer *t, nas_dataset *data, const nas_transform *transform, bool shuffle,
+                               bool augment, int64_t batch, int64_t limit, int workers, uint64_t purpose) {
+    return nas_loader_new(&(nas_loader_config){.data = data,
+                                               .batch_size = batch,
+                                               .shuffle = shuffle,
+                                               .drop_last = shuffle,
+                                               .augment = augment,
+                                               .transform = *transform,
+                                               .seed = t->config.seed * 8 + purpose,
+                                               .workers = workers,
+                                               .limit = limit});
 }
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* The images of the valid part that score an architecture, in batches of nearly 256 that they fill. */
 static nas_loader *open_valid_loader(nas_trainer *t, const nas_transform *plain) {
-    int64_t size = nas_dataset_describe(t->valid)->size, most = t->config.score_images > 0 ? t->config.score_images : 5000;
+    int64_t size = nas_dataset_describe(t->valid)->size,
+            most = t->config.score_images > 0 ? t->config.score_images : 5000;
     int64_t images = smaller(size, most), batches = (images + 255) / 256, batch = (images + batches - 1) / batches;
     batches = t->config.limit_batches > 0 ? smaller(batches, t->config.limit_batches) : batches;
     t->score_images = smaller(size, batches * batch);
@@ -99,7 +109,8 @@ static nas_status open_loaders(nas_trainer *t) {
     t->train_loader = open_loader(t, c->dataset_train, &augmented, true, true, batch, c->limit_batches, c->workers, 1);
     t->arch_loader = open_loader(t, t->arch, &plain, true, false, batch, 0, c->workers, 2);
     t->valid_loader = open_valid_loader(t, &plain);
-    t->calibration_loader = open_loader(t, c->dataset_train, &plain, false, false, batch, smaller(8, nas_loader_batches(t->train_loader)), NAS_NONE, 4);
+    t->calibration_loader = open_loader(t, c->dataset_train, &plain, false, false, batch,
+                                        smaller(8, nas_loader_batches(t->train_loader)), NAS_NONE, 4);
     if (t->settle_steps > 0) {
         t->settle_loader = open_loader(t, c->dataset_train, &plain, true, false, batch, t->settle_steps, NAS_NONE, 5);
         t->settle_steps = (int)smaller(t->settle_steps, nas_loader_batches(t->train_loader));

@@ -59,8 +59,11 @@ nas_status nas__search_pass(nas__search *s, const nas__pass *pass, nas__pass_res
     if (!pass->batch) {
         return nas_error_status() ? nas_error_status() : nas__fail(NAS_INVALID, "a pass without a batch");
     }
-    nas_tape_begin(t->tape, &(nas_tape_config){.grad = pass->grad, .training = pass->training, .bn = NAS_BN_BATCH,
-                                               .freeze_running = pass->freeze_running, .seed = t->config.seed,
+    nas_tape_begin(t->tape, &(nas_tape_config){.grad = pass->grad,
+                                               .training = pass->training,
+                                               .bn = NAS_BN_BATCH,
+                                               .freeze_running = pass->freeze_running,
+                                               .seed = t->config.seed,
                                                .step = pass->same_noise ? t->passes : ++t->passes});
     nas_status status = run_pass(s, pass, result ? result : &ignored);
     forget_weightings(s->space);
@@ -68,8 +71,8 @@ nas_status nas__search_pass(nas__search *s, const nas__pass *pass, nas__pass_res
     return status ? status : nas_error_status();
 }
 
-nas_status nas__search_weight_step(nas__search *s, const nas_batch *train, nas_status (*decide)(nas__search *, void *), void *user,
-                                   double *loss) {
+nas_status nas__search_weight_step(nas__search *s, const nas_batch *train, nas_status (*decide)(nas__search *, void *),
+                                   void *user, double *loss) {
     nas_trainer *t = nas__trainer_of(s);
     nas__pass_result result = {0};
     nas__pass pass = {.batch = train, .grad = NAS_ROLE_WEIGHT, .training = true, .decide = decide, .user = user};

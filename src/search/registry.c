@@ -25,8 +25,8 @@ const nas__strategy *nas__strategy_find(const char *name) {
         }
     }
     const char *near = name ? nas__nearest(name, names, N_STRATEGIES, sizeof *names) : NULL;
-    return nas__fail_null(NAS_USAGE, "unknown strategy \"%s\"%s%s%s; `espalier list strategies` shows all", name ? name : "",
-                          near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+    return nas__fail_null(NAS_USAGE, "unknown strategy \"%s\"%s%s%s; `espalier list strategies` shows all",
+                          name ? name : "", near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
 bool nas__strategy_accepts(const nas__strategy *strategy, const nas_space *space) {

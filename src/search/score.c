@@ -1,5 +1,5 @@
-/* score.c - how good is one architecture under the shared weights? Its path alone is run over the valid part, with batch norm
- * recalibrated on training batches, because the supernet's running estimates mix all paths. */
+/* score.c - how good is one architecture under the shared weights? Its path alone is run over the valid part, with
+ * batch norm recalibrated on training batches, because the supernet's running estimates mix all paths. */
 #include "search/trainer.h"
 
 #include <math.h>
@@ -55,7 +55,9 @@ static nas_status measure(nas_trainer *t, const nas_architecture *a, double *met
     return status;
 }
 
-bool nas__trials_used_up(const nas_trainer *t) { return t->config.budget.trials > 0 && t->evaluations >= t->config.budget.trials; }
+bool nas__trials_used_up(const nas_trainer *t) {
+    return t->config.budget.trials > 0 && t->evaluations >= t->config.budget.trials;
+}
 
 static bool lookup(const nas_trainer *t, uint64_t hash, double *metrics) {
     for (size_t i = 0; i < t->n_scored; i++) {
@@ -67,7 +69,8 @@ static bool lookup(const nas_trainer *t, uint64_t hash, double *metrics) {
     return false;
 }
 
-static nas_status remember(nas_trainer *t, const nas_architecture *a, uint64_t hash, const double *metrics, double seconds) {
+static nas_status remember(nas_trainer *t, const nas_architecture *a, uint64_t hash, const double *metrics,
+                           double seconds) {
     if (!nas__grow(&t->scored, t->n_scored, sizeof *t->scored)) {
         return nas_error_status();
     }
@@ -86,7 +89,8 @@ static nas_status remember(nas_trainer *t, const nas_architecture *a, uint64_t h
         t->best_epoch = t->s.epoch + 1;
     }
     int64_t id = nas__run_architecture(t->run, a, 0, 0, t->s.epoch + 1);
-    nas__run_evaluation(t->run, id, t->s.epoch + 1, (int64_t)t->s.total_step, t->ids.score[0], metrics[0], 1, seconds, best);
+    nas__run_evaluation(t->run, id, t->s.epoch + 1, (int64_t)t->s.total_step, t->ids.score[0], metrics[0], 1, seconds,
+                        best);
     return NAS_OK;
 }
 

@@ -13,20 +13,23 @@ typedef struct nas__strategy {
     const char *name, *summary, *paper;
     const nas_option *options; /* of a struct of options_size bytes */
     size_t options_size;
-    size_t state_size;         /* zeroed before begin, freed after end */
-    int score_steps;           /* default of nas_trainer_config.score_steps: for strategies that never train a path alone */
+    size_t state_size; /* zeroed before begin, freed after end */
+    int score_steps;   /* default of nas_trainer_config.score_steps: for strategies that never train a path alone */
     /* Refuses a space by an error with the reason; NULL accepts all. */
     nas_status (*accepts)(const nas_space *space);
     nas_status (*begin)(nas__search *s);
-    /* One step on a training batch; usually some arch pass and nas__search_weight_step. Returns the training loss through *loss. */
+    /* One step on a training batch; usually some arch pass and nas__search_weight_step. Returns the training loss
+     * through *loss. */
     nas_status (*step)(nas__search *s, const nas_batch *train, double *loss);
-    /* Steps of a second phase, after an epoch's training batches (the controller of ENAS): how many, and one of them. */
+    /* Steps of a second phase, after an epoch's training batches (the controller of ENAS): how many, and one of them.
+     */
     int64_t (*extra_steps)(nas__search *s);
     nas_status (*extra_step)(nas__search *s, int64_t index);
     nas_status (*end_epoch)(nas__search *s);
     /* The architecture that the present state stands for. */
     nas_status (*derive)(nas__search *s, nas_architecture *out);
-    /* Probability of each candidate of a choice (n numbers), for the log, entropy and page; false: this choice has none. */
+    /* Probability of each candidate of a choice (n numbers), for the log, entropy and page; false: this choice has
+     * none. */
     bool (*probabilities)(nas__search *s, int choice, double *p);
     /* Names every number that a resumed run needs; serves for saving and for loading. */
     nas_status (*state)(nas__search *s, nas__state *state);
@@ -38,16 +41,16 @@ struct nas__search {
     const nas__strategy *strategy;
     nas_module *model;
     nas_space *space;
-    const void *options;  /* the strategy's struct */
-    void *memory;         /* state_size bytes of its own */
+    const void *options; /* the strategy's struct */
+    void *memory;        /* state_size bytes of its own */
     const nas_trainer_config *config;
     nas_optimizer *optimizer;
-    int epoch, epochs;                   /* 0-based running epoch */
-    int64_t step, steps_per_epoch;       /* 0-based step inside the epoch, extra steps included */
-    int64_t train_steps, extra_steps;    /* of an epoch */
-    uint64_t total_step;                 /* over all epochs: 0-based */
-    double progress;                     /* 0..1 of the whole run */
-    double lr;                           /* of the weights, at this step */
+    int epoch, epochs;                /* 0-based running epoch */
+    int64_t step, steps_per_epoch;    /* 0-based step inside the epoch, extra steps included */
+    int64_t train_steps, extra_steps; /* of an epoch */
+    uint64_t total_step;              /* over all epochs: 0-based */
+    double progress;                  /* 0..1 of the whole run */
+    double lr;                        /* of the weights, at this step */
 };
 
 /* A random stream of its own for one purpose (any constant of the strategy's file), at this step. */
@@ -59,33 +62,36 @@ const nas_batch *nas__search_arch_batch(nas__search *s);
 /* One forward pass over a batch, with its backward pass when grad asks for roles. */
 typedef struct nas__pass {
     const nas_batch *batch;
-    unsigned grad;         /* NAS_ROLE_WEIGHT, NAS_ROLE_ARCH, both, or 0 */
-    bool training;         /* dropout, drop-path */
-    bool freeze_running;   /* batch statistics without updating the running estimates */
-    bool same_noise;       /* drops what the pass before dropped: for differences of passes */
-    /* Makes the decisions of this pass, on its tape (weights of a weighting are tensors of the pass). NULL: those in force stay. */
+    unsigned grad;       /* NAS_ROLE_WEIGHT, NAS_ROLE_ARCH, both, or 0 */
+    bool training;       /* dropout, drop-path */
+    bool freeze_running; /* batch statistics without updating the running estimates */
+    bool same_noise;     /* drops what the pass before dropped: for differences of passes */
+    /* Makes the decisions of this pass, on its tape (weights of a weighting are tensors of the pass). NULL: those in
+     * force stay. */
     nas_status (*decide)(nas__search *s, void *user);
     /* The term that is added to the loss on the tape; may be NULL. */
     nas_tensor *(*penalty)(nas__search *s, void *user);
     void *user;
 } nas__pass;
 typedef struct nas__pass_result {
-    double loss, reward;   /* reward: only when want_reward */
+    double loss, reward; /* reward: only when want_reward */
     bool want_reward;
 } nas__pass_result;
-/* Gradients are added to what parameters and variables hold; the caller steps or clears. A loss that is not finite fails (NAS_NUMERIC) with
- * the step in the message. */
+/* Gradients are added to what parameters and variables hold; the caller steps or clears. A loss that is not finite
+ * fails (NAS_NUMERIC) with the step in the message. */
 nas_status nas__search_pass(nas__search *s, const nas__pass *pass, nas__pass_result *result);
 
-/* Pass on a training batch with gradients for the weights under the decisions in force (or pass's decide), clip, one update. */
-nas_status nas__search_weight_step(nas__search *s, const nas_batch *train, nas_status (*decide)(nas__search *, void *), void *user,
-                                   double *loss);
+/* Pass on a training batch with gradients for the weights under the decisions in force (or pass's decide), clip, one
+ * update. */
+nas_status nas__search_weight_step(nas__search *s, const nas_batch *train, nas_status (*decide)(nas__search *, void *),
+                                   void *user, double *loss);
 
 /* The user's reward, or the first metric turned so that higher is better. */
 double nas__search_reward(const nas__search *s, const nas_tensor *output, const nas_tensor *target);
 
-/* Score of an architecture on the valid part: that path alone, batch norm recalibrated on training batches; the supernet's state is as
- * before afterwards. The score is the first metric. Recorded as an evaluation, and remembered when it is the best. */
+/* Score of an architecture on the valid part: that path alone, batch norm recalibrated on training batches; the
+ * supernet's state is as before afterwards. The score is the first metric. Recorded as an evaluation, and remembered
+ * when it is the best. */
 nas_status nas__search_score(nas__search *s, const nas_architecture *a, double *score);
 /* a better than b under the first metric's direction? (NaN is worse than anything.) */
 bool nas__search_better(const nas__search *s, double a, double b);

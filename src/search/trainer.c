@@ -13,7 +13,8 @@ static double only_metric_reward(const nas_metric *m, const nas_tensor *output, 
 }
 
 double nas__search_reward(const nas__search *s, const nas_tensor *output, const nas_tensor *target) {
-    return s->config->reward ? s->config->reward(output, target) : only_metric_reward(&s->config->metrics[0], output, target);
+    return s->config->reward ? s->config->reward(output, target)
+                             : only_metric_reward(&s->config->metrics[0], output, target);
 }
 
 static nas_status apply_defaults(nas_trainer *t) {
@@ -196,7 +197,8 @@ static nas_status one_epoch(nas_trainer *t) {
 
 static nas_status run_epochs(nas_trainer *t) {
     double earlier = t->pace.progress;
-    nas__pace_start(&t->pace, t->config.budget.minutes, t->s.epochs, t->s.steps_per_epoch, t->config.log_frequency, t->used_seconds);
+    nas__pace_start(&t->pace, t->config.budget.minutes, t->s.epochs, t->s.steps_per_epoch, t->config.log_frequency,
+                    t->used_seconds);
     t->pace.progress = earlier;
     nas_status status = NAS_OK;
     while (!status && !t->stop && !nas__trials_used_up(t) && !nas__pace_over(&t->pace, t->s.epoch)) {
@@ -212,7 +214,11 @@ nas_status nas_trainer_train(nas_trainer *t) {
     if (status) {
         nas__run_event(t->run, NAS_LOG_ERROR, "failed", t->s.epoch + 1, (int64_t)t->s.total_step, nas_error_message());
     }
-    nas_status closed = nas__run_close(t->run, status ? "failed" : t->stopped ? "stopped" : "finished", status ? nas_error_message() : NULL);
+    nas_status closed = nas__run_close(t->run,
+                                       status       ? "failed"
+                                       : t->stopped ? "stopped"
+                                                    : "finished",
+                                       status ? nas_error_message() : NULL);
     t->run = NULL;
     return status ? status : closed;
 }

@@ -37,7 +37,7 @@ struct nas_trainer {
     nas_architecture *best, *derived;
     double best_score, derived_score, derived_metrics[NAS__MOST_METRICS];
     int best_epoch, evaluations, unchanged_epochs;
-    int64_t score_images; /* of the valid part, behind every score */
+    int64_t score_images;     /* of the valid part, behind every score */
     nas__score_entry *scored; /* under the present weights */
     size_t n_scored;
     /* the run */
@@ -59,13 +59,13 @@ void nas__parts_close(nas_trainer *t);
 /* batch.c: tensors of a batch on the current tape */
 nas_tensor *nas__batch_input(const nas_batch *batch, const nas_dataset_info *info);
 nas_tensor *nas__batch_target(const nas_batch *batch, const nas_dataset_info *info);
-/* adapt.c: lets the weights of the path in force settle before it is scored (NULL, no error: this search does not), and puts
- * everything back. */
+/* adapt.c: lets the weights of the path in force settle before it is scored (NULL, no error: this search does not), and
+ * puts everything back. */
 typedef struct nas__settled nas__settled;
 nas__settled *nas__settle(nas_trainer *t);
 void nas__unsettle(nas_trainer *t, nas__settled *settled);
-/* common.c: what the passes of searches, retrainings and evaluations share. Loss and metrics: the given ones, or those for classes or
- * numbers. */
+/* common.c: what the passes of searches, retrainings and evaluations share. Loss and metrics: the given ones, or those
+ * for classes or numbers. */
 nas_loss_fn nas__loss_for(nas_loss_fn given, const nas_dataset *data);
 const nas_metric *nas__metrics_for(const nas_metric *given, const nas_dataset *data);
 int nas__metric_count(const nas_metric *metrics); /* NAS__MOST_METRICS at most */
@@ -77,13 +77,14 @@ nas_status nas__check_loss(double loss, int64_t step, int epoch, double lr);
 nas_status nas__checked_step(nas_optimizer *o, double lr, double clip_norm, int64_t step, int epoch);
 /* score.c */
 nas_status nas__score_derived(nas_trainer *t);
-void nas__score_forget(nas_trainer *t); /* the weights changed */
+void nas__score_forget(nas_trainer *t);         /* the weights changed */
 bool nas__trials_used_up(const nas_trainer *t); /* the budget's evaluations are done */
-/* journal.c: lines, events, rows of the run; the first two also serve nas_fit. The first n_scores metrics are scored on the valid part. */
+/* journal.c: lines, events, rows of the run; the first two also serve nas_fit. The first n_scores metrics are scored on
+ * the valid part. */
 void nas__journal_metrics(nas__run *run, const nas_metric *metrics, int n_scores, nas__metric_ids *ids);
 /* After a step: the line and the tick that are due, and the sample of the speed. */
-void nas__journal_progress(nas__run *run, const nas__metric_ids *ids, const nas_progress *p, bool due, int64_t total_step, int64_t batch_size,
-                           const nas_loader *loader);
+void nas__journal_progress(nas__run *run, const nas__metric_ids *ids, const nas_progress *p, bool due,
+                           int64_t total_step, int64_t batch_size, const nas_loader *loader);
 nas_status nas__journal_open(nas_trainer *t, bool resume);
 void nas__journal_step(nas_trainer *t, double loss);
 nas_status nas__journal_epoch(nas_trainer *t, double mean_loss, nas_progress *progress);

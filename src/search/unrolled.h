@@ -1,5 +1,6 @@
-/* unrolled.h - the gradient of L_valid(w'(a), a) through one virtual training step w'(a) (DARTS' second order; Liu et al. 2019,
- * section 2.3, equations 6 to 8), apart from any supernet, so that it can be proved on problems with a known answer. */
+/* unrolled.h - the gradient of L_valid(w'(a), a) through one virtual training step w'(a) (DARTS' second order; Liu et
+ * al. 2019, section 2.3, equations 6 to 8), apart from any supernet, so that it can be proved on problems with a known
+ * answer. */
 #ifndef SEARCH_UNROLLED_H
 #define SEARCH_UNROLLED_H
 

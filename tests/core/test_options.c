@@ -33,9 +33,11 @@ static void defaults(void **state) {
 static void values_round_trip(void **state) {
     (void)state;
     struct fields f = {0};
-    static const char *const rows[][3] = {{"order", "2", "2"},      {"xi", "0.125", "0.125"}, {"xi", "1e-3", "0.001"}, {"xi", "0.1", "0.1"},
-                                          {"unrolled", "no", "0"},  {"unrolled", "TRUE", "1"}, {"mode", "two", "two"},
-                                          {"xi", "0.30000000000000004", "0.30000000000000004"}};
+    static const char *const rows[][3] = {
+        {"order", "2", "2"},     {"xi", "0.125", "0.125"},
+        {"xi", "1e-3", "0.001"}, {"xi", "0.1", "0.1"},
+        {"unrolled", "no", "0"}, {"unrolled", "TRUE", "1"},
+        {"mode", "two", "two"},  {"xi", "0.30000000000000004", "0.30000000000000004"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char text[64];
         assert_int_equal(nas_options_set(table, &f, rows[i][0], rows[i][1]), NAS_OK);

@@ -63,7 +63,7 @@ typedef struct watch {
     nas_module *model;
     int calls; /* of the loss in the running step */
     uint64_t weights[MOST_CALLS], buffers[MOST_CALLS], alphas[MOST_CALLS];
-    uint64_t noise[MOST_CALLS];                   /* key of dropout */
+    uint64_t noise[MOST_CALLS];                                     /* key of dropout */
     bool weight_gradients[MOST_CALLS], alpha_gradients[MOST_CALLS]; /* held when the loss is computed */
     uint64_t weights_before, buffers_before, alphas_before;
     uint64_t noise_before;
