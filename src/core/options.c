@@ -1,7 +1,8 @@
 /* options.c - typed options of a struct, described by a table: see options.h. */
-#include <espalier/options.h>
+#include "core/options.h"
 
 #include "core/error.h"
+#include "core/memory.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -170,4 +171,22 @@ void nas_options_get(const nas_option *row, const void *fields, char *text, size
         snprintf(text, size, "%.*s", (int)length, word ? word : "");
         break;
     }
+}
+
+nas_status nas__options_read(const nas_option *table, void *fields, const char *owner, const char *text) {
+    char *copy = text ? nas__strdup(text) : NULL, *rest = copy;
+    nas_status status = text && !copy ? nas_error_status() : nas_options_default(table, fields);
+    for (char *item; !status && (item = strsep(&rest, ",")) != NULL;) {
+        char *value = strchr(item, '=');
+        if (!*item) {
+            continue;
+        }
+        if (value) {
+            *value++ = 0;
+        }
+        status = value ? nas_options_set(table, fields, item, value)
+                       : nas__fail(NAS_USAGE, "option \"%s\" of %s needs a value: %s=...", item, owner, item);
+    }
+    free(copy);
+    return status;
 }

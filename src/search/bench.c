@@ -1,4 +1,5 @@
 /* bench.c - times the steps of a real trainer on random images, and counts what a step has to do. */
+#include "core/options.h"
 #include "search/bench.h"
 #include "data/dataset.h"
 #include "search/bench_watch.h"
@@ -70,19 +71,11 @@ static void close_bench(bench *b) {
 static nas_module *build_space(const nas__bench_workload *w) {
     const nas_space_info *info = nas_space_info_find(w->space);
     void *options = info ? nas__alloc(info->options_size) : NULL;
-    char *text = w->space_options ? nas__strdup(w->space_options) : NULL, *rest = text;
-    nas_status status = options ? nas_options_default(info->options, options) : nas_error_status();
-    for (char *item; !status && (item = strsep(&rest, ",")) != NULL;) {
-        char *value = strchr(item, '=');
-        if (value) {
-            *value++ = 0;
-        }
-        status = nas_options_set(info->options, options, item, value ? value : "");
-    }
+    nas_status status =
+        options ? nas__options_read(info->options, options, w->space, w->space_options) : nas_error_status();
     nas_space_config config = {
         .channels = CHANNELS, .height = SIDE, .width = SIDE, .outputs = CLASSES, .options = options};
     nas_module *model = status ? NULL : nas_space_build(w->space, &config);
-    free(text);
     free(options);
     return model;
 }

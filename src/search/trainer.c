@@ -1,5 +1,7 @@
 /* trainer.c - the loop of every search: batches to the strategy, scoring, journal, checkpoint, export. */
 #include "search/trainer.h"
+
+#include "core/options.h"
 #include "core/file.h"
 
 #include <math.h>
@@ -40,20 +42,8 @@ static nas_status apply_defaults(nas_trainer *t) {
 static nas_status read_options(nas_trainer *t) {
     const nas__strategy *st = t->s.strategy;
     t->options = nas__alloc(st->options_size);
-    nas_status status = t->options ? nas_options_default(st->options, t->options) : nas_error_status();
-    char *text = t->config.options ? nas__strdup(t->config.options) : NULL, *rest = text;
-    for (char *item; !status && (item = strsep(&rest, ",")) != NULL;) {
-        char *value = strchr(item, '=');
-        if (!*item) {
-            continue;
-        }
-        if (value) {
-            *value++ = 0;
-        }
-        status = value ? nas_options_set(st->options, t->options, item, value)
-                       : nas__fail(NAS_USAGE, "option \"%s\" of %s needs a value: %s=...", item, st->name, item);
-    }
-    free(text);
+    nas_status status =
+        t->options ? nas__options_read(st->options, t->options, st->name, t->config.options) : nas_error_status();
     t->s.options = t->options;
     return status;
 }

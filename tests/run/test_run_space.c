@@ -1,5 +1,6 @@
 /* A space and its architectures in the log: what the page and `espalier log` decode. */
 #include "support.h"
+#include "rows.h"
 #include "core/file.h"
 #include "core/memory.h"
 #include "run/run.h"
@@ -8,26 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* All rows of a query on DIRECTORY/run.sqlite as text; to be freed. */
+/* Fails unless a query on DIRECTORY/run.sqlite gives these rows. */
 static void expect(const char *directory, const char *sql, const char *expected) {
-    char *path = nas__join(directory, "run.sqlite"), *text = nas__strdup("");
+    char *path = nas__join(directory, "run.sqlite");
     sqlite3 *db = NULL;
-    sqlite3_stmt *s = NULL;
-    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) || sqlite3_prepare_v2(db, sql, -1, &s, NULL)) {
+    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL)) {
         fail_msg("%s: %s", sql, sqlite3_errmsg(db));
     }
-    while (sqlite3_step(s) == SQLITE_ROW) {
-        for (int i = 0; i < sqlite3_column_count(s); i++) {
-            const char *value = (const char *)sqlite3_column_text(s, i);
-            char *longer = nas__format("%s%s%s", text, i ? "," : "", value ? value : "");
-            free(text);
-            text = longer;
-        }
-        char *longer = nas__format("%s;", text);
-        free(text);
-        text = longer;
-    }
-    sqlite3_finalize(s);
+    char *text = rows(db, sql);
     sqlite3_close(db);
     if (strcmp(text, expected)) {
         fail_msg("%s:\n gave     %.2000s\n expected %.2000s", sql, text, expected);

@@ -1,6 +1,7 @@
 /* The log of a run: its schema, what the rows become, resuming, crashes, readers at work, and failures of the disk.
  * labels: threads */
 #include "support.h"
+#include "rows.h"
 #include "core/file.h"
 #include "core/memory.h"
 #include "run/run.h"
@@ -57,28 +58,6 @@ static sqlite3 *open_reader(void) {
     }
     sqlite3_busy_timeout(db, 2000);
     return db;
-}
-
-/* All rows as text, columns by ',' and rows by ';' (NULL is empty); to be freed. */
-static char *rows(sqlite3 *db, const char *sql) {
-    sqlite3_stmt *s = NULL;
-    if (sqlite3_prepare_v2(db, sql, -1, &s, NULL)) {
-        fail_msg("%s: %s", sql, sqlite3_errmsg(db));
-    }
-    char *text = nas__strdup("");
-    while (sqlite3_step(s) == SQLITE_ROW) {
-        for (int i = 0; i < sqlite3_column_count(s); i++) {
-            const char *value = (const char *)sqlite3_column_text(s, i);
-            char *longer = nas__format("%s%s%s", text, i ? "," : "", value ? value : "");
-            free(text);
-            text = longer;
-        }
-        char *longer = nas__format("%s;", text);
-        free(text);
-        text = longer;
-    }
-    sqlite3_finalize(s);
-    return text;
 }
 
 static void expect_in(sqlite3 *db, const char *sql, const char *expected) {
