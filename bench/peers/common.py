@@ -104,7 +104,7 @@ class Search:
     """First-order DARTS: Adam on the alphas at the arch batch, then SGD with clipping on the weights."""
 
     def __init__(self, model, alphas, forward=None):
-        self.model, self.forward = model, forward or model
+        self.model, self.forward = model, model if forward is None else forward
         self.alphas = alphas
         self.weights = list(model.parameters())
         self.sgd = torch.optim.SGD(self.weights, lr=0.025, momentum=0.9, weight_decay=3e-4, foreach=True)
