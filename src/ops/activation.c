@@ -25,7 +25,7 @@ static nas_tensor *rectify(const char *op, nas_tensor *x, float cap) {
     }
     nas_tensor *y = nas__like(x);
     if (!y || nas__dry()) {
-        return y;
+        return nas__traced(op, 1, &x, y);
     }
     nas__kernel_table()->relu_forward(nas__storage(x), nas__data(x), y->data, cap);
     nas__node *node = nas__record(op, relu_backward, 1, &x, 1, &y, sizeof(activation));
@@ -71,7 +71,7 @@ static nas_tensor *smooth(const char *op, nas_tensor *x, nas__eltwise kind) {
     x = nas__as(x, kind == NAS__SIGMOID ? nas__tailless(x) : x->layout);
     nas_tensor *y = x ? nas__like(x) : NULL;
     if (!y || nas__dry()) {
-        return y;
+        return nas__traced(op, 1, &x, y);
     }
     if (nas__eltwise_forward(kind, nas__storage(x), nas__data(x), y->data)) {
         return NULL;

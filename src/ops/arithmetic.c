@@ -40,7 +40,7 @@ static nas_tensor *combine(const char *op, nas_tensor *a, nas_tensor *b, float f
     }
     nas_tensor *y = nas__like(a);
     if (!y || nas__dry()) {
-        return y;
+        return nas__traced(op, 2, (nas_tensor *[]){a, b}, y);
     }
     if (factor == 1) {
         nas__kernel_table()->add(nas__storage(a), nas__data(a), nas__data(b), y->data);
@@ -68,7 +68,7 @@ static nas_tensor *add_one(nas_tensor *x, nas_tensor *b) {
     x = nas__as(x, nas__tailless(x));
     nas_tensor *y = x && b ? nas__like(x) : NULL;
     if (!y || nas__dry()) {
-        return y;
+        return nas__traced("add_one", 2, (nas_tensor *[]){x, b}, y);
     }
     size_t count = nas__storage(x);
     float value = nas__data(b)[0], *dst = y->data;
@@ -129,7 +129,7 @@ nas_tensor *nas_sum_of(int n, nas_tensor *const *x) {
     }
     nas_tensor *y = nas__like(list[0]);
     if (!y || nas__dry()) {
-        return y;
+        return nas__traced("sum_of", used, list, y);
     }
     for (int i = 0; i < used; i++) {
         data[i] = nas__data(list[i]);
@@ -144,8 +144,11 @@ nas_tensor *nas_scale(nas_tensor *x, float factor) {
         return nas__null_input("nas_scale");
     }
     nas_tensor *y = x->is_zero ? x : nas__like(x);
-    if (!y || nas__dry() || x->is_zero) {
+    if (!y || x->is_zero) {
         return y;
+    }
+    if (nas__dry()) {
+        return nas__traced("scale", 1, &x, y);
     }
     nas__kernel_table()->axpby(nas__storage(x), factor, nas__data(x), 0, y->data);
     nas__node *node = nas__record("scale", sum_backward, 1, &x, 1, &y, sizeof(sum_state));
@@ -186,7 +189,7 @@ static void scalar_backward(nas__node *node) {
 static nas_tensor *mul_scalar(nas_tensor *x, nas_tensor *b) {
     nas_tensor *y = nas__like(x);
     if (!y || nas__dry()) {
-        return y;
+        return nas__traced("mul_scalar", 2, (nas_tensor *[]){x, b}, y);
     }
     nas__kernel_table()->axpby(nas__storage(x), nas__data(b)[0], nas__data(x), 0, y->data);
     nas__record("mul_scalar", scalar_backward, 2, (nas_tensor *[]){x, b}, 1, &y, 0);
@@ -254,7 +257,7 @@ static nas_tensor *mul_channels(nas_tensor *x, nas_tensor *b) {
     x = nas__as(x, NAS__BLOCKED);
     nas_tensor *y = x ? nas__like(x) : NULL;
     if (!y || nas__dry()) {
-        return y;
+        return nas__traced("mul_channels", 2, (nas_tensor *[]){x, b}, y);
     }
     channels s = find_channels(x, b);
     nas__buffer *rows = coefficients(&s, nas__data(b));
@@ -304,7 +307,7 @@ nas_tensor *nas_mul(nas_tensor *a, nas_tensor *b) {
     }
     nas_tensor *y = nas__like(a);
     if (!y || nas__dry()) {
-        return y;
+        return nas__traced("mul", 2, (nas_tensor *[]){a, b}, y);
     }
     nas__kernel_table()->mul(nas__storage(a), nas__data(a), nas__data(b), y->data);
     nas__record("mul", mul_backward, 2, (nas_tensor *[]){a, b}, 1, &y, 0);
@@ -340,7 +343,7 @@ static nas_tensor *map(const char *op, nas_tensor *x, float (*f)(float), void (*
     x = nas__as(x, nas__tailless(x));
     nas_tensor *y = x ? nas__like(x) : NULL;
     if (!y || nas__dry()) {
-        return y;
+        return nas__traced(op, 1, &x, y);
     }
     const float *src = nas__data(x);
     size_t count = nas__storage(x);

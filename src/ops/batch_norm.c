@@ -154,7 +154,8 @@ nas_tensor *nas_batch_norm(nas_tensor *x, const nas_bn_state *s) {
         }
     }
     if (!nas__tape() || nas__dry()) {
-        return nas__new(x->ndim, x->dims, NAS__BLOCKED);
+        return nas__traced("batch_norm", 3, (nas_tensor *[]){x, s->gamma, s->beta},
+                           nas__new(x->ndim, x->dims, NAS__BLOCKED));
     }
     if (!uses_batch(s) && !s->running_mean) {
         return nas__fail_null(NAS_USAGE, "nas_batch_norm: there are no running estimates to use");

@@ -64,7 +64,7 @@ static nas_tensor *depthwise(nas_tensor *x, nas_tensor *weight, const nas__dw_sh
     x = nas__as(x, NAS__BLOCKED);
     nas_tensor *y = x ? nas__new(4, out, NAS__BLOCKED) : NULL;
     if (!y || nas__dry()) {
-        return y;
+        return nas__traced("depthwise", 2, (nas_tensor *[]){x, weight}, y);
     }
     int taps = s->kernel_h * s->kernel_w;
     nas__buffer *blocked = nas__floats((size_t)nas__padded(s->c) * taps);
@@ -108,7 +108,7 @@ static void channel_bias_backward(nas__node *node) {
 static nas_tensor *channel_bias(nas_tensor *x, nas_tensor *bias) {
     nas_tensor *y = x ? nas__like(x) : NULL;
     if (!y || nas__dry()) {
-        return y;
+        return nas__traced("channel_bias", 2, (nas_tensor *[]){x, bias}, y);
     }
     int n = (int)x->dims[0], c = (int)x->dims[1], padded = nas__padded(c);
     nas__buffer *scale = nas__floats(2 * (size_t)padded);
@@ -183,7 +183,7 @@ static void choose_layouts(nas__conv_shape *s, const nas_tensor *x) {
 static nas_tensor *dense(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas__conv_shape *s,
                          const int64_t out[4]) {
     if (nas__dry()) {
-        return nas__new(4, out, NAS__BLOCKED);
+        return nas__traced("conv", bias ? 3 : 2, (nas_tensor *[]){x, weight, bias}, nas__new(4, out, NAS__BLOCKED));
     }
     choose_layouts(s, x);
     x = nas__as(x, s->plain_src ? NAS__PLAIN : NAS__BLOCKED);

@@ -93,7 +93,7 @@ static nas_tensor *cross_entropy(const char *op, nas_tensor *logits, nas_tensor 
         return nas__fail_null(NAS_INVALID, "%s: the smoothing is %g; it must be in [0, 1)", op, smoothing);
     }
     if (nas__dry()) {
-        return nas__new(1, (int64_t[]){1}, NAS__PLAIN);
+        return nas__traced(op, 1, &logits, nas__new(1, (int64_t[]){1}, NAS__PLAIN));
     }
     s.smoothing = smoothing;
     const float *x = nas__data(logits), *wanted = nas__data(target);
@@ -171,7 +171,7 @@ static nas_tensor *regression(const char *op, nas_tensor *prediction, nas_tensor
                               nas__shape(prediction), nas__shape(target));
     }
     if (nas__dry()) {
-        return nas__new(1, (int64_t[]){1}, NAS__PLAIN);
+        return nas__traced(op, 2, (nas_tensor *[]){prediction, target}, nas__new(1, (int64_t[]){1}, NAS__PLAIN));
     }
     target = nas__as(target, prediction->layout);
     size_t count = nas__storage(prediction);

@@ -82,15 +82,15 @@ static bool prepare(int n, nas_tensor *const *x, nas_tensor **same, nas_tensor *
 static nas_tensor *mix(nas_tensor *weight, int n, nas_tensor **list, nas_tensor *model) {
     nas_tensor *y = nas__like(model);
     nas__buffer *memory = y ? nas__buffer_new((size_t)n * sizeof(float *)) : NULL;
+    list[n] = weight;
     if (!memory || nas__dry()) {
         nas__buffer_unref(memory);
-        return memory ? y : NULL;
+        return memory ? nas__traced("weighted_sum", n + 1, list, y) : NULL;
     }
     const float **data = (const float **)memory->data;
     gather(n, list, data);
     nas__kernel_table()->mix_forward(n, data, nas__data(weight), nas__storage(y), y->data);
     nas__buffer_unref(memory);
-    list[n] = weight;
     nas__node *node = nas__record("weighted_sum", weighted_sum_backward, n + 1, list, 1, &y,
                                   sizeof(mixed_state) + (size_t)n * sizeof(float));
     if (node) {

@@ -59,7 +59,7 @@ static nas_tensor *pool(const char *op, nas_tensor *x, const nas_pool_args *args
     x = nas__as(x, NAS__BLOCKED);
     nas_tensor *y = x ? nas__new(4, out, NAS__BLOCKED) : NULL;
     if (!y || nas__dry()) {
-        return y;
+        return nas__traced(op, 1, &x, y);
     }
     nas__buffer *index = NULL;
     if (max) {
@@ -105,8 +105,11 @@ nas_tensor *nas_global_avg_pool(nas_tensor *x) {
         return nas__fail_null(NAS_SHAPE, "nas_global_avg_pool: x %s must be (N,C,H,W)", nas__shape(x));
     }
     nas_tensor *y = x->is_zero ? nas_zero(2, x->dims) : nas__new(2, x->dims, NAS__PLAIN);
-    if (!y || nas__dry() || y->is_zero) {
+    if (!y || y->is_zero) {
         return y;
+    }
+    if (nas__dry()) {
+        return nas__traced("global_avg_pool", 1, &x, y);
     }
     nas__kernel_table()->global_pool_forward((int)x->dims[0], (int)x->dims[1], (int)(x->dims[2] * x->dims[3]),
                                              nas__data(x), y->data);

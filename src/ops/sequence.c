@@ -31,7 +31,7 @@ nas_tensor *nas_embedding(nas_tensor *index, nas_tensor *table) {
     int64_t n = index->dims[0], d = table->dims[1];
     nas_tensor *y = nas__new(2, (int64_t[]){n, d}, NAS__PLAIN);
     if (!y || nas__dry()) {
-        return y;
+        return nas__traced("embedding", 2, (nas_tensor *[]){index, table}, y);
     }
     const float *rows = nas__data(table);
     for (int64_t i = 0; i < n; i++) {

@@ -145,7 +145,7 @@ nas_tensor *nas_concat(int n, nas_tensor *const *x, int dim) {
     nas_tensor *y = nas__new(x[0]->ndim, dims, layout);
     nas_tensor **list = y ? nas__arena_alloc(&y->tape->arena, (size_t)n * sizeof *list) : NULL;
     if (!list || nas__dry()) {
-        return list ? y : NULL;
+        return list ? nas__traced("concat", n, x, y) : NULL;
     }
     clear_tail(y, y->data);
     int64_t at = 0;
@@ -196,7 +196,7 @@ nas_tensor *nas_slice(nas_tensor *x, int dim, int64_t begin, int64_t length) {
     }
     nas_tensor *y = nas__new(x->ndim, dims, x->layout);
     if (!y || nas__dry()) {
-        return y;
+        return nas__traced("slice", 1, &x, y);
     }
     clear_tail(y, y->data);
     copy_piece(x, nas__data(x), y, y->data, dim, begin, false);
@@ -282,7 +282,7 @@ nas_tensor *nas_pad(nas_tensor *x, int top, int bottom, int left, int right) {
     }
     nas_tensor *y = nas__new(4, dims, x->layout);
     if (!y || nas__dry()) {
-        return y;
+        return nas__traced("pad", 1, &x, y);
     }
     shift_images(y, y->data, x, nas__data(x), top, left);
     nas__node *node = nas__record("pad", pad_backward, 1, &x, 1, &y, sizeof(frame));

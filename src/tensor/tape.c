@@ -204,7 +204,11 @@ nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_in
     for (int i = 0; i < n_inputs; i++) {
         wanted |= nas__wants(inputs[i]);
     }
-    if (!wanted || !current || current->config.dry) {
+    bool dry = current && current->config.dry;
+    for (int i = 0; wanted && i < n_outputs; i++) {
+        outputs[i]->needs_grad = true;
+    }
+    if (!wanted || !current || dry) {
         tell(NAS__COMPUTED, &(nas__node){.name = name,
                                          .n_inputs = n_inputs,
                                          .n_outputs = n_outputs,
@@ -229,12 +233,16 @@ nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_in
                         .state = state};
     memcpy(node->inputs, inputs, (size_t)n_inputs * sizeof *lists);
     memcpy(node->outputs, outputs, (size_t)n_outputs * sizeof *lists);
-    for (int i = 0; i < n_outputs; i++) {
-        outputs[i]->needs_grad = true;
-    }
     current->last = node;
     tell(NAS__COMPUTED, node);
     return node;
+}
+
+nas_tensor *nas__traced(const char *name, int n_inputs, nas_tensor *const *inputs, nas_tensor *y) {
+    if (y) {
+        nas__record(name, NULL, n_inputs, inputs, 1, &y, 0);
+    }
+    return y;
 }
 
 /* --- the backward pass --------------------------------------------------------------------------- */

@@ -106,6 +106,9 @@ nas_tensor *nas__alias(nas_tensor *x, int ndim, const int64_t *dims);
  * be recorded (or on failure: check outputs afterwards with nas_error_status()). state_bytes are zeroed. */
 nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_inputs, nas_tensor *const *inputs,
                        int n_outputs, nas_tensor *const *outputs, size_t state_bytes);
+/* What an operation returns in a dry pass: y, told to whoever watches as any other result, and known to depend on its
+ * inputs. NULL passes through. Nothing is fused in a dry pass: it shows the graph as it was written. */
+nas_tensor *nas__traced(const char *name, int n_inputs, nas_tensor *const *inputs, nas_tensor *y);
 /* Does a pass have to deliver the gradient of t? */
 bool nas__wants(const nas_tensor *t);
 
