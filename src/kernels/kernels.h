@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/late.h"
+
 /* Geometry of a depthwise convolution: x (n,c,h,w) -> y (n,c,oh,ow), oh = (h + 2 pad_h - dilation (kernel_h-1) - 1) /
  * stride + 1. */
 typedef struct nas__dw_shape {
@@ -29,6 +31,14 @@ typedef struct nas__pool_shape {
     int kernel, stride, pad;
     bool count_padding; /* average only: divide by kernel*kernel instead of by the pixels inside the image */
 } nas__pool_shape;
+
+/* One term of a mixed sum: a blocked tensor z of the sum's shape, or, with `pool`, the max or average pooling of z,
+ * whose output is computed piece by piece and never stored. */
+typedef struct nas__term {
+    const float *z;
+    const nas__pool_shape *pool; /* NULL: z itself */
+    bool max;
+} nas__term;
 
 typedef struct nas__sgd_args {
     float lr, momentum, weight_decay, dampening, grad_scale;
@@ -79,6 +89,21 @@ typedef struct nas__kernels {
      * dots[i] = <dy, x[i]> in double (0 for NULL). */
     void (*mix_forward)(int n_inputs, const float *const *x, const float *w, size_t count, float *y);
     void (*mix_backward)(int n_inputs, const float *const *x, const float *dy, size_t count, double *dots);
+
+    /* Sums of any number of terms: y = sum_i scale_i*z_i + shift per channel, scale[n_terms][cb*block]; y is none of
+     * the inputs. The backward pass gives per channel dots[n_terms][cb*block] = sum of dy*z_i, and sum of dy. */
+    void (*terms_forward)(int n_terms, const nas__term *t, int n, int c, int hw, const float *scale, const float *shift,
+                          float *y);
+    void (*terms_backward)(int n_terms, const nas__term *t, int n, int c, int hw, const float *dy, double *dots,
+                           double *sum);
+
+    /* Pooling whose backward pass needs x alone. sums[2][cb*block]: sum and sum of squares of the output, which is not
+     * stored. Backward: the first maximum of a window (or its first pixel, where that is a NaN) has its gradient; dy->z
+     * is not read, but found again from x; accumulate: dx += instead of dx =. */
+    void (*pool_sums)(const nas__pool_shape *s, bool max, const float *x, double *sums);
+    void (*pool_forward_late)(const nas__pool_shape *s, bool max, const float *x, float *y);
+    void (*pool_backward_late)(const nas__pool_shape *s, bool max, const float *x, const nas__late_grad *dy, float *dx,
+                               bool accumulate);
 
     /* flat */
     void (*relu_forward)(size_t count, const float *x, float *y, float cap); /* cap > 0: min(., cap) as in ReLU6 */

@@ -37,6 +37,18 @@ void NAS_SIMD(nas__bn_backward_apply)(int n, int c, int hw, const float *x, cons
 void NAS_SIMD(nas__mix_forward)(int n_inputs, const float *const *x, const float *w, size_t count, float *y);
 void NAS_SIMD(nas__mix_backward)(int n_inputs, const float *const *x, const float *dy, size_t count, double *dots);
 
+/* simd_terms.c */
+void NAS_SIMD(nas__terms_forward)(int n_terms, const nas__term *t, int n, int c, int hw, const float *scale,
+                                  const float *shift, float *y);
+void NAS_SIMD(nas__terms_backward)(int n_terms, const nas__term *t, int n, int c, int hw, const float *dy, double *dots,
+                                   double *sum);
+
+/* simd_pool_rows.c, simd_pool_late.c */
+void NAS_SIMD(nas__pool_sums)(const nas__pool_shape *s, bool max, const float *x, double *sums);
+void NAS_SIMD(nas__pool_forward_late)(const nas__pool_shape *s, bool max, const float *x, float *y);
+void NAS_SIMD(nas__pool_backward_late)(const nas__pool_shape *s, bool max, const float *x, const nas__late_grad *dy,
+                                       float *dx, bool accumulate);
+
 /* simd_flat.c */
 void NAS_SIMD(nas__relu_forward)(size_t count, const float *x, float *y, float cap);
 void NAS_SIMD(nas__relu_backward)(size_t count, const float *x, const float *dy, float dy_scale, float *dx, float cap);

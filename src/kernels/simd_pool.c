@@ -1,36 +1,9 @@
 /* simd_pool.c - max, average and global pooling. Forward and backward both gather: each task writes one row of one
  * plane, and the columns that no border touches are computed without any test, in loops unrolled for 3x3 windows. */
-#include "kernels/simd_functions.h"
+#include "kernels/simd_pool.h"
 #include "kernels/scratch.h"
 
 typedef uint8_t bytes __attribute__((vector_size(BLOCK), aligned(BLOCK), may_alias));
-
-/* [from, to) */
-typedef struct range {
-    int from, to;
-} range;
-
-NAS_INLINE int clamp(int value, int low, int high) { return value < low ? low : value > high ? high : value; }
-
-/* The taps of the window at `out` that lie inside an image of `size`. */
-NAS_INLINE range taps_inside(int out, int size, int kernel, int stride, int pad) {
-    const int start = out * stride - pad;
-    return (range){start < 0 ? -start : 0, size - start < kernel ? size - start : kernel};
-}
-
-/* The windows that lie wholly inside the image. */
-NAS_INLINE range whole_windows(int size, int outs, int kernel, int stride, int pad) {
-    const int from = clamp((pad + stride - 1) / stride, 0, outs);
-    const int last = size + pad - kernel; /* where the last whole window may start, counted from the padding */
-    return (range){from, clamp(last < 0 ? 0 : last / stride + 1, from, outs)};
-}
-
-/* The windows that cover the pixel `in`. */
-NAS_INLINE range windows_over(int in, int outs, int kernel, int stride, int pad) {
-    const int first = in + pad - kernel + 1;
-    const int to = (in + pad) / stride + 1;
-    return (range){first <= 0 ? 0 : (first + stride - 1) / stride, to < outs ? to : outs};
-}
 
 /* The taps that the maxima came from, while they are compared: bytes where single bytes can be masked. */
 #if defined(__AVX512F__)
