@@ -128,14 +128,14 @@ void nas_memory_reset_peak(void) {
 struct nas__arena_chunk {
     struct nas__arena_chunk *next;
     size_t size;
-    _Alignas(16) unsigned char bytes[];
+    _Alignas(64) unsigned char bytes[]; /* as vectors want it */
 };
 
 static bool next_chunk(nas__arena *arena, size_t bytes) {
     struct nas__arena_chunk *next = arena->current ? arena->current->next : arena->first;
     if (!next || next->size < bytes) {
-        size_t size = bytes > CHUNK ? bytes : CHUNK;
-        struct nas__arena_chunk *fresh = malloc(sizeof *fresh + size);
+        size_t size = bytes > CHUNK ? bytes : CHUNK; /* multiples of 64 both */
+        struct nas__arena_chunk *fresh = aligned_alloc(64, sizeof *fresh + size);
         if (!fresh) {
             nas__fail(NAS_NO_MEMORY, "no memory for %zu bytes", size);
             return false;
@@ -150,7 +150,7 @@ static bool next_chunk(nas__arena *arena, size_t bytes) {
 }
 
 void *nas__arena_alloc(nas__arena *arena, size_t bytes) {
-    bytes = (bytes + 15) & ~(size_t)15;
+    bytes = (bytes + 63) & ~(size_t)63;
     if ((!arena->current || arena->used + bytes > arena->current->size) && !next_chunk(arena, bytes)) {
         return NULL;
     }

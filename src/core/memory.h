@@ -26,7 +26,8 @@ typedef struct nas__arena {
     struct nas__arena_chunk *first, *current;
     size_t used;
 } nas__arena;
-void *nas__arena_alloc(nas__arena *arena, size_t bytes); /* zeroed; NULL and an error when memory is out */
+void *nas__arena_alloc(nas__arena *arena,
+                       size_t bytes); /* zeroed, aligned to 64 bytes; NULL and an error when memory is out */
 void nas__arena_reset(nas__arena *arena);
 void nas__arena_free(nas__arena *arena);
 

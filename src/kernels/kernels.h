@@ -12,6 +12,8 @@
 #ifndef NAS_KERNELS_KERNELS_H
 #define NAS_KERNELS_KERNELS_H
 
+#include "kernels/late.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -84,6 +86,12 @@ typedef struct nas__kernels {
     /* dx = a*g + b*x + k per channel, g as above */
     void (*bn_backward_apply)(int n, int c, int hw, const float *x, const float *dy, float dy_scale, const float *scale,
                               const float *shift, bool relu, const float *a, const float *b, const float *k, float *dx);
+
+    /* Late values and gradients (late.h) written out; out may be late->g or late->z, y may be x. */
+    void (*late_values)(int n, int c, int hw, const float *x, const nas__on_load *load, float *y);
+    void (*late_gradient)(int n, int c, int hw, const nas__late_grad *late, float *out);
+    /* sums[2][padded]: of g and of g*z, g scaled and masked by z (a, b, k and late->z are not looked at). */
+    void (*late_sums)(int n, int c, int hw, const nas__late_grad *late, const float *z, double *sums);
 
     /* The mixed operation: y = sum_i w[i]*x[i]; NULL x[i] counts as zero; y may be one of at most 8 inputs.
      * dots[i] = <dy, x[i]> in double (0 for NULL). */

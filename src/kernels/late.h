@@ -14,7 +14,8 @@ typedef struct nas__on_load {
     float cap;                  /* with relu and cap > 0: min(., cap), as in ReLU6 */
 } nas__on_load;
 
-/* The gradient read is a*g + b*z + k with g = scale * (what lies at g), as the backward pass of batch norm leaves it. */
+/* The gradient read is a*g + b*z + k with g = scale * (what lies at g), as the backward pass of batch norm leaves it.
+ */
 typedef struct nas__late_grad {
     const float *g;
     float scale;

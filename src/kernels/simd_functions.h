@@ -33,6 +33,11 @@ void NAS_SIMD(nas__bn_backward_apply)(int n, int c, int hw, const float *x, cons
                                       const float *scale, const float *shift, bool relu, const float *a, const float *b,
                                       const float *k, float *dx);
 
+/* simd_late.c */
+void NAS_SIMD(nas__late_values)(int n, int c, int hw, const float *x, const nas__on_load *load, float *y);
+void NAS_SIMD(nas__late_gradient)(int n, int c, int hw, const nas__late_grad *late, float *out);
+void NAS_SIMD(nas__late_sums)(int n, int c, int hw, const nas__late_grad *late, const float *z, double *sums);
+
 /* simd_mix.c */
 void NAS_SIMD(nas__mix_forward)(int n_inputs, const float *const *x, const float *w, size_t count, float *y);
 void NAS_SIMD(nas__mix_backward)(int n_inputs, const float *const *x, const float *dy, size_t count, double *dots);

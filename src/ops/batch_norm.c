@@ -1,15 +1,18 @@
-/* batch_norm.c - batch normalisation (Ioffe and Szegedy 2015) per channel, with an optional ReLU in the same pass. */
+/* batch_norm.c - batch normalisation (Ioffe and Szegedy 2015) per channel. What it does to the values and to their
+ * gradients is one multiply-add each, left to whoever reads them (tensor/late.h). */
 #include "ops/common.h"
+#include "tensor/late.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Rows of one buffer, `padded` floats each, all with zero tails. */
+/* Rows of one array in the arena, `padded` floats each, all with zero tails. */
 enum { MEAN, VAR, INVSTD, SCALE, SHIFT, ROWS };
 
 typedef struct bn_op {
-    bool relu, batch_statistics;
+    bool batch_statistics;
     int padded;
+    const float *rows;
 } bn_op;
 
 static bool uses_batch(const nas_bn_state *s) {
@@ -55,87 +58,148 @@ static void coefficients(const nas_bn_state *s, int c, int padded, float *rows) 
     }
 }
 
-/* dx = a*g + b*x + k with g = dy behind the ReLU. With fixed statistics only a remains. */
-static void input_gradient(const bn_op *op, nas_tensor *x, nas__grad dy, const float *rows, const float *sums) {
-    int p = op->padded, c = (int)x->dims[1], hw = (int)(x->dims[2] * x->dims[3]);
-    double count = (double)x->dims[0] * hw;
-    nas__buffer *abk = nas__floats(3 * (size_t)p), *dx = nas__floats(nas__storage(x));
-    if (abk && dx) {
-        float *a = abk->data, *b = a + p, *k = b + p;
-        memset(a, 0, 3 * (size_t)p * sizeof(float));
-        for (int i = 0; i < c; i++) {
-            a[i] = rows[SCALE * p + i];
-            if (op->batch_statistics) {
-                double invstd = rows[INVSTD * p + i];
-                b[i] = (float)(-a[i] * invstd * invstd * sums[p + i] / count);
-                k[i] = (float)(-a[i] * sums[i] / count) - b[i] * rows[MEAN * p + i];
-            }
-        }
-        nas__kernel_table()->bn_backward_apply((int)x->dims[0], c, hw, nas__data(x), dy.buffer->data, dy.scale,
-                                               rows + SCALE * p, rows + SHIFT * p, op->relu, a, b, k, dx->data);
-        nas__grad_give(x, nas__buffer_ref(dx), 1);
+/* dx = a*g + b*x + k with g = dy behind the ReLU, left to whoever reads it. With fixed statistics only a remains. */
+static void give_input_gradient(const bn_op *op, nas_tensor *x, nas_tensor *y, const double *sums) {
+    int p = op->padded, c = (int)x->dims[1];
+    double count = (double)x->dims[0] * (double)(x->dims[2] * x->dims[3]);
+    const float *rows = op->rows;
+    nas__late_grad *late = nas__arena_alloc(&x->tape->arena, sizeof *late);
+    float *a = late ? nas__arena_alloc(&x->tape->arena, 3 * (size_t)p * sizeof(float)) : NULL, *b = a + p, *k = b + p;
+    if (!a) {
+        return;
     }
-    nas__buffer_unref(abk);
-    nas__buffer_unref(dx);
+    *late = nas__grad_late(y);
+    late->a = a;
+    late->z = x->data;
+    for (int i = 0; i < c; i++) {
+        a[i] = rows[SCALE * p + i];
+        if (op->batch_statistics) {
+            double invstd = rows[INVSTD * p + i], mean = rows[MEAN * p + i];
+            double sum_gx = sums[p + i] - mean * sums[i];
+            b[i] = (float)(-a[i] * invstd * invstd * sum_gx / count);
+            k[i] = (float)(-a[i] * sums[i] / count - b[i] * mean);
+        }
+    }
+    if (op->batch_statistics) {
+        late->b = b;
+        late->k = k;
+    }
+    nas__grad_give_late(x, nas__buffer_ref(y->grad.buffer), y->grad.scale, late);
+}
+
+/* sums[2][padded] of g and of g*x: those that the giver of the gradient made on the way, or a pass over both. */
+static const double *gradient_sums(nas_tensor *x, nas_tensor *y, int padded) {
+    const double *told = nas__grad_sums(y);
+    if (told) {
+        return told;
+    }
+    double *sums = nas__arena_alloc(&x->tape->arena, 2 * (size_t)padded * sizeof *sums);
+    const float *values = sums ? nas__data(x) : NULL;
+    if (values) {
+        nas__late_grad late = nas__grad_late(y);
+        nas__kernel_table()->late_sums((int)x->dims[0], (int)x->dims[1], (int)(x->dims[2] * x->dims[3]), &late, values,
+                                       sums);
+    }
+    return values ? sums : NULL;
+}
+
+static void give_parameter_gradients(const bn_op *op, int c, nas_tensor *gamma, nas_tensor *beta, const double *sums) {
+    int p = op->padded;
+    nas__buffer *row = nas__floats((size_t)p);
+    if (row && nas__wants(beta)) {
+        for (int i = 0; i < c; i++) {
+            row->data[i] = (float)sums[i];
+        }
+        nas__grad_add_array(beta, row->data);
+    }
+    if (row && nas__wants(gamma)) {
+        for (int i = 0; i < c; i++) {
+            row->data[i] = (float)((sums[p + i] - op->rows[MEAN * p + i] * sums[i]) * op->rows[INVSTD * p + i]);
+        }
+        nas__grad_add_array(gamma, row->data);
+    }
+    nas__buffer_unref(row);
 }
 
 static void batch_norm_backward(nas__node *node) {
     const bn_op *op = node->state;
-    nas_tensor *x = node->inputs[0], *gamma = node->inputs[1], *beta = node->inputs[2];
-    const float *rows = node->saved[0]->data;
-    nas__grad dy = nas__grad_of(node->outputs[0]);
-    int p = op->padded, c = (int)x->dims[1];
-    nas__buffer *sums = nas__floats(2 * (size_t)p);
-    if (!sums) {
-        return;
+    nas_tensor *x = node->inputs[0], *gamma = node->inputs[1], *beta = node->inputs[2], *y = node->outputs[0];
+    const double *sums = NULL;
+    if (y->grad.late && y->grad.late->a) { /* another norm's: two of them do not make one multiply-add */
+        nas__grad_of(y);
     }
     if (op->batch_statistics || nas__wants(gamma) || nas__wants(beta)) {
-        nas__kernel_table()->bn_backward_sums((int)x->dims[0], c, (int)(x->dims[2] * x->dims[3]), nas__data(x),
-                                              dy.buffer->data, dy.scale, rows + MEAN * p, rows + SCALE * p,
-                                              rows + SHIFT * p, op->relu, sums->data, sums->data + p);
+        sums = gradient_sums(x, y, op->padded);
+        if (!sums) {
+            return;
+        }
+        give_parameter_gradients(op, (int)x->dims[1], gamma, beta, sums);
     }
     if (nas__wants(x)) {
-        input_gradient(op, x, dy, rows, sums->data);
+        give_input_gradient(op, x, y, sums);
     }
-    if (nas__wants(beta)) {
-        nas__grad_add_array(beta, sums->data);
-    }
-    if (nas__wants(gamma)) {
-        for (int i = 0; i < c; i++) {
-            sums->data[p + i] *= rows[INVSTD * p + i];
+}
+
+/* From sums of values and squares that came with x. False where the variance would drown in them. */
+static bool statistics_from_moments(int c, int padded, double count, const double *moments, float *mean, float *var) {
+    for (int i = 0; i < c; i++) {
+        double m = moments[i] / count, v = moments[padded + i] / count - m * m;
+        if (!(m * m <= 256 * v)) { /* a constant channel, a distant one, or not finite */
+            return false;
         }
-        nas__grad_add_array(gamma, sums->data + p);
+        mean[i] = (float)m;
+        var[i] = (float)v;
     }
-    nas__buffer_unref(sums);
+    return true;
+}
+
+static void batch_statistics(nas_tensor *x, int padded, float *mean, float *var) {
+    int n = (int)x->dims[0], c = (int)x->dims[1], hw = (int)(x->dims[2] * x->dims[3]);
+    if (!x->moments || !statistics_from_moments(c, padded, (double)n * hw, x->moments, mean, var)) {
+        const float *values = nas__data(x);
+        if (values) {
+            nas__kernel_table()->bn_stats(n, c, hw, values, mean, var);
+        }
+    }
+}
+
+static void norm_compute(nas_tensor *y) {
+    nas_tensor *x = y->late->source;
+    const float *values = nas__data(x);
+    if (values && nas__give_memory(y)) {
+        nas__kernel_table()->late_values((int)y->dims[0], (int)y->dims[1], (int)(y->dims[2] * y->dims[3]), values,
+                                         &y->late->load, y->data);
+    }
 }
 
 static nas_tensor *normalise(nas_tensor *x, const nas_bn_state *s) {
     int n = (int)x->dims[0], c = (int)x->dims[1], hw = (int)(x->dims[2] * x->dims[3]), p = nas__padded(c);
-    nas_tensor *y = nas__like(x);
-    nas__buffer *buffer = y ? nas__floats(ROWS * (size_t)p) : NULL;
-    if (!buffer) {
+    float *rows = nas__arena_alloc(&nas__tape()->arena, ROWS * (size_t)p * sizeof(float));
+    if (!rows) {
         return NULL;
     }
-    float *rows = memset(buffer->data, 0, ROWS * (size_t)p * sizeof(float));
-    const nas__kernels *k = nas__kernel_table();
     bool batch = uses_batch(s);
     if (batch) {
-        k->bn_stats(n, c, hw, nas__data(x), rows + MEAN * p, rows + VAR * p);
+        batch_statistics(x, p, rows + MEAN * p, rows + VAR * p);
         update_estimates(s, c, (double)n * hw, rows + MEAN * p, rows + VAR * p);
     } else {
         stored_statistics(s, c, rows + MEAN * p, rows + VAR * p);
     }
     coefficients(s, c, p, rows);
-    k->bn_apply(n, c, hw, nas__data(x), rows + SCALE * p, rows + SHIFT * p, s->relu, y->data);
+    nas_tensor *y = nas__postpone(&(nas__late){.kind = NAS__LATE_NORM,
+                                               .compute = norm_compute,
+                                               .source = x,
+                                               .load = {.scale = rows + SCALE * p, .shift = rows + SHIFT * p}},
+                                  x->dims, 0);
+    if (!y) {
+        return NULL;
+    }
     nas__node *node =
         nas__record("batch_norm", batch_norm_backward, 3, (nas_tensor *[]){x, s->gamma, s->beta}, 1, &y, sizeof(bn_op));
     if (node) {
-        *(bn_op *)node->state = (bn_op){s->relu, batch, p};
-        node->saved[0] = buffer;
-    } else {
-        nas__buffer_unref(buffer);
+        *(bn_op *)node->state = (bn_op){batch, p, rows};
     }
-    return y;
+    return s->relu ? nas_relu(y) : y;
 }
 
 nas_tensor *nas_batch_norm(nas_tensor *x, const nas_bn_state *s) {
@@ -164,6 +228,7 @@ nas_tensor *nas_batch_norm(nas_tensor *x, const nas_bn_state *s) {
         nas_tensor *image = nas_reshape(x, 4, (int64_t[]){x->dims[0], x->dims[1], 1, 1});
         return nas_reshape(nas_batch_norm(image, s), 2, x->dims);
     }
-    x = nas__as(x, NAS__BLOCKED);
+    bool behind = x->late && x->late->kind == NAS__LATE_POOL; /* need not be computed to be summed */
+    x = behind ? x : nas__as(x, NAS__BLOCKED);
     return x ? normalise(x, s) : NULL;
 }

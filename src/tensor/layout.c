@@ -75,6 +75,9 @@ static void reorder_backward(nas__node *node) {
 }
 
 nas_tensor *nas__as(nas_tensor *t, nas__layout layout) {
+    if (t && t->late && !nas__dry() && !nas__data(t)) {
+        return NULL;
+    }
     if (!t || t->layout == layout || t->ndim != 4) {
         return t;
     }

@@ -45,6 +45,7 @@ static void release(nas_tensor *t) {
     t->buffer = NULL;
     t->data = NULL;
     t->grad = (nas__grad){0};
+    t->n_grads = t->n_grad_sums = 0;
 }
 
 static void release_saved(nas__node *node) {
@@ -110,7 +111,7 @@ void nas_tape_begin(nas_tape *tape, const nas_tape_config *config) {
     tape->active = true;
     current = tape;
     tape->config = *config;
-    tape->macs = tape->op_count = 0;
+    tape->macs = tape->recorded_macs = tape->op_count = 0;
     tell(NAS__BEGUN, NULL);
 }
 
@@ -135,7 +136,7 @@ void nas__count_macs(uint64_t macs) {
 }
 
 /* --- making results ------------------------------------------------------------------------------ */
-static nas_tensor *bare(int ndim, const int64_t *dims, nas__layout layout) {
+nas_tensor *nas__bare(int ndim, const int64_t *dims, nas__layout layout) {
     nas_tape *tape = nas__tape();
     if (!tape || !nas__grow(&tape->tensors, tape->n_tensors, sizeof *tape->tensors)) {
         return NULL;
@@ -152,21 +153,19 @@ static nas_tensor *bare(int ndim, const int64_t *dims, nas__layout layout) {
 }
 
 nas_tensor *nas__new(int ndim, const int64_t *dims, nas__layout layout) {
-    nas_tensor *t = bare(ndim, dims, layout);
-    if (t && !t->tape->config.dry) {
-        t->buffer = nas__buffer_new(nas__storage(t) * sizeof(float));
-        if (!t->buffer) {
-            return NULL;
-        }
-        t->data = t->buffer->data;
-    }
-    return t;
+    nas_tensor *t = nas__bare(ndim, dims, layout);
+    return !t || t->tape->config.dry || nas__give_memory(t) ? t : NULL;
+}
+
+float *nas__give_memory(nas_tensor *t) {
+    t->buffer = nas__buffer_new(nas__storage(t) * sizeof(float));
+    return t->data = t->buffer ? t->buffer->data : NULL;
 }
 
 nas_tensor *nas__like(const nas_tensor *x) { return nas__new(x->ndim, x->dims, x->layout); }
 
 nas_tensor *nas__alias(nas_tensor *x, int ndim, const int64_t *dims) {
-    nas_tensor *t = bare(ndim, dims, NAS__PLAIN);
+    nas_tensor *t = nas__bare(ndim, dims, NAS__PLAIN);
     if (t && !t->tape->config.dry) {
         nas__data(x);
         t->buffer = nas__buffer_ref(x->buffer);
@@ -176,7 +175,7 @@ nas_tensor *nas__alias(nas_tensor *x, int ndim, const int64_t *dims) {
 }
 
 nas_tensor *nas_zero(int ndim, const int64_t *dims) {
-    nas_tensor *t = nas__good_shape("nas_zero", ndim, dims) ? bare(ndim, dims, NAS__BLOCKED) : NULL;
+    nas_tensor *t = nas__good_shape("nas_zero", ndim, dims) ? nas__bare(ndim, dims, NAS__BLOCKED) : NULL;
     if (t) {
         t->is_zero = true;
     }
@@ -208,8 +207,13 @@ nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_in
     for (int i = 0; wanted && i < n_outputs; i++) {
         outputs[i]->needs_grad = true;
     }
+    uint64_t macs = current ? current->macs - current->recorded_macs : 0;
     if (!wanted || !current || dry) {
+        if (current) {
+            current->recorded_macs = current->macs;
+        }
         tell(NAS__COMPUTED, &(nas__node){.name = name,
+                                         .macs = macs,
                                          .n_inputs = n_inputs,
                                          .n_outputs = n_outputs,
                                          .inputs = (nas_tensor **)inputs,
@@ -223,7 +227,9 @@ nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_in
     if (!lists || (state_bytes && !state)) {
         return NULL;
     }
+    current->recorded_macs = current->macs;
     *node = (nas__node){.previous = current->last,
+                        .macs = macs,
                         .name = name,
                         .backward = backward,
                         .n_inputs = n_inputs,

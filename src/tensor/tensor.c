@@ -1,5 +1,5 @@
 /* tensor.c - values, gradients and persistent tensors. */
-#include "tensor/tensor.h"
+#include "tensor/late.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -36,6 +36,9 @@ float *nas__data(nas_tensor *t) {
             t->data = memset(t->buffer->data, 0, nas__storage(t) * sizeof(float));
         }
     }
+    if (t->late && !t->data) {
+        t->late->compute(t);
+    }
     return t->data;
 }
 
@@ -64,6 +67,9 @@ nas_tensor *nas_input(int ndim, const int64_t *dims, const float *values) {
 nas_status nas_tensor_read(const nas_tensor *t, float *dst) {
     if (!t) {
         return nas__fail(NAS_INVALID, "nas_tensor_read: the tensor is NULL");
+    }
+    if (t->late && !t->tape->spent) {
+        nas__data((nas_tensor *)t); /* its values are the same as if they had been computed before */
     }
     if (t->is_zero) {
         memset(dst, 0, (size_t)nas__count(t) * sizeof(float));
@@ -96,6 +102,9 @@ float nas_tensor_item(const nas_tensor *t) { return t && t->is_zero ? 0 : t && t
 nas_tensor *nas_retain(nas_tensor *t) {
     if (t) {
         t->retained = true;
+        if (t->late) {
+            nas__data(t);
+        }
     }
     return t;
 }
@@ -126,26 +135,26 @@ nas_status nas_tensor_read_grad(const nas_tensor *t, float *dst) {
     return NAS_OK;
 }
 
-static bool alone(nas__buffer *b) { return atomic_load_explicit(&b->refs, memory_order_acquire) == 1; }
+bool nas__alone(const nas__buffer *b) { return atomic_load_explicit(&b->refs, memory_order_acquire) == 1; }
 
 /* Adds up the terms of t's gradient in the order of their arrival; where one of them has no other reader, in its place.
  */
 static void add_up(nas_tensor *t) {
     const float *terms[1 + NAS__MORE_GRADS] = {t->grad.buffer->data};
     float scales[1 + NAS__MORE_GRADS] = {t->grad.scale};
-    nas__buffer *sum = alone(t->grad.buffer) ? nas__buffer_ref(t->grad.buffer) : NULL;
+    nas__buffer *sum = nas__alone(t->grad.buffer) ? nas__buffer_ref(t->grad.buffer) : NULL;
     for (int i = 0; i < t->n_more; i++) {
         nas__buffer *b = t->more[i].buffer;
         terms[1 + i] = b->data;
         scales[1 + i] = t->more[i].scale;
-        sum = sum ? sum : alone(b) ? nas__buffer_ref(b) : NULL;
+        sum = sum ? sum : nas__alone(b) ? nas__buffer_ref(b) : NULL;
     }
     size_t count = nas__storage(t);
     sum = sum ? sum : nas__buffer_new(count * sizeof(float));
     if (sum) {
         nas__kernel_table()->mix_forward(1 + t->n_more, terms, scales, count, sum->data);
         nas__buffer_unref(t->grad.buffer);
-        t->grad = (nas__grad){sum, 1};
+        t->grad = (nas__grad){sum, 1, NULL};
     } /* else the pass has failed, and nobody uses the first term alone */
     for (int i = 0; i < t->n_more; i++) {
         nas__buffer_unref(t->more[i].buffer);
@@ -154,6 +163,9 @@ static void add_up(nas_tensor *t) {
 }
 
 nas__grad nas__grad_of(nas_tensor *t) {
+    if (t->grad.late) {
+        nas__settle_grad(t);
+    }
     if (t->n_more) {
         add_up(t);
     }
@@ -167,13 +179,13 @@ float *nas__grad_data(nas_tensor *t) {
         return g->buffer ? g->buffer->data : NULL;
     }
     size_t count = nas__storage(t);
-    nas__buffer *target = alone(g->buffer) ? nas__buffer_ref(g->buffer) : nas__buffer_new(count * sizeof(float));
+    nas__buffer *target = nas__alone(g->buffer) ? nas__buffer_ref(g->buffer) : nas__buffer_new(count * sizeof(float));
     if (!target) {
         return NULL;
     }
     nas__kernel_table()->axpby(count, g->scale, g->buffer->data, 0, target->data);
     nas__buffer_unref(g->buffer);
-    *g = (nas__grad){target, 1};
+    *g = (nas__grad){target, 1, NULL};
     return target->data;
 }
 
@@ -186,9 +198,14 @@ void nas__grad_give(nas_tensor *t, nas__buffer *buffer, float scale) {
         t->has_grad = true;
         nas__buffer_unref(buffer);
     } else if (!t->grad.buffer) {
-        t->grad = (nas__grad){buffer, scale};
+        t->n_grads++;
+        t->grad = (nas__grad){buffer, scale, NULL};
     } else {
-        t->more[t->n_more++] = (nas__grad){buffer, scale};
+        t->n_grads++;
+        if (t->grad.late) {
+            nas__settle_grad(t);
+        }
+        t->more[t->n_more++] = (nas__grad){buffer, scale, NULL};
         if (t->n_more == NAS__MORE_GRADS) {
             add_up(t);
         }

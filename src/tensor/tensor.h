@@ -7,7 +7,9 @@
  * Gradients of intermediate tensors are a reference-counted buffer times a scalar: the mixed operation hands its own
  * gradient to every candidate, scaled, without writing it out. Those from several consumers wait side by side until the
  * sum is asked for: one pass instead of one for each. Gradients of persistent tensors (parameters, variables)
- * are plain arrays that passes add to. */
+ * are plain arrays that passes add to.
+ *
+ * Late tensors and gradients: see tensor/late.h. */
 #ifndef TENSOR_TENSOR_H
 #define TENSOR_TENSOR_H
 
@@ -15,13 +17,17 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "kernels/late.h"
 
 typedef enum nas__layout { NAS__PLAIN, NAS__BLOCKED } nas__layout;
 
 typedef struct nas__grad {
     nas__buffer *buffer; /* NULL: no gradient */
     float scale;
+    const nas__late_grad *late; /* what is still to be done to it (g and scale are not set); NULL: nothing */
 } nas__grad;
+
+typedef struct nas__late nas__late;
 
 /* Gradients that a tensor may hold apart before they are added up, all in one pass. */
 enum { NAS__MORE_GRADS = 7 };
@@ -42,10 +48,14 @@ struct nas_tensor {
     nas__grad more[NAS__MORE_GRADS]; /* further terms of its gradient */
     int n_more;
     nas__buffer *grad_buffer;
-    float *grad_data; /* persistent tensors, inside grad_buffer; plain */
-    nas_tape *tape;   /* owner of an intermediate tensor */
-    nas_tensor *twin; /* the same values in the other layout */
-    nas_tensor *relu; /* max(t, 0), when something asked for it: shared by all that read it */
+    float *grad_data;  /* persistent tensors, inside grad_buffer; plain */
+    nas_tape *tape;    /* owner of an intermediate tensor */
+    nas_tensor *twin;  /* the same values in the other layout */
+    nas_tensor *relu;  /* max(t, 0), when something asked for it: shared by all that read it */
+    nas__late *late;   /* how to compute the values when somebody asks for them; NULL: they were computed at once */
+    double *moments;   /* [2][padded]: sums of the values and of their squares per channel, if the kernel made them */
+    double *grad_sums; /* [2][padded]: see nas__grad_sums() */
+    int n_grads, n_grad_sums;
 };
 
 enum { NAS__MAX_SAVED = 6 };
@@ -60,6 +70,7 @@ struct nas__node {
     nas_tensor **inputs, **outputs;
     nas__buffer *saved[NAS__MAX_SAVED]; /* one reference each, given back after the backward step */
     void *state;                        /* in the tape's arena */
+    uint64_t macs;                      /* multiply-adds of the forward step */
 };
 
 struct nas_tape {
@@ -68,7 +79,7 @@ struct nas_tape {
     nas__node *last;
     nas_tensor **tensors; /* all tensors of the pass, to release their buffers */
     size_t n_tensors;
-    uint64_t macs, op_count, reorders;
+    uint64_t macs, recorded_macs, op_count, reorders;
     bool active, spent;
     nas_tape *outer; /* the tape that was current before */
 };
@@ -98,6 +109,9 @@ void nas__watch(const nas__watcher *watcher);
 /* A fresh tensor on the current tape with memory (none when dry). NULL and an error on failure. */
 nas_tensor *nas__new(int ndim, const int64_t *dims, nas__layout layout);
 nas_tensor *nas__like(const nas_tensor *x);
+/* The same without memory, and the memory for one that has none (NULL and an error when there is none left). */
+nas_tensor *nas__bare(int ndim, const int64_t *dims, nas__layout layout);
+float *nas__give_memory(nas_tensor *t);
 /* A zero tensor (no memory) of t's shape. */
 nas_tensor *nas__zero_like(const nas_tensor *t, nas__layout layout);
 /* A second tensor over x's memory with another (plain) shape. */
@@ -115,7 +129,8 @@ bool nas__wants(const nas_tensor *t);
 /* --- values -------------------------------------------------------------------------------------- */
 /* t in the given layout; itself when it has it. 2-D and other shapes are always PLAIN. Sticky. */
 nas_tensor *nas__as(nas_tensor *t, nas__layout layout);
-/* Data of t; writes zeros into fresh memory for a zero tensor. */
+/* Data of t; writes zeros into fresh memory for a zero tensor, and computes a late one. NULL and an error on failure.
+ */
 float *nas__data(nas_tensor *t);
 /* Floats that t occupies, padding included. */
 size_t nas__storage(const nas_tensor *t);

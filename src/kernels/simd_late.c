@@ -1,0 +1,96 @@
+/* simd_late.c - late values and gradients (late.h) written out, and the sums that batch norm's backward pass needs of
+ * them: for whatever reads memory as it is. */
+#include "kernels/simd_functions.h"
+#include "kernels/simd_late.h"
+#include "kernels/scratch.h"
+
+/* Pixels summed in f32 before they are folded into double. */
+enum { STRETCH = 64 };
+
+NAS_INLINE bool is_small(int n, int c, int hw) { return (size_t)n * c * hw < SERIAL_BELOW; }
+
+NAS_INLINE void values_plane(const float *x, int hw, const nas__load_block *load, const bool relu, const bool capped,
+                             float *y) {
+#pragma GCC unroll 4
+    for (int i = 0; i < hw; i++) {
+        vstore(y + (size_t)i * BLOCK, load_value(load, vload(x + (size_t)i * BLOCK), relu, capped));
+    }
+}
+
+void NAS_SIMD(nas__late_values)(int n, int c, int hw, const float *x, const nas__on_load *load, float *y) {
+    const int cb = (c + BLOCK - 1) / BLOCK;
+    const size_t plane = (size_t)hw * BLOCK;
+#pragma omp parallel for schedule(static) if (!is_small(n, c, hw))
+    for (int p = 0; p < n * cb; p++) {
+        const nas__load_block block = load_block(load, p % cb);
+        if (!load->relu) {
+            values_plane(x + p * plane, hw, &block, false, false, y + p * plane);
+        } else if (load->cap > 0) {
+            values_plane(x + p * plane, hw, &block, true, true, y + p * plane);
+        } else {
+            values_plane(x + p * plane, hw, &block, true, false, y + p * plane);
+        }
+    }
+}
+
+void NAS_SIMD(nas__late_gradient)(int n, int c, int hw, const nas__late_grad *late, float *out) {
+    const int cb = (c + BLOCK - 1) / BLOCK;
+    const size_t plane = (size_t)hw * BLOCK;
+#pragma omp parallel for schedule(static) if (!is_small(n, c, hw))
+    for (int p = 0; p < n * cb; p++) {
+        gradient_plane(late, p % cb, p * plane, hw, out + p * plane);
+    }
+}
+
+/* Sums of g and of g*z per channel; one per group of images and channel block. */
+typedef struct pair {
+    double first[BLOCK], second[BLOCK];
+} pair;
+
+NAS_INLINE void sum_plane(const nas__grad_block *block, const float *g, const float *z, int hw, const bool masked,
+                          pair *total) {
+    for (int from = 0; from < hw; from += STRETCH) {
+        const int to = hw - from < STRETCH ? hw : from + STRETCH;
+        vec sum[2] = {vzero(), vzero()}, product[2] = {vzero(), vzero()};
+#pragma GCC unroll 2
+        for (int i = from; i < to; i++) {
+            const vec v = vload(z + (size_t)i * BLOCK), read = vload(g + (size_t)i * BLOCK);
+            const vec gradient = masked ? mask_gradient(block, v, read) : read;
+            sum[i & 1] += gradient;
+            product[i & 1] = vfma(gradient, v, product[i & 1]);
+        }
+        fold(total->first, sum[0] + sum[1]);
+        fold(total->second, product[0] + product[1]);
+    }
+}
+
+void NAS_SIMD(nas__late_sums)(int n, int c, int hw, const nas__late_grad *late, const float *z, double *sums) {
+    const int cb = (c + BLOCK - 1) / BLOCK, groups = image_groups(n, cb);
+    const size_t plane = (size_t)hw * BLOCK;
+    nas__scratch *scratch = nas__scratch_acquire((size_t)groups * cb * sizeof(pair) / sizeof(float));
+    pair *partial = (pair *)nas__scratch_floats(scratch);
+#pragma omp parallel for schedule(static) if (!is_small(n, c, hw))
+    for (int task = 0; task < groups * cb; task++) {
+        const int g = task / cb;
+        const nas__grad_block block = grad_block(late, task % cb);
+        partial[task] = (pair){0};
+        for (int image = group_start(n, g, groups); image < group_start(n, g + 1, groups); image++) {
+            const size_t at = ((size_t)image * cb + task % cb) * plane;
+            if (late->masked) {
+                sum_plane(&block, late->g + at, z + at, hw, true, &partial[task]);
+            } else {
+                sum_plane(&block, late->g + at, z + at, hw, false, &partial[task]);
+            }
+        }
+    }
+    for (int i = 0; i < cb * BLOCK; i++) {
+        double first = 0, second = 0;
+        for (int g = 0; g < groups; g++) {
+            first += partial[(size_t)g * cb + i / BLOCK].first[i % BLOCK];
+            second += partial[(size_t)g * cb + i / BLOCK].second[i % BLOCK];
+        }
+        sums[i] = late->scale * first;
+        sums[cb * BLOCK + i] = late->scale * second;
+    }
+    nas__scratch_release(scratch);
+}
