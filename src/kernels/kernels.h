@@ -7,6 +7,8 @@
  * to channel block p % cb. Pointers are 64-byte aligned. Work is shared among OpenMP threads with a static schedule
  * and every sum is reduced in a fixed order, so results repeat bit for bit for a given thread count.
  *
+ * A kernel that finds no working memory leaves an error pending in the calling thread and its results undefined.
+ *
  * `flat` kernels see a tensor as `count` floats (count is a multiple of the block for blocked tensors, anything for
  * plain ones; pointers aligned). */
 #ifndef NAS_KERNELS_KERNELS_H
@@ -122,7 +124,7 @@ typedef struct nas__kernels {
     void (*axpby)(size_t count, float a, const float *x, float b, float *y); /* y = a*x + b*y ; b == 0 never reads y */
     void (*scale_per_sample)(int n, size_t count_per_sample, const float *factor, const float *x,
                              float *y);                          /* drop-path */
-    double (*dot)(size_t count, const float *a, const float *b); /* fixed order, in double */
+    double (*dot)(size_t count, const float *a, const float *b); /* fixed order, in double; NaN without memory */
 
     /* Optimisers, in one pass over flat parameters (weights w, gradients g, state). */
     void (*sgd)(size_t count, const nas__sgd_args *args, float *w, const float *g, float *buf);

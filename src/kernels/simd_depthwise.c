@@ -12,10 +12,13 @@ void NAS_SIMD(nas__dw_forward)(const nas__dw_shape *s, const float *x, const flo
     const dw_frame frame = {s->h, s->w, s->pad_h, s->pad_w, cols};
     const int strip = dw_strip_rows(s->oh, cols, s->stride, reach), strips = dw_ceil_div(s->oh, strip);
     const ptrdiff_t tasks = (ptrdiff_t)s->n * cb * strips;
+    nas__scratch *scratch = nas__scratch_acquire_team(((size_t)(strip - 1) * s->stride + reach) * cols * BLOCK);
+    if (!scratch) {
+        return;
+    }
 #pragma omp parallel if (tasks > 1)
     {
-        nas__scratch *scratch = nas__scratch_acquire(((size_t)(strip - 1) * s->stride + reach) * cols * BLOCK);
-        float *plane = nas__scratch_floats(scratch);
+        float *plane = nas__scratch_mine(scratch);
         int bordered = -1; /* the strip whose zero border is in place */
 #pragma omp for schedule(static)
         for (ptrdiff_t task = 0; task < tasks; task++) {
@@ -42,8 +45,8 @@ void NAS_SIMD(nas__dw_forward)(const nas__dw_shape *s, const float *x, const flo
             dw_image_rows(&frame, first, count, &c.image_from, &c.image_to);
             NAS_SIMD(nas__dw_correlate)(&c);
         }
-        nas__scratch_release(scratch);
     }
+    nas__scratch_release(scratch);
 }
 
 /* Along one axis, the input positions rest, rest + stride, ... and the taps that connect them to outputs: position
@@ -162,10 +165,13 @@ static void backward_planes(const backward *b) {
     const nas__dw_shape *s = b->s;
     const int halo = b->row_to - b->row_from - dw_ceil_div(s->h, s->stride); /* rows of dy beyond those of a phase */
     const ptrdiff_t tasks = (ptrdiff_t)s->n * b->cb * b->strips;
+    nas__scratch *scratch = nas__scratch_acquire_team((size_t)(b->strip + halo) * b->frame.cols * BLOCK);
+    if (!scratch) {
+        return;
+    }
 #pragma omp parallel if (tasks > 1)
     {
-        nas__scratch *scratch = nas__scratch_acquire((size_t)(b->strip + halo) * b->frame.cols * BLOCK);
-        float *plane = nas__scratch_floats(scratch);
+        float *plane = nas__scratch_mine(scratch);
         int bordered = -1;
 #pragma omp for schedule(static)
         for (ptrdiff_t task = 0; task < tasks; task++) {
@@ -180,8 +186,8 @@ static void backward_planes(const backward *b) {
             dw_copy_rows(&b->frame, b->dy + (size_t)p * s->oh * s->ow * BLOCK, first, in, plane, false);
             backward_strip(b, p, first, rows, plane, in);
         }
-        nas__scratch_release(scratch);
     }
+    nas__scratch_release(scratch);
 }
 
 void NAS_SIMD(nas__dw_backward_data)(const nas__dw_shape *s, const float *dy, const float *w, const float *x, float *dx,
@@ -198,6 +204,9 @@ void NAS_SIMD(nas__dw_backward_data)(const nas__dw_shape *s, const float *dy, co
     b.strips = dw_ceil_div(rows, b.strip);
 
     nas__scratch *scratch = nas__scratch_acquire((size_t)cb * taps * BLOCK);
+    if (!scratch) {
+        return;
+    }
     float *gathered = nas__scratch_floats(scratch);
     for (int i = 0; i < cb; i++) {
         gather_weights(s, w + (size_t)i * taps * BLOCK, gathered + (size_t)i * taps * BLOCK);

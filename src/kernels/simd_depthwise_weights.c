@@ -116,6 +116,14 @@ typedef struct strips {
     int rows, reach, bordered;
 } strips;
 
+static strips make_strips(const nas__dw_shape *s) {
+    const int cols = (s->ow - 1) * s->stride + s->dilation * (s->kernel_w - 1) + 1;
+    strips t = {.frame = {s->h, s->w, s->pad_h, s->pad_w, cols}, .bordered = -1};
+    t.reach = s->dilation * (s->kernel_h - 1) + 1;
+    t.rows = dw_strip_rows(s->oh, cols, s->stride, t.reach);
+    return t;
+}
+
 /* dw[taps][BLOCK] += the contribution of one plane. */
 static void add_plane(const nas__dw_shape *s, strips *t, const float *x, const float *dy, float *plane, float *dw,
                       bool relu_input) {
@@ -143,16 +151,10 @@ static void add_plane(const nas__dw_shape *s, strips *t, const float *x, const f
 }
 
 /* partial[group][cb][taps][BLOCK], one task per group and channel block. */
-static void fill_partial(const nas__dw_shape *s, const float *x, const float *dy, float *partial, int groups,
-                         bool relu_input) {
+static void fill_partial(const nas__dw_shape *s, strips t, const float *x, const float *dy, float *plane,
+                         float *partial, int groups, bool relu_input) {
     const int cb = (s->c + BLOCK - 1) / BLOCK;
     const size_t taps = (size_t)s->kernel_h * s->kernel_w;
-    const int cols = (s->ow - 1) * s->stride + s->dilation * (s->kernel_w - 1) + 1;
-    strips t = {.frame = {s->h, s->w, s->pad_h, s->pad_w, cols}, .bordered = -1};
-    t.reach = s->dilation * (s->kernel_h - 1) + 1;
-    t.rows = dw_strip_rows(s->oh, cols, s->stride, t.reach);
-    nas__scratch *scratch = nas__scratch_acquire(((size_t)(t.rows - 1) * s->stride + t.reach) * cols * BLOCK);
-    float *plane = nas__scratch_floats(scratch);
 #pragma omp for schedule(static)
     for (int task = 0; task < groups * cb; task++) {
         const int g = task / cb, block = task % cb;
@@ -163,18 +165,27 @@ static void fill_partial(const nas__dw_shape *s, const float *x, const float *dy
             add_plane(s, &t, x + p * s->h * s->w * BLOCK, dy + p * s->oh * s->ow * BLOCK, plane, dw, relu_input);
         }
     }
-    nas__scratch_release(scratch);
 }
 
 void NAS_SIMD(nas__dw_backward_weights)(const nas__dw_shape *s, const float *x, const float *dy, float *dw,
                                         bool relu_input) {
     const int cb = (s->c + BLOCK - 1) / BLOCK, groups = image_groups(s->n, cb);
     const ptrdiff_t vectors = (ptrdiff_t)cb * s->kernel_h * s->kernel_w;
+    const strips t = make_strips(s);
     nas__scratch *scratch = nas__scratch_acquire((size_t)groups * vectors * BLOCK);
+    if (!scratch) {
+        return;
+    }
     float *partial = nas__scratch_floats(scratch);
+    nas__scratch *planes =
+        nas__scratch_acquire_team(((size_t)(t.rows - 1) * s->stride + t.reach) * t.frame.cols * BLOCK);
+    if (!planes) {
+        nas__scratch_release(scratch);
+        return;
+    }
 #pragma omp parallel if (groups * cb > 1)
     {
-        fill_partial(s, x, dy, partial, groups, relu_input);
+        fill_partial(s, t, x, dy, nas__scratch_mine(planes), partial, groups, relu_input);
 #pragma omp for schedule(static)
         for (ptrdiff_t v = 0; v < vectors; v++) {
             vec sum = vload(partial + v * BLOCK);
@@ -184,5 +195,6 @@ void NAS_SIMD(nas__dw_backward_weights)(const nas__dw_shape *s, const float *x, 
             vstore(dw + v * BLOCK, sum);
         }
     }
+    nas__scratch_release(planes);
     nas__scratch_release(scratch);
 }

@@ -3,6 +3,8 @@
 #include "kernels/simd_functions.h"
 #include "kernels/scratch.h"
 
+#include <math.h>
+
 NAS_INLINE size_t piece_end(size_t from, size_t count) { return count - from < FLAT_PIECE ? count : from + FLAT_PIECE; }
 
 /* Comparisons are written such that a NaN comes through and is noticed. */
@@ -116,6 +118,9 @@ static double dot_range(size_t count, const float *a, const float *b) {
 double NAS_SIMD(nas__dot)(size_t count, const float *a, const float *b) {
     const size_t pieces = (count + FLAT_PIECE - 1) / FLAT_PIECE;
     nas__scratch *scratch = nas__scratch_acquire(2 * pieces);
+    if (!scratch) {
+        return NAN;
+    }
     double *partial = (double *)nas__scratch_floats(scratch), total = 0;
 #pragma omp parallel for schedule(static) if (count >= SERIAL_BELOW)
     for (size_t piece = 0; piece < pieces; piece++) {

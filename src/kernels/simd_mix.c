@@ -168,6 +168,9 @@ void NAS_SIMD(nas__mix_backward)(int n_inputs, const float *const *x, const floa
         dots[i] = 0;
     }
     nas__scratch *scratch = nas__scratch_acquire((count + FLAT_PIECE - 1) / FLAT_PIECE * INPUTS * 2);
+    if (!scratch) {
+        return;
+    }
     while (gather(&in, n_inputs, x, NULL, &next)) {
         dot_all(&in, dy, count, (double *)nas__scratch_floats(scratch), dots);
     }

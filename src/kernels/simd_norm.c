@@ -82,6 +82,9 @@ void NAS_SIMD(nas__bn_stats)(int n, int c, int hw, const float *x, float *mean, 
     const int cb = (c + BLOCK - 1) / BLOCK, groups = image_groups(n, cb);
     const size_t plane = (size_t)hw * BLOCK;
     nas__scratch *scratch = acquire_pairs(groups, cb);
+    if (!scratch) {
+        return;
+    }
     pair *partial = (pair *)nas__scratch_floats(scratch);
 #pragma omp parallel for schedule(static) if ((size_t)n * cb * plane >= SERIAL_BELOW)
     for (int task = 0; task < groups * cb; task++) {
@@ -169,6 +172,9 @@ void NAS_SIMD(nas__bn_backward_sums)(int n, int c, int hw, const float *x, const
     const int cb = (c + BLOCK - 1) / BLOCK, groups = image_groups(n, cb);
     const size_t plane = (size_t)hw * BLOCK;
     nas__scratch *scratch = acquire_pairs(groups, cb);
+    if (!scratch) {
+        return;
+    }
     pair *partial = (pair *)nas__scratch_floats(scratch);
 #pragma omp parallel for schedule(static) if ((size_t)n * cb * plane >= SERIAL_BELOW)
     for (int task = 0; task < groups * cb; task++) {

@@ -319,6 +319,9 @@ NAS_INLINE void avg_row(const nas__pool_shape *s, const float *x, int out, float
 void NAS_SIMD(nas__avg_pool_forward)(const nas__pool_shape *s, const float *x, float *y) {
     const int planes = s->n * ((s->c + BLOCK - 1) / BLOCK);
     nas__scratch *scratch = nas__scratch_acquire((size_t)s->oh + s->ow);
+    if (!scratch) {
+        return;
+    }
     float *row_factor = nas__scratch_floats(scratch), *factor = row_factor + s->oh;
     fill_factors(s, s->oh, s->h, row_factor);
     fill_factors(s, s->ow, s->w, factor);
@@ -403,6 +406,9 @@ NAS_INLINE void avg_row_backward(const nas__pool_shape *s, const float *dy, int 
 void NAS_SIMD(nas__avg_pool_backward)(const nas__pool_shape *s, const float *dy, float *dx) {
     const int planes = s->n * ((s->c + BLOCK - 1) / BLOCK);
     nas__scratch *scratch = nas__scratch_acquire((size_t)s->oh + s->ow);
+    if (!scratch) {
+        return;
+    }
     const factors f = {nas__scratch_floats(scratch), nas__scratch_floats(scratch) + s->oh};
     fill_factors(s, s->oh, s->h, nas__scratch_floats(scratch));
     fill_factors(s, s->ow, s->w, nas__scratch_floats(scratch) + s->oh);

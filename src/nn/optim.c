@@ -245,6 +245,9 @@ nas_status nas_optimizer_step(nas_optimizer *o, double lr, double clip_norm) {
     }
     nas__apply_threads();
     double norm = gradient_norm(o);
+    if (!isfinite(norm) && nas_error_status()) {
+        return nas_error_status();
+    }
     if (!isfinite(norm)) {
         return nas__fail(
             NAS_NUMERIC,
