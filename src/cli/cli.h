@@ -183,7 +183,7 @@ typedef struct cli_network {
     nas_transform transform; /* the constants alone */
     bool regression;
 } cli_network;
-/* The newest finished retraining of a run, ready to compute. */
+/* The newest finished retraining of a run, ready to compute: batch norm is folded into the convolutions. */
 nas_status cli_network_open(cli_network *n, const char *run);
 void cli_network_close(cli_network *n);
 /* Name of a class, or its number as text. */

@@ -68,6 +68,7 @@ static nas_status fix_model(cli_network *n) {
     n->model = status ? NULL : cli_space_model(&n->space);
     status = n->model ? nas_apply_fixed_architecture_text(n->model, architecture) : nas_error_status();
     status = status ? status : nas_load_weights(n->model, weights);
+    status = status ? status : nas_fold_batch_norm(n->model, NULL);
     free(architecture);
     free(weights);
     return status;

@@ -70,7 +70,7 @@ typedef struct factorized_reduce {
     nas_module *even, *odd, *bn;
 } factorized_reduce;
 
-static nas_tensor *factorized_forward(nas_module *self, nas_tensor *x) {
+nas_tensor *nas__factorized_forward(nas_module *self, nas_tensor *x) {
     factorized_reduce *f = (factorized_reduce *)self;
     if (nas_tensor_ndim(x) != 4 || nas_tensor_dim(x, 2) % 2 || nas_tensor_dim(x, 3) % 2) {
         return nas__fail_null(NAS_SHAPE,
@@ -91,7 +91,7 @@ nas_module *nas_factorized_reduce_new(const nas_conv_config *config) {
         return nas__fail_null(NAS_INVALID, "nas_factorized_reduce: .in %d must be positive and .out %d even", c.in,
                               c.out);
     }
-    factorized_reduce *f = nas_module_alloc(sizeof *f, factorized_forward, "factorized_reduce");
+    factorized_reduce *f = nas_module_alloc(sizeof *f, nas__factorized_forward, "factorized_reduce");
     if (!f) {
         return NULL;
     }

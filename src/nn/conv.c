@@ -2,6 +2,7 @@
 #include "nn/layers.h"
 
 #include "core/error.h"
+#include "tensor/tensor.h"
 
 typedef struct conv {
     nas_module base;
@@ -49,4 +50,27 @@ nas_module *nas_conv_new(const nas_conv_config *config) {
                       NAS_INIT_FAN_IN);
     c->bias = config->bias ? nas_parameter(&c->base, "bias", NAS_DIMS(config->out), NAS_INIT_ZERO) : NULL;
     return nas__module_complete(c, c->weight && (c->bias || !config->bias));
+}
+
+/* --- folding ------------------------------------------------------------------------------------- */
+int64_t nas__conv_channels(const nas_module *module) {
+    return module->forward == conv_forward ? ((const conv *)module)->weight->dims[0] : 0;
+}
+
+nas_status nas__conv_add_bias(nas_module *module) {
+    conv *c = (conv *)module;
+    c->bias = c->bias ? c->bias : nas_parameter(module, "bias", 1, c->weight->dims, NAS_INIT_ZERO);
+    return c->bias ? NAS_OK : nas_error_status();
+}
+
+void nas__conv_scale(nas_module *module, const float *scale, const float *shift) {
+    conv *c = (conv *)module;
+    int64_t out = c->weight->dims[0], row = nas__count(c->weight) / out;
+    float *weight = nas__data(c->weight), *bias = nas__data(c->bias);
+    for (int64_t o = 0; o < out; o++) {
+        bias[o] = bias[o] * scale[o] + shift[o];
+        for (int64_t i = 0; i < row; i++) {
+            weight[o * row + i] *= scale[o];
+        }
+    }
 }

@@ -6,7 +6,23 @@
 
 /* false and an error when the config of a convolution makes no sense. */
 bool nas__conv_config_fits(const char *what, const nas_conv_config *config);
-/* A forward function: the children in order. */
+/* Forward functions: the children in order; of nas_factorized_reduce, whose children are two convolutions and their
+ * batch norm. */
 nas_tensor *nas__row_forward(nas_module *self, nas_tensor *x);
+nas_tensor *nas__factorized_forward(nas_module *self, nas_tensor *x);
+
+/* --- folding ------------------------------------------------------------------------------------- */
+/* Channels of a convolution's output; 0: the module is no convolution. */
+int64_t nas__conv_channels(const nas_module *module);
+/* Sees to it that the convolution has a bias. */
+nas_status nas__conv_add_bias(nas_module *conv);
+/* Makes the result scale*result + shift, per channel; there must be a bias. */
+void nas__conv_scale(nas_module *conv, const float *scale, const float *shift);
+/* Channels of a batch norm that normalises in a finished network, with estimates to do it; else 0. */
+int64_t nas__bn_foldable(const nas_module *module);
+/* What it does to x with its running estimates, before its ReLU: scale*x + shift, per channel. */
+void nas__bn_coefficients(const nas_module *bn, float *scale, float *shift);
+/* From here on it is the identity, or its ReLU, without parameters. */
+void nas__bn_drop(nas_module *bn);
 
 #endif

@@ -1,10 +1,11 @@
 /* norm.c - the batch norm layer: running estimates, a second set of estimates for calibration, and gamma and beta that
  * may come only with the fixed architecture. */
-#include "nn/module.h"
+#include "nn/layers.h"
 
 #include "core/error.h"
 #include "tensor/tensor.h"
 
+#include <math.h>
 #include <string.h>
 
 typedef struct batch_norm {
@@ -32,6 +33,14 @@ static void drop_calibration(batch_norm *b) {
 
 static void bn_release(nas_module *self) { drop_calibration((batch_norm *)self); }
 
+void nas__bn_drop(nas_module *self) {
+    batch_norm *b = (batch_norm *)self;
+    b->identity = true;
+    drop_calibration(b);
+    nas__module_drop_parameters(self);
+    b->state = (nas_bn_state){.relu = b->state.relu};
+}
+
 static bool add_affine(batch_norm *b) {
     b->state.gamma = nas_parameter(&b->base, "gamma", 1, &b->channels, NAS_INIT_ONE);
     b->state.beta = nas_parameter(&b->base, "beta", 1, &b->channels, NAS_INIT_ZERO);
@@ -41,10 +50,7 @@ static bool add_affine(batch_norm *b) {
 static void bn_fixed(nas_module *self) {
     batch_norm *b = (batch_norm *)self;
     if (b->search_only) {
-        b->identity = true;
-        drop_calibration(b);
-        nas__module_drop_parameters(self);
-        b->state = (nas_bn_state){.relu = b->state.relu};
+        nas__bn_drop(self);
     } else if (b->affine == NAS_AFFINE_WHEN_FIXED) {
         add_affine(b);
     }
@@ -94,5 +100,20 @@ static nas_status reset_one(nas_module *module, void *user) {
 void nas_calibration_reset(nas_module *model) {
     if (model) {
         nas__module_walk(model, reset_one, NULL);
+    }
+}
+
+/* --- folding ------------------------------------------------------------------------------------- */
+int64_t nas__bn_foldable(const nas_module *module) {
+    const batch_norm *b = (const batch_norm *)module;
+    return module->forward == bn_forward && !b->identity && !b->search_only ? b->channels : 0;
+}
+
+void nas__bn_coefficients(const nas_module *module, float *scale, float *shift) {
+    const nas_bn_state *s = &((const batch_norm *)module)->state;
+    const float *mean = s->running_mean->data, *var = s->running_var->data;
+    for (int64_t i = 0; i < ((const batch_norm *)module)->channels; i++) {
+        scale[i] = (s->gamma ? s->gamma->data[i] : 1) / sqrtf(var[i] + (s->eps > 0 ? s->eps : 1e-5f));
+        shift[i] = (s->beta ? s->beta->data[i] : 0) - mean[i] * scale[i];
     }
 }
