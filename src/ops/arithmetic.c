@@ -1,5 +1,5 @@
 /* arithmetic.c - sums, products and element-wise functions. */
-#include "ops/common.h"
+#include "ops/late_sum.h"
 
 #include <math.h>
 #include <string.h>
@@ -81,11 +81,26 @@ static nas_tensor *add_one(nas_tensor *x, nas_tensor *b) {
     return y;
 }
 
+static nas_tensor *late_sum_of(const char *op, int n, nas_tensor *const *x) {
+    nas__addend *addends = nas__arena_alloc(&nas__tape()->arena, (size_t)n * sizeof *addends);
+    for (int i = 0; addends && i < n; i++) {
+        addends[i] = (nas__addend){.x = x[i]};
+    }
+    return addends ? nas__late_sum(op, n, addends) : NULL;
+}
+
 nas_tensor *nas_add(nas_tensor *a, nas_tensor *b) {
     if (!a || !b) {
         return nas__null_input("nas_add");
     }
-    return nas__count(b) == 1 && !nas__same_shape(a, b) ? add_one(a, b) : combine("nas_add", a, b, 1);
+    if (nas__count(b) == 1 && !nas__same_shape(a, b)) {
+        return add_one(a, b);
+    }
+    bool blocked = a->layout == NAS__BLOCKED && b->layout == NAS__BLOCKED && !a->is_zero && !b->is_zero;
+    if (blocked && nas__same_shape(a, b) && !nas__dry()) {
+        return late_sum_of("nas_add", 2, (nas_tensor *[]){a, b});
+    }
+    return combine("nas_add", a, b, 1);
 }
 
 nas_tensor *nas_sub(nas_tensor *a, nas_tensor *b) {
@@ -114,7 +129,8 @@ nas_tensor *nas_sum_of(int n, nas_tensor *const *x) {
             if (used == MOST) {
                 return nas_add(nas_sum_of(i, x), nas_sum_of(n - i, x + i));
             }
-            list[used] = nas__as(x[i], x[i]->ndim == 4 ? NAS__BLOCKED : NAS__PLAIN);
+            list[used] =
+                x[i]->layout == NAS__BLOCKED ? x[i] : nas__as(x[i], x[i]->ndim == 4 ? NAS__BLOCKED : NAS__PLAIN);
             if (!list[used]) {
                 return NULL;
             }
@@ -126,6 +142,9 @@ nas_tensor *nas_sum_of(int n, nas_tensor *const *x) {
     }
     if (used < 2) {
         return used ? list[0] : x[0];
+    }
+    if (list[0]->layout == NAS__BLOCKED && !nas__dry()) {
+        return late_sum_of("sum_of", used, list);
     }
     nas_tensor *y = nas__like(list[0]);
     if (!y || nas__dry()) {

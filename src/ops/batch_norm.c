@@ -153,7 +153,19 @@ static bool statistics_from_moments(int c, int padded, double count, const doubl
     return true;
 }
 
+/* Of a pooling that nobody has computed, which is no reason to do so. */
+static void pooled_moments(nas_tensor *x, int padded) {
+    const nas__late_pool *pool = x->late->detail;
+    x->moments = nas__arena_alloc(&x->tape->arena, 2 * (size_t)padded * sizeof *x->moments);
+    if (x->moments) {
+        nas__kernel_table()->pool_sums(&pool->shape, pool->max, nas__data(x->late->source), x->moments);
+    }
+}
+
 static void batch_statistics(nas_tensor *x, int padded, float *mean, float *var) {
+    if (x->late && x->late->kind == NAS__LATE_POOL && !x->data && !x->moments) {
+        pooled_moments(x, padded);
+    }
     int n = (int)x->dims[0], c = (int)x->dims[1], hw = (int)(x->dims[2] * x->dims[3]);
     if (!x->moments || !statistics_from_moments(c, padded, (double)n * hw, x->moments, mean, var)) {
         const float *values = nas__data(x);

@@ -1,7 +1,7 @@
-/* mixed.c - the mixed operation of DARTS: a weighted sum of candidates in one pass. Its backward pass computes all
- * dL/dw_i in one pass too, and hands its own gradient to every candidate with the weight as a scale, without writing it
- * out. */
-#include "ops/common.h"
+/* mixed.c - the mixed operation of DARTS: a weighted sum of candidates in one pass. Blocked candidates: late_sum.c;
+ * here are the others. Its backward pass computes all dL/dw_i in one pass too, and hands its own gradient to every
+ * candidate with the weight as a scale, without writing it out. */
+#include "ops/late_sum.h"
 
 #include <string.h>
 
@@ -70,7 +70,7 @@ static bool prepare(int n, nas_tensor *const *x, nas_tensor **same, nas_tensor *
             return nas__fail_null(NAS_SHAPE, "nas_weighted_sum: candidate %d has shape %s, others %s", i,
                                   nas__shape(x[i]), nas__shape(*model));
         }
-        same[i] = x[i] && !x[i]->is_zero ? nas__as(x[i], layout) : x[i];
+        same[i] = x[i] && !x[i]->is_zero && x[i]->layout != layout ? nas__as(x[i], layout) : x[i];
         if (x[i] && !same[i]) {
             return false;
         }
@@ -101,6 +101,17 @@ static nas_tensor *mix(nas_tensor *weight, int n, nas_tensor **list, nas_tensor 
     return y;
 }
 
+static nas_tensor *late_mix(nas_tensor *weight, int n, nas_tensor *const *list) {
+    nas__addend *addends = nas__arena_alloc(&nas__tape()->arena, (size_t)n * sizeof *addends);
+    int used = 0;
+    for (int i = 0; addends && i < n; i++) {
+        if (list[i] && !list[i]->is_zero) {
+            addends[used++] = (nas__addend){list[i], weight, i};
+        }
+    }
+    return addends ? nas__late_sum("weighted_sum", used, addends) : NULL;
+}
+
 nas_tensor *nas_weighted_sum(nas_tensor *weight, int n, nas_tensor *const *x) {
     if (!weight || !x) {
         return nas__null_input("nas_weighted_sum");
@@ -113,5 +124,8 @@ nas_tensor *nas_weighted_sum(nas_tensor *weight, int n, nas_tensor *const *x) {
     if (!list || !prepare(n, x, list, &model)) {
         return NULL;
     }
-    return model->is_zero ? nas_zero(model->ndim, model->dims) : mix(weight, n, list, model);
+    if (model->is_zero) {
+        return nas_zero(model->ndim, model->dims);
+    }
+    return model->layout == NAS__BLOCKED && !nas__dry() ? late_mix(weight, n, list) : mix(weight, n, list, model);
 }

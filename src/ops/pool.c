@@ -1,5 +1,6 @@
 /* pool.c - max, average and global average pooling. */
 #include "ops/common.h"
+#include "tensor/late.h"
 
 static bool read_shape(const char *op, const nas_tensor *x, const nas_pool_args *a, nas__pool_shape *s,
                        int64_t out[4]) {
@@ -31,52 +32,48 @@ static bool read_shape(const char *op, const nas_tensor *x, const nas_pool_args 
 }
 
 static void pool_backward(nas__node *node) {
-    const nas__pool_shape *s = node->state;
+    const nas__late_pool *pool = node->state;
     nas_tensor *x = node->inputs[0];
-    nas__grad grad = nas__grad_of(node->outputs[0]); /* linear: the scale passes through */
-    nas__buffer *dx = grad.buffer ? nas__floats(nas__storage(x)) : NULL;
-    if (!dx) {
-        return;
+    nas__late_grad dy = nas__grad_late(node->outputs[0]);
+    nas__buffer *fresh;
+    bool accumulate;
+    float *dx = dy.g ? nas__grad_open(x, &fresh, &accumulate) : NULL;
+    if (dx) {
+        nas__kernel_table()->pool_backward_late(&pool->shape, pool->max, nas__data(x), &dy, dx, accumulate);
+        nas__grad_close(x, fresh);
     }
-    const float *dy = grad.buffer->data;
-    if (node->saved[0]) {
-        nas__kernel_table()->max_pool_backward(s, dy, (const uint8_t *)node->saved[0]->data, dx->data);
-    } else {
-        nas__kernel_table()->avg_pool_backward(s, dy, dx->data);
-    }
-    nas__grad_give(x, dx, grad.scale);
 }
 
+static void pool_compute(nas_tensor *y) {
+    const nas__late_pool *pool = y->late->detail;
+    if (nas__give_memory(y)) {
+        nas__kernel_table()->pool_forward_late(&pool->shape, pool->max, nas__data(y->late->source), y->data);
+    }
+}
+
+/* Pooling is cheap beside the memory that its result would take: sums and batch norm do it again when they need it. */
 static nas_tensor *pool(const char *op, nas_tensor *x, const nas_pool_args *args, bool max) {
-    nas__pool_shape s;
+    nas__late_pool detail = {.max = max};
     int64_t out[4];
-    if (!x || !read_shape(op, x, args, &s, out)) {
+    if (!x || !read_shape(op, x, args, &detail.shape, out)) {
         return nas__null_input(op);
     }
     if (x->is_zero) {
         return nas_zero(4, out);
     }
     x = nas__as(x, NAS__BLOCKED);
-    nas_tensor *y = x ? nas__new(4, out, NAS__BLOCKED) : NULL;
-    if (!y || nas__dry()) {
-        return nas__traced(op, 1, &x, y);
+    if (!x || nas__dry()) {
+        return nas__traced(op, 1, &x, x ? nas__new(4, out, NAS__BLOCKED) : NULL);
     }
-    nas__buffer *index = NULL;
-    if (max) {
-        index = nas__buffer_new(nas__storage(y));
-        if (!index) {
-            return NULL;
-        }
-        nas__kernel_table()->max_pool_forward(&s, x->data, y->data, (uint8_t *)index->data);
-    } else {
-        nas__kernel_table()->avg_pool_forward(&s, x->data, y->data);
+    nas_tensor *y =
+        nas__postpone(&(nas__late){.kind = NAS__LATE_POOL, .compute = pool_compute, .source = x}, out, sizeof detail);
+    if (!y) {
+        return NULL;
     }
-    nas__node *node = nas__record(op, pool_backward, 1, &x, 1, &y, sizeof s);
+    *(nas__late_pool *)y->late->detail = detail;
+    nas__node *node = nas__record(op, pool_backward, 1, &x, 1, &y, sizeof detail);
     if (node) {
-        *(nas__pool_shape *)node->state = s;
-        node->saved[0] = index;
-    } else {
-        nas__buffer_unref(index);
+        *(nas__late_pool *)node->state = detail;
     }
     return y;
 }

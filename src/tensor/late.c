@@ -1,6 +1,5 @@
 /* late.c - see late.h. */
 #include "tensor/late.h"
-#include "kernels/kernels.h"
 
 static int padded(const nas_tensor *t) {
     int block = nas__block();

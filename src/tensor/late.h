@@ -11,6 +11,7 @@
 #ifndef TENSOR_LATE_H
 #define TENSOR_LATE_H
 
+#include "kernels/kernels.h"
 #include "tensor/tensor.h"
 
 typedef enum nas__late_kind {
@@ -28,6 +29,12 @@ struct nas__late {
     nas__on_load load;              /* ReLU and norm: what makes the source's values t's */
     void *detail;                   /* the operation's own */
 };
+
+/* The detail of a pooling, which sums look behind. */
+typedef struct nas__late_pool {
+    nas__pool_shape shape;
+    bool max;
+} nas__late_pool;
 
 /* A late tensor; detail_bytes are zeroed. NULL and an error on failure. Only blocked tensors come late. */
 nas_tensor *nas__postpone(const nas__late *late, int64_t const dims[4], size_t detail_bytes);

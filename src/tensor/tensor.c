@@ -1,6 +1,5 @@
 /* tensor.c - values, gradients and persistent tensors. */
 #include "tensor/late.h"
-#include "kernels/kernels.h"
 
 #include <math.h>
 #include <stdio.h>
