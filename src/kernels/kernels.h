@@ -114,6 +114,10 @@ typedef struct nas__kernels {
     void (*pool_forward_late)(const nas__pool_shape *s, bool max, const float *x, float *y);
     void (*pool_backward_late)(const nas__pool_shape *s, bool max, const float *x, const nas__late_grad *dy, float *dx,
                                bool accumulate);
+    /* Max and average pooling of one x by the same windows, at little more than the price of one; NULL: not wanted. */
+    void (*pools_sums)(const nas__pool_shape *s, const float *x, double *max, double *average);
+    void (*pools_backward_late)(const nas__pool_shape *s, const float *x, const nas__late_grad *max,
+                                const nas__late_grad *average, float *dx, bool accumulate);
 
     /* flat */
     void (*relu_forward)(size_t count, const float *x, float *y, float cap); /* cap > 0: min(., cap) as in ReLU6 */

@@ -53,6 +53,9 @@ void NAS_SIMD(nas__pool_sums)(const nas__pool_shape *s, bool max, const float *x
 void NAS_SIMD(nas__pool_forward_late)(const nas__pool_shape *s, bool max, const float *x, float *y);
 void NAS_SIMD(nas__pool_backward_late)(const nas__pool_shape *s, bool max, const float *x, const nas__late_grad *dy,
                                        float *dx, bool accumulate);
+void NAS_SIMD(nas__pools_sums)(const nas__pool_shape *s, const float *x, double *max, double *average);
+void NAS_SIMD(nas__pools_backward_late)(const nas__pool_shape *s, const float *x, const nas__late_grad *max,
+                                        const nas__late_grad *average, float *dx, bool accumulate);
 
 /* simd_flat.c */
 void NAS_SIMD(nas__relu_forward)(size_t count, const float *x, float *y, float cap);

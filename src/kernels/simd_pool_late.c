@@ -363,30 +363,43 @@ static void average_plane(const way *p, const shares *h) {
     }
 }
 
-void NAS_SIMD(nas__pool_backward_late)(const nas__pool_shape *s, bool max, const float *x, const nas__late_grad *dy,
-                                       float *dx, bool accumulate) {
-    const int cb = (s->c + BLOCK - 1) / BLOCK, planes = s->n * cb;
+/* Both gradients of a plane while it is in the second-level cache; NULL: not wanted. */
+static void both_planes(const nas__pool_shape *s, const float *x, int p, const nas__late_grad *max,
+                        const nas__late_grad *average, const shares *h, float *dx, bool accumulate) {
     const size_t in = (size_t)s->h * s->w * BLOCK, out = (size_t)s->oh * s->ow * BLOCK;
-#pragma omp parallel if (planes * in >= SERIAL_BELOW)
+    const int channel = p % ((s->c + BLOCK - 1) / BLOCK) * BLOCK;
+    way plane = {.s = s, .x = x + p * in, .dx = dx + p * in, .accumulate = accumulate};
+    if (max) {
+        plane.l = late_of(max, channel);
+        plane.g = max->g + p * out;
+        max_plane(&plane);
+        plane.accumulate = true;
+    }
+    if (average) {
+        plane.l = late_of(average, channel);
+        plane.g = average->g + p * out;
+        average_plane(&plane, h);
+    }
+}
+
+void NAS_SIMD(nas__pools_backward_late)(const nas__pool_shape *s, const float *x, const nas__late_grad *max,
+                                        const nas__late_grad *average, float *dx, bool accumulate) {
+    const int planes = s->n * ((s->c + BLOCK - 1) / BLOCK);
+#pragma omp parallel if ((size_t)planes * s->h * s->w * BLOCK >= SERIAL_BELOW)
     {
-        nas__scratch *scratch = max ? NULL : nas__scratch_acquire(shares_size(s));
-        const shares h = max ? (shares){0} : lay_out(s, nas__scratch_floats(scratch));
+        nas__scratch *scratch = average ? nas__scratch_acquire(shares_size(s)) : NULL;
+        const shares h = average ? lay_out(s, nas__scratch_floats(scratch)) : (shares){0};
 #pragma omp for schedule(static)
         for (int p = 0; p < planes; p++) {
-            const way plane = {.s = s,
-                               .l = late_of(dy, p % cb * BLOCK),
-                               .x = x + p * in,
-                               .g = dy->g + p * out,
-                               .dx = dx + p * in,
-                               .accumulate = accumulate};
-            if (max) {
-                max_plane(&plane);
-            } else {
-                average_plane(&plane, &h);
-            }
+            both_planes(s, x, p, max, average, &h, dx, accumulate);
         }
-        if (!max) {
+        if (average) {
             nas__scratch_release(scratch);
         }
     }
+}
+
+void NAS_SIMD(nas__pool_backward_late)(const nas__pool_shape *s, bool max, const float *x, const nas__late_grad *dy,
+                                       float *dx, bool accumulate) {
+    NAS_SIMD(nas__pools_backward_late)(s, x, max ? dy : NULL, max ? NULL : dy, dx, accumulate);
 }

@@ -182,35 +182,57 @@ static void add_row(const float *y, int pixels, moments *total) {
     fold(total->squares, squares[0] + squares[1]);
 }
 
-static void sum_plane(const nas__pool_shape *s, bool max, const float *x, float *row, moments *total) {
+/* The rows of one plane, each summed while it is in the first-level cache; NULL: not wanted. */
+static void sum_plane(const nas__pool_shape *s, const float *x, float *max, float *average, moments total[2]) {
     for (int out = 0; out < s->oh; out++) {
-        NAS_SIMD(nas__pool_rows)(s, x, out, out + 1, max ? row : NULL, max ? NULL : row);
-        add_row(row, s->ow, total);
+        NAS_SIMD(nas__pool_rows)(s, x, out, out + 1, max, average);
+        if (max) {
+            add_row(max, s->ow, &total[0]);
+        }
+        if (average) {
+            add_row(average, s->ow, &total[1]);
+        }
     }
 }
 
-void NAS_SIMD(nas__pool_sums)(const nas__pool_shape *s, bool max, const float *x, double *sums) {
-    const int cb = (s->c + BLOCK - 1) / BLOCK, groups = image_groups(s->n, cb);
-    const size_t plane = (size_t)s->h * s->w * BLOCK;
-    nas__scratch *scratch = nas__scratch_acquire((size_t)groups * cb * sizeof(moments) / sizeof(float));
-    moments *partial = (moments *)nas__scratch_floats(scratch);
-#pragma omp parallel for schedule(static) if ((size_t)s->n * cb * plane >= SERIAL_BELOW)
-    for (int task = 0; task < groups * cb; task++) {
-        const int g = task / cb, block = task % cb;
-        nas__scratch *row = nas__scratch_acquire((size_t)s->ow * BLOCK);
-        partial[task] = (moments){0};
-        for (int image = group_start(s->n, g, groups); image < group_start(s->n, g + 1, groups); image++) {
-            sum_plane(s, max, x + ((size_t)image * cb + block) * plane, nas__scratch_floats(row), &partial[task]);
-        }
-        nas__scratch_release(row);
-    }
+/* sums[2][padded] = the partial sums, added in order */
+static void add_up(const moments (*partial)[2], int which, int groups, int cb, double *sums) {
     memset(sums, 0, sizeof(double) * 2 * cb * BLOCK);
     for (int task = 0; task < groups * cb; task++) {
         double *sum = sums + task % cb * BLOCK, *squares = sum + (ptrdiff_t)cb * BLOCK;
         for (int i = 0; i < BLOCK; i++) {
-            sum[i] += partial[task].sum[i];
-            squares[i] += partial[task].squares[i];
+            sum[i] += partial[task][which].sum[i];
+            squares[i] += partial[task][which].squares[i];
         }
     }
+}
+
+void NAS_SIMD(nas__pools_sums)(const nas__pool_shape *s, const float *x, double *max, double *average) {
+    const int cb = (s->c + BLOCK - 1) / BLOCK, groups = image_groups(s->n, cb);
+    const size_t plane = (size_t)s->h * s->w * BLOCK, row = (size_t)s->ow * BLOCK;
+    nas__scratch *scratch = nas__scratch_acquire((size_t)groups * cb * 2 * sizeof(moments) / sizeof(float));
+    moments(*partial)[2] = (moments(*)[2])nas__scratch_floats(scratch);
+#pragma omp parallel for schedule(static) if ((size_t)s->n * cb * plane >= SERIAL_BELOW)
+    for (int task = 0; task < groups * cb; task++) {
+        const int g = task / cb, block = task % cb;
+        nas__scratch *rows = nas__scratch_acquire(2 * row);
+        float *row_max = max ? nas__scratch_floats(rows) : NULL;
+        float *row_average = average ? nas__scratch_floats(rows) + row : NULL;
+        partial[task][0] = partial[task][1] = (moments){0};
+        for (int image = group_start(s->n, g, groups); image < group_start(s->n, g + 1, groups); image++) {
+            sum_plane(s, x + ((size_t)image * cb + block) * plane, row_max, row_average, partial[task]);
+        }
+        nas__scratch_release(rows);
+    }
+    if (max) {
+        add_up(partial, 0, groups, cb, max);
+    }
+    if (average) {
+        add_up(partial, 1, groups, cb, average);
+    }
     nas__scratch_release(scratch);
+}
+
+void NAS_SIMD(nas__pool_sums)(const nas__pool_shape *s, bool max, const float *x, double *sums) {
+    NAS_SIMD(nas__pools_sums)(s, x, max ? sums : NULL, max ? NULL : sums);
 }

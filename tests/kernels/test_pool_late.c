@@ -166,6 +166,41 @@ static void not_a_number(void **state) {
     }
 }
 
+/* Max and average at once give what they give one after the other, to the last bit. */
+static void check_both(nas__pool_shape s, unsigned variant, const nas__kernels *k, uint64_t seed) {
+    const int cp = padded(s.c, k->block);
+    const size_t ins = (size_t)s.n * cp * s.h * s.w, outs = (size_t)s.n * cp * s.oh * s.ow;
+    float *values = quarters(3 * seed, ins), *x = copy_array(values, ins); /* the tails hold values, too */
+    float *more = random_floats(3 * seed + 1, outs), *g = copy_array(more, outs);
+    float *both = variant & 1 ? copy_array(values, ins) : new_array(ins);
+    float *coefficients = random_floats(3 * seed + 2, cp), *a = copy_array(coefficients, cp);
+    const nas__late_grad max = {.g = g, .scale = 1, .a = a}, average = {.g = g, .scale = 2, .masked = variant & 2};
+    float *one = copy_array(both, ins);
+    k->pool_backward_late(&s, true, x, &max, one, variant & 1);
+    k->pool_backward_late(&s, false, x, &average, one, true);
+    k->pools_backward_late(&s, x, &max, &average, both, variant & 1);
+    assert_memory_equal(one, both, ins * sizeof *one);
+    double *sums = malloc(8 * cp * sizeof *sums);
+    k->pool_sums(&s, true, x, sums);
+    k->pool_sums(&s, false, x, sums + 2 * cp);
+    k->pools_sums(&s, x, sums + 4 * cp, sums + 6 * cp);
+    assert_memory_equal(sums, sums + 4 * cp, 4 * cp * sizeof *sums);
+    free_array(one, ins), free_array(both, ins);
+    free(values), free(x), free(more), free(g), free(coefficients), free(a), free(sums);
+}
+
+static void both_at_once(void **state) {
+    (void)state;
+    const nas__kernels *tables[3];
+    nas_rng rng = nas_rng_new(19, 5);
+    for (uint64_t i = 0; i < 60; i++) {
+        nas__pool_shape s = random_pool(&rng);
+        for (int t = 0, n = nas__usable_kernel_tables(tables); t < n; t++) {
+            check_both(s, (unsigned)i, tables[t], 2000 + i);
+        }
+    }
+}
+
 static void threads_do_not_matter(void **state) {
     (void)state;
     const nas__kernels *tables[3];
@@ -189,10 +224,8 @@ static void threads_do_not_matter(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_variant),
-        cmocka_unit_test(random_shapes),
-        cmocka_unit_test(not_a_number),
-        cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(every_variant), cmocka_unit_test(random_shapes),         cmocka_unit_test(not_a_number),
+        cmocka_unit_test(both_at_once),  cmocka_unit_test(threads_do_not_matter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
