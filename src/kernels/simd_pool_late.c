@@ -385,17 +385,20 @@ static void both_planes(const nas__pool_shape *s, const float *x, int p, const n
 void NAS_SIMD(nas__pools_backward_late)(const nas__pool_shape *s, const float *x, const nas__late_grad *max,
                                         const nas__late_grad *average, float *dx, bool accumulate) {
     const int planes = s->n * ((s->c + BLOCK - 1) / BLOCK);
+    nas__scratch *team = average ? nas__scratch_acquire_team(shares_size(s)) : NULL;
+    if (average && !team) {
+        return;
+    }
 #pragma omp parallel if ((size_t)planes * s->h * s->w * BLOCK >= SERIAL_BELOW)
     {
-        nas__scratch *scratch = average ? nas__scratch_acquire(shares_size(s)) : NULL;
-        const shares h = average ? lay_out(s, nas__scratch_floats(scratch)) : (shares){0};
+        const shares h = average ? lay_out(s, nas__scratch_mine(team)) : (shares){0};
 #pragma omp for schedule(static)
         for (int p = 0; p < planes; p++) {
             both_planes(s, x, p, max, average, &h, dx, accumulate);
         }
-        if (average) {
-            nas__scratch_release(scratch);
-        }
+    }
+    if (average) {
+        nas__scratch_release(team);
     }
 }
 

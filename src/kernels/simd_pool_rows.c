@@ -207,30 +207,41 @@ static void add_up(const moments (*partial)[2], int which, int groups, int cb, d
     }
 }
 
-void NAS_SIMD(nas__pools_sums)(const nas__pool_shape *s, const float *x, double *max, double *average) {
+/* The partial sums of every group of images and channel block. */
+static void sum_groups(const nas__pool_shape *s, const float *x, bool max, bool average, nas__scratch *team,
+                       moments (*partial)[2]) {
     const int cb = (s->c + BLOCK - 1) / BLOCK, groups = image_groups(s->n, cb);
     const size_t plane = (size_t)s->h * s->w * BLOCK, row = (size_t)s->ow * BLOCK;
-    nas__scratch *scratch = nas__scratch_acquire((size_t)groups * cb * 2 * sizeof(moments) / sizeof(float));
-    moments(*partial)[2] = (moments(*)[2])nas__scratch_floats(scratch);
 #pragma omp parallel for schedule(static) if ((size_t)s->n * cb * plane >= SERIAL_BELOW)
     for (int task = 0; task < groups * cb; task++) {
         const int g = task / cb, block = task % cb;
-        nas__scratch *rows = nas__scratch_acquire(2 * row);
-        float *row_max = max ? nas__scratch_floats(rows) : NULL;
-        float *row_average = average ? nas__scratch_floats(rows) + row : NULL;
+        float *rows = nas__scratch_mine(team);
         partial[task][0] = partial[task][1] = (moments){0};
         for (int image = group_start(s->n, g, groups); image < group_start(s->n, g + 1, groups); image++) {
-            sum_plane(s, x + ((size_t)image * cb + block) * plane, row_max, row_average, partial[task]);
+            sum_plane(s, x + ((size_t)image * cb + block) * plane, max ? rows : NULL, average ? rows + row : NULL,
+                      partial[task]);
         }
-        nas__scratch_release(rows);
     }
-    if (max) {
-        add_up(partial, 0, groups, cb, max);
+}
+
+void NAS_SIMD(nas__pools_sums)(const nas__pool_shape *s, const float *x, double *max, double *average) {
+    const int cb = (s->c + BLOCK - 1) / BLOCK, groups = image_groups(s->n, cb);
+    nas__scratch *scratch = nas__scratch_acquire((size_t)groups * cb * 2 * sizeof(moments) / sizeof(float));
+    nas__scratch *team = scratch ? nas__scratch_acquire_team(2 * (size_t)s->ow * BLOCK) : NULL;
+    if (team) {
+        moments(*partial)[2] = (moments(*)[2])nas__scratch_floats(scratch);
+        sum_groups(s, x, max, average, team, partial);
+        if (max) {
+            add_up(partial, 0, groups, cb, max);
+        }
+        if (average) {
+            add_up(partial, 1, groups, cb, average);
+        }
+        nas__scratch_release(team);
     }
-    if (average) {
-        add_up(partial, 1, groups, cb, average);
+    if (scratch) {
+        nas__scratch_release(scratch);
     }
-    nas__scratch_release(scratch);
 }
 
 void NAS_SIMD(nas__pool_sums)(const nas__pool_shape *s, bool max, const float *x, double *sums) {

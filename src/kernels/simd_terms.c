@@ -22,6 +22,8 @@ typedef struct stream {
 typedef struct terms {
     int n, cb, hw, chunk; /* chunk: pixels; whole rows of pooled terms */
     int pooled, width;    /* width of a row of pooled terms, or 1 */
+    nas__scratch *scratch, *desks;
+    double *partial; /* the number asked for */
     stream *streams;
 } terms;
 
@@ -44,39 +46,56 @@ static void find_partner(terms *all, const nas__term *t, int i) {
     }
 }
 
-static nas__scratch *prepare(terms *all, int n_terms, const nas__term *t, int c, int hw) {
-    nas__scratch *scratch = nas__scratch_acquire(((size_t)n_terms * sizeof(stream)) / sizeof(float) + 1);
-    *all = (terms){.n = n_terms, .cb = (c + BLOCK - 1) / BLOCK, .hw = hw, .width = 1};
-    all->streams = (stream *)nas__scratch_floats(scratch);
-    for (int i = 0; i < n_terms; i++) {
+static void read_terms(terms *all, const nas__term *t) {
+    for (int i = 0; i < all->n; i++) {
         const nas__pool_shape *pool = t[i].pool;
-        all->streams[i] = (stream){.z = t[i].z, .plane = (size_t)hw * BLOCK, .pool = pool, .max = t[i].max};
+        all->streams[i] = (stream){.z = t[i].z, .plane = (size_t)all->hw * BLOCK, .pool = pool, .max = t[i].max};
         if (pool) {
             all->streams[i].plane = (size_t)pool->h * pool->w * BLOCK;
             all->streams[i].slot = all->pooled++;
             all->width = pool->ow;
         }
     }
-    for (int i = 0; i < n_terms; i++) {
+    for (int i = 0; i < all->n; i++) {
         if (t[i].pool) {
             find_partner(all, t, i);
         }
     }
     all->chunk = CHUNK < all->width ? all->width : CHUNK / all->width * all->width;
-    return scratch;
 }
 
-/* What one thread works with: where each term's chunk lies, and the pooled ones themselves. */
+/* False, with an error, when there is no memory. */
+static bool prepare(terms *all, int n_terms, const nas__term *t, int c, int hw, size_t partials) {
+    *all = (terms){.n = n_terms, .cb = (c + BLOCK - 1) / BLOCK, .hw = hw, .width = 1};
+    all->scratch = nas__scratch_acquire((partials * sizeof(double) + n_terms * sizeof(stream)) / sizeof(float));
+    if (!all->scratch) {
+        return false;
+    }
+    all->partial = (double *)nas__scratch_floats(all->scratch);
+    all->streams = (stream *)(all->partial + partials);
+    read_terms(all, t);
+    all->desks =
+        nas__scratch_acquire_team((size_t)all->pooled * all->chunk * BLOCK + n_terms * sizeof(float *) / sizeof(float));
+    if (!all->desks) {
+        nas__scratch_release(all->scratch);
+    }
+    return all->desks;
+}
+
+static void finish(const terms *all) {
+    nas__scratch_release(all->desks);
+    nas__scratch_release(all->scratch);
+}
+
+/* What one thread works with: the chunks of pooled terms, and where each term's chunk lies. */
 typedef struct desk {
-    nas__scratch *scratch;
     float *pooled;
     const float **x;
 } desk;
 
-static desk acquire_desk(const terms *all) {
-    const size_t floats = (size_t)all->pooled * all->chunk * BLOCK;
-    nas__scratch *scratch = nas__scratch_acquire(floats + (size_t)(all->n + 1) * sizeof(float *) / sizeof(float));
-    return (desk){scratch, nas__scratch_floats(scratch), (const float **)(nas__scratch_floats(scratch) + floats)};
+static desk my_desk(const terms *all) {
+    float *pooled = nas__scratch_mine(all->desks);
+    return (desk){pooled, (const float **)(pooled + (size_t)all->pooled * all->chunk * BLOCK)};
 }
 
 static void pool_chunk(const terms *all, int i, size_t plane, int from, int pixels, float *pooled) {
@@ -159,12 +178,14 @@ static void sum_chunk(int n, const float *const *x, const float *scale, size_t s
 void NAS_SIMD(nas__terms_forward)(int n_terms, const nas__term *t, int n, int c, int hw, const float *scale,
                                   const float *shift, float *y) {
     terms all;
-    nas__scratch *scratch = prepare(&all, n_terms, t, c, hw);
+    if (!prepare(&all, n_terms, t, c, hw, 0)) {
+        return;
+    }
     const int planes = n * all.cb;
     const size_t padded = (size_t)all.cb * BLOCK;
 #pragma omp parallel if ((size_t)planes * hw * BLOCK >= SERIAL_BELOW)
     {
-        desk d = acquire_desk(&all);
+        const desk d = my_desk(&all);
 #pragma omp for schedule(static)
         for (int p = 0; p < planes; p++) {
             const int channel = p % all.cb * BLOCK;
@@ -175,9 +196,8 @@ void NAS_SIMD(nas__terms_forward)(int n_terms, const nas__term *t, int n, int c,
                           y + ((size_t)p * hw + from) * BLOCK);
             }
         }
-        nas__scratch_release(d.scratch);
     }
-    nas__scratch_release(scratch);
+    finish(&all);
 }
 
 /* --- backward ---------------------------------------------------------------------------------- */
@@ -256,42 +276,42 @@ static void dot_plane(const terms *all, size_t plane, const float *dy, const des
 }
 
 /* Fills partial[group][cb][n_terms + 1][block]. */
-static void dot_groups(const terms *all, int n, int groups, const float *dy, double *partial) {
+static void dot_groups(const terms *all, int n, int groups, const float *dy) {
     const size_t size = (size_t)(all->n + 1) * BLOCK;
 #pragma omp parallel if ((size_t)n * all->cb * all->hw * BLOCK >= SERIAL_BELOW)
     {
-        desk d = acquire_desk(all);
+        const desk d = my_desk(all);
 #pragma omp for schedule(static)
         for (int task = 0; task < groups * all->cb; task++) {
             const int g = task / all->cb, block = task % all->cb;
-            memset(partial + task * size, 0, size * sizeof(double));
+            double *total = all->partial + task * size;
+            memset(total, 0, size * sizeof(double));
             for (int image = group_start(n, g, groups); image < group_start(n, g + 1, groups); image++) {
-                dot_plane(all, (size_t)image * all->cb + block, dy, &d, partial + task * size);
+                dot_plane(all, (size_t)image * all->cb + block, dy, &d, total);
             }
         }
-        nas__scratch_release(d.scratch);
     }
 }
 
 void NAS_SIMD(nas__terms_backward)(int n_terms, const nas__term *t, int n, int c, int hw, const float *dy, double *dots,
                                    double *sum) {
+    const int cb = (c + BLOCK - 1) / BLOCK, groups = image_groups(n, cb);
+    const size_t padded = (size_t)cb * BLOCK, size = (size_t)(n_terms + 1) * BLOCK;
     terms all;
-    nas__scratch *scratch = prepare(&all, n_terms, t, c, hw);
-    const int groups = image_groups(n, all.cb);
-    const size_t padded = (size_t)all.cb * BLOCK, size = (size_t)(n_terms + 1) * BLOCK;
-    nas__scratch *sums = nas__scratch_acquire(groups * all.cb * size * sizeof(double) / sizeof(float));
-    double *partial = (double *)nas__scratch_floats(sums);
-    dot_groups(&all, n, groups, dy, partial);
+    if (!prepare(&all, n_terms, t, c, hw, groups * cb * size)) {
+        return;
+    }
+    dot_groups(&all, n, groups, dy);
     memset(dots, 0, n_terms * padded * sizeof(double));
     memset(sum, 0, padded * sizeof(double));
-    for (int task = 0; task < groups * all.cb; task++) {
+    for (int task = 0; task < groups * cb; task++) {
         for (int i = 0; i <= n_terms; i++) {
-            double *to = (i < n_terms ? dots + i * padded : sum) + task % all.cb * BLOCK;
+            const double *from = all.partial + task * size + (size_t)i * BLOCK;
+            double *to = (i < n_terms ? dots + i * padded : sum) + task % cb * BLOCK;
             for (int j = 0; j < BLOCK; j++) {
-                to[j] += partial[task * size + (size_t)i * BLOCK + j];
+                to[j] += from[j];
             }
         }
     }
-    nas__scratch_release(sums);
-    nas__scratch_release(scratch);
+    finish(&all);
 }

@@ -39,8 +39,24 @@ static const nas__pool_shape pool = {
 static void dw_forward(const nas__kernels *k, arrays *a) { k->dw_forward(&dw, a->x, a->w, a->out, false); }
 static void dw_data(const nas__kernels *k, arrays *a) { k->dw_backward_data(&dw, a->dy, a->w, NULL, a->out, false); }
 static void dw_weights(const nas__kernels *k, arrays *a) { k->dw_backward_weights(&dw, a->x, a->dy, a->out, false); }
-static void avg_forward(const nas__kernels *k, arrays *a) { k->avg_pool_forward(&pool, a->x, a->out); }
-static void avg_backward(const nas__kernels *k, arrays *a) { k->avg_pool_backward(&pool, a->dy, a->out); }
+static void pool_sums(const nas__kernels *k, arrays *a) {
+    double sums[2 * 16];
+    k->pool_sums(&pool, true, a->x, sums);
+    a->out[0] = (float)sums[0];
+}
+static void pool_backward(const nas__kernels *k, arrays *a) {
+    k->pool_backward_late(&pool, false, a->x, &(nas__late_grad){.g = a->dy, .scale = 1}, a->out, false);
+}
+static void terms(const nas__kernels *k, arrays *a) {
+    const nas__term both[] = {{a->x, NULL, false}, {a->dy, &pool, true}};
+    k->terms_forward(2, both, IMAGES, CHANNELS, PIXELS, a->w, a->w, a->out);
+}
+static void terms_backward(const nas__kernels *k, arrays *a) {
+    const nas__term both[] = {{a->x, NULL, false}, {a->dy, &pool, true}};
+    double dots[2 * 16], sum[16];
+    k->terms_backward(2, both, IMAGES, CHANNELS, PIXELS, a->dy, dots, sum);
+    a->out[0] = (float)(dots[0] + sum[0]);
+}
 static void stats(const nas__kernels *k, arrays *a) {
     k->bn_stats(IMAGES, CHANNELS, PIXELS, a->x, a->out, a->out + k->block);
 }
@@ -62,8 +78,10 @@ static const struct {
 } kernels[] = {{"depthwise", dw_forward},
                {"depthwise data", dw_data},
                {"depthwise weights", dw_weights},
-               {"average", avg_forward},
-               {"average backward", avg_backward},
+               {"sums of a pooling", pool_sums},
+               {"average backward", pool_backward},
+               {"terms", terms},
+               {"products of terms", terms_backward},
                {"statistics", stats},
                {"sums", sums},
                {"products of mixing", mix},
