@@ -164,6 +164,14 @@ NAS_API nas_module *nas_sequential_new(int n, nas_module *const *modules);
     nas_sequential_new((int)(sizeof((nas_module *[]){__VA_ARGS__}) / sizeof(nas_module *)),                            \
                        (nas_module *[]){__VA_ARGS__})
 
+/* --- networks: to compare a found one with ---------------------------------------------------------- */
+/* For small images (N,channels,H,W), about 32x32, to (N,outputs). ResNet-18 (He et al., CVPR 2016) and MobileNetV2 of
+ * width 1 (Sandler et al., CVPR 2018), both in the form that is usual for CIFAR: a 3x3 stem of stride 1 and no pooling
+ * behind it; MobileNetV2's second stage keeps its size too. New modules; NULL and an error when a number is not
+ * positive. */
+NAS_API nas_module *nas_resnet18_new(int channels, int outputs);
+NAS_API nas_module *nas_mobilenetv2_new(int channels, int outputs);
+
 /* --- losses and metrics ------------------------------------------------------------------------- */
 /* A scalar {1} to be minimised, mean over the batch. nas_cross_entropy, nas_mse, nas_l1, or the user's own. */
 typedef nas_tensor *(*nas_loss_fn)(nas_tensor *output, nas_tensor *target);

@@ -1,18 +1,25 @@
-/* bench.c - `espalier bench`: how fast search steps are here, and what bounds them. */
-#include "cli/cli.h"
+/* bench.c - `espalier bench`: how fast steps of search, training and inference are here, and what bounds them. */
+#include "cli/bench.h"
 
 #include "core/error.h"
 #include "run/run.h"
-#include "search/bench.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { SHOWN_OPS = 24 };
+static const char ops[] = "ops";
 
-const char *cli_bench_word(int i) { return nas__bench_workloads[i].name; }
+const char *cli_bench_word(int i) {
+    int n = 0;
+    while (nas__bench_workloads[n].name) {
+        n++;
+    }
+    return i < n ? nas__bench_workloads[i].name : i == n ? ops : NULL;
+}
 
-/* --- JSON ---------------------------------------------------------------------------------------- */
-static json_t *machine_json(const nas__bench_peaks *peaks) {
+/* --- the machine --------------------------------------------------------------------------------- */
+json_t *cli_bench_machine(const nas__bench_peaks *peaks) {
     char *text = nas__machine_json();
     json_t *machine = text ? json_loads(text, 0, NULL) : NULL;
     free(text);
@@ -22,34 +29,7 @@ static json_t *machine_json(const nas__bench_peaks *peaks) {
     return machine;
 }
 
-static json_t *ops_json(const nas__bench_result *r) {
-    json_t *all = json_array();
-    for (int i = 0; i < r->n_ops; i++) {
-        const nas__bench_op *op = &r->ops[i];
-        json_array_append_new(all, json_pack("{s:s, s:s, s:f, s:I, s:f, s:f}", "name", op->name, "pass",
-                                             op->backward ? "backward" : "forward", "ms", 1e3 * op->seconds, "calls",
-                                             (json_int_t)op->calls, "gflop", 1e-9 * op->flops, "gb", 1e-9 * op->bytes));
-    }
-    return all;
-}
-
-static json_t *result_json(const cli_args *a, const nas__bench_result *r, const nas__bench_peaks *peaks) {
-    double bound = nas__bench_bound(r, peaks);
-    json_t *json = json_pack(
-        "{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:i, s:i, s:f}", "name", r->workload->name,
-        "step_ms", 1e3 * r->step_seconds, "step_ms_min", 1e3 * r->best_seconds, "images_per_s",
-        (double)r->batch / r->step_seconds, "gflops", 1e-9 * r->flops / r->step_seconds, "roofline_share",
-        bound / r->step_seconds, "bound_ms", 1e3 * bound, "step_gflop", 1e-9 * r->flops, "step_gb", 1e-9 * r->bytes,
-        "peak_bytes", (json_int_t)r->peak_bytes, "reorders", r->reorders, "allocations", r->allocations, "wait_ms",
-        1e3 * r->wait_seconds, "batch", (int)r->batch, "steps", r->steps, "first_loss", r->first_loss);
-    if (json && a->op_times) {
-        json_object_set_new(json, "ops", ops_json(r));
-    }
-    return json;
-}
-
-/* --- text ---------------------------------------------------------------------------------------- */
-static void print_machine(json_t *machine) {
+void cli_bench_print_machine(json_t *machine) {
     printf("%s, %s, %d threads, oneDNN %s\n  products %.0f GFLOP/s, memory %.1f GB/s (measured now)\n",
            json_string_value(json_object_get(machine, "cpu")), json_string_value(json_object_get(machine, "isa")),
            (int)json_integer_value(json_object_get(machine, "threads")),
@@ -58,76 +38,153 @@ static void print_machine(json_t *machine) {
            json_number_value(json_object_get(machine, "triad_gb_per_s")));
 }
 
-static void print_ops(const nas__bench_result *r) {
-    printf("  %-20s %-8s %7s %9s %6s %8s\n", "operation", "pass", "calls", "ms", "share", "GFLOP/s");
-    for (int i = 0; i < r->n_ops && i < SHOWN_OPS; i++) {
-        const nas__bench_op *op = &r->ops[i];
-        printf("  %-20s %-8s %7llu %9.1f %5.1f%% %8.0f\n", op->name, op->backward ? "backward" : "forward",
-               (unsigned long long)op->calls, 1e3 * op->seconds, 100 * op->seconds / r->step_seconds,
-               op->seconds > 0 ? 1e-9 * op->flops / op->seconds : 0);
+/* --- one result ---------------------------------------------------------------------------------- */
+/* How much faster all threads are than one. */
+typedef struct scaling {
+    int threads;
+    double gemm, triad, step;
+} scaling;
+
+static double share_of_machine(const scaling *s) { return s->step / fmin(s->gemm, s->triad); }
+
+static json_t *result_json(const cli_args *a, const nas__bench_result *r, const nas__bench_peaks *peaks,
+                           const scaling *s) {
+    double bound = nas__bench_bound(r, peaks);
+    json_t *json = json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:i, s:i}", "name",
+                             r->workload->name, "step_ms", 1e3 * r->step_seconds, "step_ms_min", 1e3 * r->best_seconds,
+                             "images_per_s", (double)r->batch / r->step_seconds, "gflops",
+                             1e-9 * r->flops / r->step_seconds, "roofline_share", bound / r->step_seconds, "bound_ms",
+                             1e3 * bound, "step_gflop", 1e-9 * r->flops, "step_gb", 1e-9 * r->bytes, "peak_bytes",
+                             (json_int_t)r->peak_bytes, "reorders", r->reorders, "allocations", r->allocations,
+                             "wait_ms", 1e3 * r->wait_seconds, "batch", (int)r->batch, "steps", r->steps);
+    if (json && isfinite(r->first_loss)) {
+        json_object_set_new(json, "first_loss", json_real(r->first_loss));
     }
+    if (json && a->op_times) {
+        json_object_set_new(json, "ops", cli_op_times_json(&r->times, r->steps));
+    }
+    if (json && a->scaling) {
+        json_object_set_new(json, "scaling",
+                            json_pack("{s:i, s:f, s:f, s:f, s:f}", "threads", s->threads, "gemm", s->gemm, "triad",
+                                      s->triad, "step", s->step, "share", share_of_machine(s)));
+    }
+    return json;
 }
 
-static void print_result(const cli_args *a, const nas__bench_result *r, const nas__bench_peaks *peaks) {
+static void print_result(const cli_args *a, const nas__bench_result *r, const nas__bench_peaks *peaks,
+                         const scaling *s) {
     double bound = nas__bench_bound(r, peaks);
     printf("%s%s%s: %s, batch %d\n", cli_bold(stdout), r->workload->name, cli_plain(stdout), r->workload->summary,
            (int)r->batch);
-    printf("  step         %.0f ms (fastest %.0f), %.1f images/s\n", 1e3 * r->step_seconds, 1e3 * r->best_seconds,
+    printf("  step         %.*f ms (fastest %.*f), %.1f images/s\n", r->step_seconds < 0.1 ? 2 : 0,
+           1e3 * r->step_seconds, r->step_seconds < 0.1 ? 2 : 0, 1e3 * r->best_seconds,
            (double)r->batch / r->step_seconds);
-    printf("  rate         %.1f GFLOP/s; %.0f%% of the bound of %.0f ms (%.0f GFLOP, %.1f GB)\n",
-           1e-9 * r->flops / r->step_seconds, 100 * bound / r->step_seconds, 1e3 * bound, 1e-9 * r->flops,
-           1e-9 * r->bytes);
+    printf("  rate         %.1f GFLOP/s; %.0f%% of the bound of %.*f ms (%.4g GFLOP, %.3g GB)\n",
+           1e-9 * r->flops / r->step_seconds, 100 * bound / r->step_seconds, bound < 0.1 ? 2 : 0, 1e3 * bound,
+           1e-9 * r->flops, 1e-9 * r->bytes);
     printf("  memory       %.2f GB at most; per step %.3g reorders, %.3g allocations\n", 1e-9 * (double)r->peak_bytes,
            r->reorders, r->allocations);
     printf("  data         %.1f ms of waiting per step\n", 1e3 * r->wait_seconds);
+    if (a->scaling) {
+        printf("  1 -> %d       step %.2fx; products %.2fx, memory %.2fx: %.2f of the smaller\n", s->threads, s->step,
+               s->gemm, s->triad, share_of_machine(s));
+    }
     if (a->op_times) {
-        print_ops(r);
+        json_t *times = cli_op_times_json(&r->times, r->steps);
+        cli_op_times_print(times);
+        json_decref(times);
     }
     fflush(stdout);
 }
 
 /* --- the subcommand ------------------------------------------------------------------------------ */
-static nas_status run_one(cli_args *a, const nas__bench_workload *w, const nas__bench_peaks *peaks, json_t *results) {
-    nas__bench_config config = {
-        .steps = (int)a->steps, .threads = (int)a->threads, .seed = (uint64_t)a->seed, .first_step = a->first_step};
+typedef struct bench {
+    cli_args *a;
+    nas__bench_peaks peaks, one; /* with all threads; with one */
+    json_t *results;
+} bench;
+
+static nas_status measure_scaling(bench *b, const nas__bench_workload *w, nas__bench_config config,
+                                  const nas__bench_result *all, scaling *s) {
     nas__bench_result r;
+    config.threads = 1;
+    config.first_step = NULL;
+    nas_status status = nas__bench_run(w, &config, &r);
+    *s = (scaling){.threads = all->threads,
+                   .gemm = b->peaks.gemm_gflops / b->one.gemm_gflops,
+                   .triad = b->peaks.triad_gb_per_s / b->one.triad_gb_per_s,
+                   .step = r.best_seconds / all->best_seconds};
+    nas_set_threads((int)b->a->threads);
+    return status;
+}
+
+static nas_status run_one(bench *b, const nas__bench_workload *w) {
+    const cli_args *a = b->a;
+    nas__bench_config config = {.steps = (int)a->steps,
+                                .threads = (int)a->threads,
+                                .batch = a->batch,
+                                .seed = (uint64_t)a->seed,
+                                .first_step = a->first_step};
+    nas__bench_result r;
+    scaling s = {0};
     cli_note("%s: %d steps", w->name, config.steps);
     nas_status status = nas__bench_run(w, &config, &r);
+    status = status || !a->scaling ? status : measure_scaling(b, w, config, &r, &s);
     if (!status && a->json) {
-        json_array_append_new(results, result_json(a, &r, peaks));
+        json_array_append_new(b->results, result_json(a, &r, &b->peaks, &s));
     } else if (!status) {
-        print_result(a, &r, peaks);
+        print_result(a, &r, &b->peaks, &s);
     }
     return status;
 }
 
-nas_status cli_bench(cli_args *a) {
-    const nas__bench_workload *only = a->n_names > 0 ? nas__bench_find(a->names[0]) : NULL;
+static nas_status measure_peaks(bench *b) {
+    nas_status status = NAS_OK;
+    if (b->a->scaling) {
+        nas_set_threads(1);
+        status = nas__bench_measure_peaks(&b->one);
+    }
+    nas_set_threads((int)b->a->threads);
+    return status ? status : nas__bench_measure_peaks(&b->peaks);
+}
+
+static nas_status check(const cli_args *a, const nas__bench_workload **only) {
+    bool kernels = a->n_names > 0 && strcmp(a->names[0], ops) == 0;
+    *only = a->n_names > 0 && !kernels ? nas__bench_find(a->names[0]) : NULL;
     if (nas_error_status()) {
         return nas_error_status();
     }
-    if (a->first_step && !only) {
+    if (a->first_step && !*only) {
         return nas__fail(NAS_USAGE,
                          "--first-step: the first step of which benchmark? espalier bench NAME --first-step FILE");
     }
-    nas__bench_peaks peaks;
-    if (nas__bench_measure_peaks(&peaks)) {
+    return NAS_OK;
+}
+
+nas_status cli_bench(cli_args *a) {
+    bench b = {.a = a};
+    const nas__bench_workload *only;
+    if (check(a, &only) || measure_peaks(&b)) {
         return nas_error_status();
     }
-    json_t *machine = machine_json(&peaks), *results = json_array();
+    json_t *machine = cli_bench_machine(&b.peaks);
     if (!a->json) {
-        print_machine(machine);
+        cli_bench_print_machine(machine);
     }
+    if (a->n_names > 0 && !only) {
+        return cli_bench_ops(a, machine, &b.peaks);
+    }
+    b.results = json_array();
     nas_status status = NAS_OK;
     for (const nas__bench_workload *w = nas__bench_workloads; w->name && !status; w++) {
         if (!only || only == w) {
-            status = run_one(a, w, &peaks, results);
+            status = run_one(&b, w);
         }
     }
     if (!status && a->json) {
-        return cli_print_json(json_pack("{s:o, s:o}", "machine", machine, "results", results));
+        return cli_print_json(json_pack("{s:o, s:o}", "machine", machine, "results", b.results));
     }
     json_decref(machine);
-    json_decref(results);
+    json_decref(b.results);
     return status;
 }

@@ -20,7 +20,7 @@ typedef struct cli_args {
     int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,
         score_steps, random, seeds;
     double lr, weight_decay, label_smoothing, drop_path, valid_share;
-    bool resume, inherit, json, quiet, verbose, csv, op_times, help;
+    bool resume, inherit, json, quiet, verbose, csv, op_times, scaling, help;
     uint64_t given;     /* bit i: row i of the options was on the command line */
     const char **names; /* arguments that are no options */
     int n_names;
@@ -101,6 +101,13 @@ const char *cli_duration(double seconds, char *text, size_t size);
 const char *cli_count(double count, char *text, size_t size); /* 12.3 M */
 /* Prints to stdout and releases; an error when stdout is closed or full. */
 nas_status cli_print_json(json_t *json);
+
+/* --- where the time goes ------------------------------------------------------------------------- */
+typedef struct nas__op_times nas__op_times;
+/* For each kind of operation {"name", "pass", "ms", "share", "calls", "gflop", "gb"}; means over `steps`. */
+json_t *cli_op_times_json(const nas__op_times *times, int steps);
+/* That as a table on stdout; NULL: nothing. */
+void cli_op_times_print(json_t *ops);
 
 /* --- threads ------------------------------------------------------------------------------------ */
 /* Starts the process anew, once, with threads that wait in short spins; first thing in main(). */

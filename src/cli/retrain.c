@@ -6,6 +6,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "run/run.h"
+#include "search/op_times.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ typedef struct retrain {
     uint64_t macs;
     nas_evaluation test;
     bool finished;
+    nas__op_times times; /* --op-times */
     json_t *result;
 } retrain;
 
@@ -255,7 +257,13 @@ static nas_status fit(retrain *r) {
         .on_step = cli_progress,
         .user = r,
     };
+    if (a->op_times) {
+        nas__op_times_start(&r->times);
+    }
     nas_status status = nas_fit(&config, &r->epochs);
+    if (a->op_times) {
+        nas__op_times_stop(&r->times);
+    }
     cli_progress_end();
     return status;
 }
@@ -303,6 +311,9 @@ static json_t *result_json(const retrain *r, const char *reason) {
     json_object_set_new(result, "split", json_string("test"));
     json_object_set_new(result, "images", json_integer(r->test.images));
     json_object_set_new(result, "metrics", metrics);
+    if (r->times.n > 0) {
+        json_object_set_new(result, "ops", cli_op_times_json(&r->times, 1));
+    }
     return result;
 }
 
@@ -405,6 +416,7 @@ nas_status cli_retrain(cli_args *a) {
             return cli_print_json(result);
         }
         print_human(result);
+        cli_op_times_print(json_object_get(result, "ops"));
     }
     json_decref(result);
     return nas_error_status();

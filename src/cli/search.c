@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "run/run.h"
+#include "search/op_times.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -28,7 +29,8 @@ typedef struct search {
     nas_trainer *trainer;
     char *config, *options, *architecture_path;
     int epochs;
-    double seconds; /* of training, earlier segments of the run included */
+    double seconds;      /* of training, earlier segments of the run included */
+    nas__op_times times; /* --op-times */
 } search;
 
 static double now(void) {
@@ -101,6 +103,9 @@ static json_t *result_json(const search *s) {
     json_object_set_new(result, "canonical", canonical_json(s, best));
     json_object_set_new(result, "split", json_string("valid"));
     json_object_set_new(result, "metrics", metrics);
+    if (s->times.n > 0) {
+        json_object_set_new(result, "ops", cli_op_times_json(&s->times, 1));
+    }
     return result;
 }
 
@@ -134,6 +139,7 @@ static nas_status show(const search *s, json_t *result) {
         return cli_print_json(json_incref(result));
     }
     print_human(s->out, result);
+    cli_op_times_print(json_object_get(result, "ops"));
     return NAS_OK;
 }
 
@@ -256,7 +262,13 @@ static nas_status run(search *s) {
              (long long)nas_dataset_describe(s->parts[0])->size, (long long)nas_dataset_describe(s->parts[1])->size,
              (long long)nas_dataset_describe(s->parts[2])->size, s->a->data, s->out);
     cli_stop_on_signal(s->trainer);
+    if (s->a->op_times) {
+        nas__op_times_start(&s->times);
+    }
     status = nas_trainer_train(s->trainer);
+    if (s->a->op_times) {
+        nas__op_times_stop(&s->times);
+    }
     cli_stop_on_signal(NULL);
     s->seconds = s->seconds > 0 ? s->seconds : now() - start;
     if (!nas_trainer_stopped(s->trainer) && s->budget.minutes == 0 && s->budget.trials == 0) {

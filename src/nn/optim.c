@@ -235,6 +235,16 @@ static void update_adam(const nas_optimizer *o, size_t i, size_t count, double l
                               o->first->data + o->offset[i], o->second->data + o->offset[i]);
 }
 
+static _Thread_local const nas__update_watcher *watching;
+
+void nas__watch_updates(const nas__update_watcher *watcher) { watching = watcher; }
+
+static void tell(const nas_optimizer *o, bool done) {
+    if (watching) {
+        watching->event(watching->user, o, done);
+    }
+}
+
 nas_status nas_optimizer_step(nas_optimizer *o, double lr, double clip_norm) {
     if (!o || !o->bound) {
         return nas__fail(NAS_USAGE, "nas_optimizer_step: the optimiser is %s", o ? "not bound to any tensors" : "NULL");
@@ -244,6 +254,7 @@ nas_status nas_optimizer_step(nas_optimizer *o, double lr, double clip_norm) {
                          clip_norm);
     }
     nas__apply_threads();
+    tell(o, false);
     double norm = gradient_norm(o);
     if (!isfinite(norm) && nas_error_status()) {
         return nas_error_status();
@@ -264,6 +275,7 @@ nas_status nas_optimizer_step(nas_optimizer *o, double lr, double clip_norm) {
         }
     }
     nas_optimizer_zero_grad(o);
+    tell(o, true);
     return NAS_OK;
 }
 

@@ -33,6 +33,14 @@ void nas__optimizer_state(nas_optimizer *optimizer, const nas__state_visitor *vi
 /* The path of every averaged tensor, and ".updates" (no path begins with a dot). */
 void nas__ema_state(nas_ema *ema, const nas__state_visitor *visitor);
 
+/* Called on its own thread before an update of the weights (their gradients are complete) and after it. */
+typedef struct nas__update_watcher {
+    void (*event)(void *user, const nas_optimizer *optimizer, bool done);
+    void *user;
+} nas__update_watcher;
+/* Of the calling thread's optimisers, until it is replaced; NULL: nobody watches. Borrowed. */
+void nas__watch_updates(const nas__update_watcher *watcher);
+
 /* Momentum of the i-th tensor (its count of floats), or NULL while it has none: before its first step, or without
  * momentum. */
 const float *nas__optimizer_momentum(const nas_optimizer *optimizer, size_t i);

@@ -1,8 +1,8 @@
-/* bench.h - the speed of whole search steps, against what this machine can do. */
+/* bench.h - the speed of whole steps of search, training and inference, against what this machine can do. */
 #ifndef SEARCH_BENCH_H
 #define SEARCH_BENCH_H
 
-#include <espalier/core.h>
+#include "search/op_times.h"
 
 /* What this machine reaches just now: the largest square product of oneDNN, and y = a*x + b*y over arrays far larger
  * than its caches (two read, one written). */
@@ -11,45 +11,43 @@ typedef struct nas__bench_peaks {
 } nas__bench_peaks;
 nas_status nas__bench_measure_peaks(nas__bench_peaks *peaks);
 
+/* --- workloads ----------------------------------------------------------------------------------- */
+typedef enum nas__bench_kind { NAS__BENCH_SEARCH, NAS__BENCH_TRAINING, NAS__BENCH_INFERENCE } nas__bench_kind;
 typedef struct nas__bench_workload {
     const char *name, *summary;
-    const char *space, *strategy;
-    const char *space_options; /* "a=1,b=2"; NULL: the space's defaults */
+    nas__bench_kind kind;
+    int64_t batch;                                     /* images of a step, unless the configuration says otherwise */
+    const char *space, *space_options;                 /* "a=1,b=2"; NULL: the space's defaults */
+    const char *strategy, *strategy_options;           /* of a search */
+    const char *architecture;                          /* JSON: what the space is fixed to; NULL for a search */
+    nas_module *(*network)(int channels, int outputs); /* instead of a space */
 } nas__bench_workload;
 /* Ends with a NULL name. */
 extern const nas__bench_workload nas__bench_workloads[];
 /* NULL and an error with the nearest name when there is none. */
 const nas__bench_workload *nas__bench_find(const char *name);
 
-/* One kind of operation in one direction, over all timed steps. */
-typedef struct nas__bench_op {
-    const char *name;
-    bool backward;
-    uint64_t calls;
-    double seconds, flops, bytes; /* bytes: of the compulsory traffic */
-} nas__bench_op;
-enum { NAS__BENCH_OPS = 80 };
-
+/* --- running one --------------------------------------------------------------------------------- */
 typedef struct nas__bench_config {
-    int steps;   /* timed; 0 = 5, after 2 others */
-    int threads; /* 0 = all cores */
+    int steps;     /* timed; 0 = 5, after 2 others */
+    int threads;   /* 0 = all cores */
+    int64_t batch; /* 0 = the workload's */
     uint64_t seed;
-    const char *first_step; /* file for the numbers before the first step, by name, so that another system can repeat
-                               it; or NULL */
+    const char *first_step; /* file for the numbers of the first step, by name, so that another system can repeat it; or
+                               NULL */
 } nas__bench_config;
 
 typedef struct nas__bench_result {
     const nas__bench_workload *workload;
     int steps, threads;
-    int64_t batch;                     /* images of the step of the weights */
-    double first_loss;                 /* training loss of the very first step */
+    int64_t batch;                     /* images of the step of the weights, or of the inference */
+    double first_loss;                 /* loss of the very first step */
     double step_seconds, best_seconds; /* median and minimum */
     double flops, bytes;          /* of a step: products of convolutions and linear layers, and compulsory traffic */
     double reorders, allocations; /* of a step */
     double wait_seconds;          /* of a step, for the loader */
     size_t peak_bytes;
-    nas__bench_op ops[NAS__BENCH_OPS]; /* by descending time; "(between passes)": loader, optimisers */
-    int n_ops;
+    nas__op_times times; /* of all timed steps */
 } nas__bench_result;
 nas_status nas__bench_run(const nas__bench_workload *workload, const nas__bench_config *config,
                           nas__bench_result *result);

@@ -39,3 +39,16 @@ nas_status nas__checked_step(nas_optimizer *o, double lr, double clip_norm, int6
     }
     return status;
 }
+
+nas_status nas__weight_pass(nas_tape *tape, const nas_tape_config *pass, nas_module *model, nas_loss_fn loss,
+                            const nas_batch *batch, const nas_dataset_info *info, double *value) {
+    nas_tape_begin(tape, pass);
+    nas_tensor *target = nas__batch_target(batch, info), *output = nas_forward(model, nas__batch_input(batch, info));
+    nas_tensor *result = output ? loss(output, target) : NULL;
+    *value = nas_tensor_item(result);
+    if (result && isfinite(*value)) {
+        nas_backward(result);
+    }
+    nas_tape_reset(tape);
+    return nas_error_status();
+}

@@ -203,23 +203,14 @@ static nas_status train_batch(fit *f, const nas_batch *batch, double *value) {
     const nas_dataset_info *info = nas_dataset_describe(c->dataset_train);
     f->lr =
         nas_schedule_lr(&c->schedule, nas_optimizer_lr(c->optimizer), nas__pace_progress(&f->pace, f->epoch, f->step));
-    nas_tape_begin(f->tape, &(nas_tape_config){.grad = NAS_ROLE_WEIGHT,
-                                               .training = true,
-                                               .drop_path = c->drop_path * f->pace.progress,
-                                               .seed = c->seed,
-                                               .step = f->total_step + 1});
-    nas_tensor *target = nas__batch_target(batch, info), *output = nas_forward(c->model, nas__batch_input(batch, info));
-    nas_tensor *loss = output ? c->loss(output, target) : NULL;
-    *value = nas_tensor_item(loss);
-    if (loss) {
-        nas__check_loss(*value, f->step, f->epoch, f->lr);
-    }
-    if (!nas_error_status()) {
-        nas_backward(loss);
-    }
-    nas_tape_reset(f->tape);
-    return nas_error_status() ? nas_error_status()
-                              : nas__checked_step(c->optimizer, f->lr, c->clip_norm, f->step, f->epoch);
+    nas_tape_config pass = {.grad = NAS_ROLE_WEIGHT,
+                            .training = true,
+                            .drop_path = c->drop_path * f->pace.progress,
+                            .seed = c->seed,
+                            .step = f->total_step + 1};
+    nas_status status = nas__weight_pass(f->tape, &pass, c->model, c->loss, batch, info, value);
+    status = status ? status : nas__check_loss(*value, f->step, f->epoch, f->lr);
+    return status ? status : nas__checked_step(c->optimizer, f->lr, c->clip_norm, f->step, f->epoch);
 }
 
 static nas_status one_epoch(fit *f) {

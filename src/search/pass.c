@@ -66,6 +66,9 @@ nas_status nas__search_pass(nas__search *s, const nas__pass *pass, nas__pass_res
                                                .seed = t->config.seed,
                                                .step = pass->same_noise ? t->passes : ++t->passes});
     nas_status status = run_pass(s, pass, result ? result : &ignored);
+    if (!status && t->on_pass) {
+        status = t->on_pass(t, pass, t->on_pass_user);
+    }
     forget_weightings(s->space);
     nas_tape_reset(t->tape);
     return status ? status : nas_error_status();

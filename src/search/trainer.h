@@ -47,6 +47,11 @@ struct nas_trainer {
     volatile sig_atomic_t stop;
     bool stopped;
     double used_seconds; /* of earlier segments */
+    /* Called behind each pass, while its decisions are in force (the benchmark counts what a pass computes); NULL:
+     * nobody
+     */
+    nas_status (*on_pass)(nas_trainer *t, const nas__pass *pass, void *user);
+    void *on_pass_user;
 };
 
 static inline nas_trainer *nas__trainer_of(nas__search *s) { return (nas_trainer *)s; }
@@ -75,6 +80,10 @@ double nas__metric_value(const nas_metric *metric, double mean);
 nas_status nas__check_loss(double loss, int64_t step, int epoch, double lr);
 /* A step of the weights; a gradient that is not finite although the loss was names the step, too (from 0; lr: now). */
 nas_status nas__checked_step(nas_optimizer *o, double lr, double clip_norm, int64_t step, int epoch);
+/* Forward and backward pass of a network without choices over a batch; the gradients of its weights are added to what
+ * they hold. The loss through *value: when that is not finite, nothing is differentiated. */
+nas_status nas__weight_pass(nas_tape *tape, const nas_tape_config *pass, nas_module *model, nas_loss_fn loss,
+                            const nas_batch *batch, const nas_dataset_info *info, double *value);
 /* score.c */
 nas_status nas__score_derived(nas_trainer *t);
 void nas__score_forget(nas_trainer *t);         /* the weights changed */

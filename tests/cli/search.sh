@@ -5,12 +5,14 @@
 
 # second-order DARTS on its own space
 expect 0 search --space darts --strategy darts --data fashion-mnist --set order=2 --set channels=4 --set layers=3 --set nodes=2 --epochs 1 \
-    --limit-batches 2 --batch 8 --limit-images 1200 --threads 1 --out D
+    --limit-batches 2 --batch 8 --limit-images 1200 --threads 1 --out D --op-times
 for file in final_architecture.json search-result.json config.json run.sqlite checkpoint-00001.safetensors; do
     [ -s "D/$file" ] || fail "D/$file is missing"
 done
 in_file D/final_architecture.json '"normal/node_2/inputs"'
 in_file out 'espalier retrain D'
+in_file out 'GFLOP/s'
+in_file D/result.json '"optimiser"'
 in_file D/config.json '"strategy.order": "2"'
 in_file D/config.json '"space.layers": "3"'
 in_file D/config.json '"command_line"'

@@ -5,15 +5,22 @@
 #include "core/file.h"
 #include "io/safetensors.h"
 #include "kernels/kernels.h"
+#include "search/bench_count.h"
+#include "search/bench_kernels.h"
 #include "search/bench.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 64 };
+enum { BATCH = 8 };
 
-static const nas__bench_workload small = {"small", "one cell per stage", "nb201", "darts", "channels=16,cells=1"};
+static const nas__bench_workload small = {.name = "small",
+                                          .summary = "one cell per stage",
+                                          .batch = BATCH,
+                                          .space = "nb201",
+                                          .space_options = "channels=16,cells=1",
+                                          .strategy = "darts"};
 static nas__bench_result r;
 
 static int run_small(void **state) {
@@ -39,12 +46,12 @@ static double forward_macs(void) {
            edges(64, 8, 6) + convolution(64, 10, 1, 1);
 }
 
-static double op_flops(const char *name, bool backward) {
+static double seen_flops(bool backward) {
     double flops = 0;
-    for (int i = 0; i < r.n_ops; i++) {
-        flops += strcmp(r.ops[i].name, name) == 0 && r.ops[i].backward == backward ? r.ops[i].flops : 0;
+    for (int i = 0; i < r.times.n; i++) {
+        flops += r.times.ops[i].backward == backward ? r.times.ops[i].flops : 0;
     }
-    return flops;
+    return flops / r.steps;
 }
 
 static void products_are_those_that_run(void **state) {
@@ -55,8 +62,49 @@ static void products_are_those_that_run(void **state) {
     double data_of_weights = all - stem, data_of_arch = all - stem - edges(16, 32, 3);
     double expected = 2 * (2 * all + data_of_weights + data_of_arch + all);
     assert_true(fabs(r.flops / expected - 1) < 1e-9);
-    assert_true(fabs((op_flops("conv", false) + op_flops("linear", false)) / (2 * 2 * all) - 1) < 1e-9);
-    assert_true(r.bytes > 0);
+    assert_true(fabs(seen_flops(false) / (2 * 2 * all) - 1) < 1e-9);
+}
+
+/* Counted on the graph as it is written: batch norm and ReLU keep nothing, whether they are fused or not. */
+static void what_must_be_kept_is_written_and_read(void **state) {
+    (void)state;
+    nas_module *model = nas_sequential(nas_conv_bn_relu(.in = 3, .out = 16, .kernel = 3),
+                                       nas_conv(.in = 16, .out = 8, .kernel = 1, .stride = 2));
+    float x[2 * 3 * 8 * 8] = {0}, y[2] = {0};
+    nas_batch batch = {.n = 2, .x = x, .y = y};
+    nas_dataset_info info = {.ndim = 3, .dims = {3, 8, 8}, .classes = 2, .target_count = 1};
+    nas__bench_counts training = {0}, inference = {0};
+    nas__bench_counted pass = {.model = model, .batch = &batch, .info = &info, .grad = NAS_ROLE_WEIGHT};
+    assert_int_equal(nas__bench_count(&pass, &training), NAS_OK);
+    pass.grad = 0;
+    assert_int_equal(nas__bench_count(&pass, &inference), NAS_OK);
+    double first = 2 * 16 * 64, second = 2 * 8 * 16;
+    assert_true(inference.bytes == 2 * sizeof(float) * (first + second));
+    assert_true(training.bytes == 2 * inference.bytes);
+    assert_true(inference.flops == 2 * (first * 27 + second * 16));
+    assert_true(training.flops == 2 * (2 * first * 27 + 3 * second * 16));
+    nas_free(model);
+}
+
+static void trainings_and_inferences_run(void **state) {
+    (void)state;
+    nas__bench_workload train = *nas__bench_find("darts-train"), infer = *nas__bench_find("darts-inference");
+    nas__bench_result t, i;
+    train.space_options = infer.space_options = "channels=4,layers=3";
+    assert_int_equal(nas__bench_run(&train, &(nas__bench_config){.steps = 1, .batch = 4}, &t), NAS_OK);
+    assert_int_equal(nas__bench_run(&infer, &(nas__bench_config){.steps = 1, .batch = 4}, &i), NAS_OK);
+    assert_int_equal(t.batch, 4);
+    assert_true(0 < t.first_loss && t.first_loss < 3 * log(10));
+    assert_true(i.flops > 0 && 2.5 * i.flops < t.flops && t.flops < 3 * i.flops);
+    assert_true(isnan(i.first_loss));
+}
+
+static void every_benchmark_has_a_network(void **state) {
+    (void)state;
+    for (const nas__bench_workload *w = nas__bench_workloads; w->name; w++) {
+        assert_ptr_equal(nas__bench_find(w->name), w);
+        assert_true(w->batch > 0 && (w->space || w->network) && (w->kind != NAS__BENCH_SEARCH || w->strategy));
+    }
 }
 
 static void steady_steps_neither_reorder_nor_allocate(void **state) {
@@ -67,10 +115,10 @@ static void steady_steps_neither_reorder_nor_allocate(void **state) {
     assert_true(r.peak_bytes > 0);
     assert_true(0 < r.best_seconds && r.best_seconds <= r.step_seconds);
     double seconds = 0;
-    for (int i = 0; i < r.n_ops; i++) {
-        seconds += r.ops[i].seconds;
+    for (int i = 0; i < r.times.n; i++) {
+        seconds += r.times.ops[i].seconds;
     }
-    assert_true(0.5 * r.best_seconds < seconds && seconds <= 2 * r.step_seconds);
+    assert_true(fabs(seconds / r.times.seconds - 1) < 1e-6 && seconds >= r.steps * r.best_seconds);
 }
 
 static void assert_numbers(const nas__safetensors *file, const char *name, size_t count) {
@@ -90,6 +138,10 @@ static void the_first_step_can_be_repeated(void **state) {
     assert_numbers(file, "train.x", BATCH * 3 * 32 * 32);
     assert_numbers(file, "arch.y", BATCH);
     assert_numbers(file, "alpha.edge_3_2", 5);
+    assert_numbers(file, "grad.alpha.edge_3_2", 5);
+    assert_numbers(file, "grad.model.body.0.edge_1_0.nor_conv_3x3.conv.weight", 16 * 16 * 9);
+    assert_null(nas__safetensors_find(file, "grad.model.stem.1.running_mean"));
+    assert_string_equal(nas__safetensors_metadata(file, "workload"), "small");
     assert_numbers(file, "model.body.0.edge_1_0.nor_conv_3x3.conv.weight", 16 * 16 * 9);
     nas__safetensors_free(file);
     free(path);
@@ -103,9 +155,33 @@ static void unknown_names_are_refused(void **state) {
     assert_non_null(nas__bench_find("nb201"));
 }
 
+typedef struct seen {
+    int kernels, depthwise, compared;
+} seen;
+
+static void look(const nas__bench_kernel *k, void *user) {
+    seen *s = user;
+    s->kernels++;
+    s->depthwise += strcmp(k->name, "depthwise") == 0;
+    s->compared += isfinite(k->ours) && isfinite(k->onednn);
+    assert_true(k->bytes > 0 && !(k->ours <= 0) && !(k->onednn <= 0));
+}
+
+static void kernels_are_timed(void **state) {
+    (void)state;
+    seen s = {0};
+    assert_int_equal(nas__bench_kernels(true, look, &s), NAS_OK);
+    assert_true(s.depthwise == 10 * 3 && s.kernels > s.depthwise + 12);
+    assert_true(s.compared > 0 || strcmp(nas__kernel_table()->isa, "generic") == 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_those_that_run),
+        cmocka_unit_test(what_must_be_kept_is_written_and_read),
+        cmocka_unit_test(trainings_and_inferences_run),
+        cmocka_unit_test(every_benchmark_has_a_network),
+        cmocka_unit_test(kernels_are_timed),
         cmocka_unit_test(steady_steps_neither_reorder_nor_allocate),
         cmocka_unit_test(the_first_step_can_be_repeated),
         cmocka_unit_test(unknown_names_are_refused),

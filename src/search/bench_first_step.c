@@ -1,0 +1,130 @@
+/* bench_first_step.c - the numbers of a first step, collected while it runs, as a safetensors file. */
+#include "search/bench_subject.h"
+
+#include "io/safetensors.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct nas__first_step {
+    nas__bench_subject *subject;
+    nas__update_watcher watcher;
+    nas__array *arrays; /* names and data are its own */
+    size_t n;
+};
+
+/* Room for an array of that name and shape, to be filled. */
+static float *add(nas__first_step *f, const char *prefix, const char *name, int ndim, const int64_t *dims) {
+    nas__array a = {.name = nas__format("%s%s", prefix, name), .dtype = NAS__F32, .ndim = ndim};
+    memcpy(a.dims, dims, (size_t)ndim * sizeof *dims);
+    float *values = nas__alloc(nas__array_bytes(&a));
+    a.data = values;
+    if (!a.name || !values || !nas__grow(&f->arrays, f->n, sizeof *f->arrays)) {
+        free((void *)a.name);
+        free(values);
+        return NULL;
+    }
+    f->arrays[f->n++] = a;
+    return values;
+}
+
+static nas_status add_values(nas__first_step *f, const char *prefix, const char *name, const nas_tensor *t) {
+    float *values = add(f, prefix, name, t->ndim, t->dims);
+    return values ? nas_tensor_read(t, values) : nas_error_status();
+}
+
+static nas_status add_gradient(nas__first_step *f, const char *prefix, const char *name, const nas_tensor *t) {
+    float *values = t->has_grad ? add(f, prefix, name, t->ndim, t->dims) : NULL;
+    return values ? nas_tensor_read_grad(t, values) : nas_error_status();
+}
+
+/* --- before the step ----------------------------------------------------------------------------- */
+static nas_status add_parameter(const char *path, nas_tensor *t, nas_role role, void *user) {
+    (void)role;
+    return add_values(user, "model.", path, t);
+}
+
+static void add_batch(nas__first_step *f, const char *prefix, nas_loader *loader) {
+    const nas_batch *batch = nas_loader_next(loader);
+    if (batch) {
+        int64_t dims[4] = {batch->n, NAS__BENCH_CHANNELS, NAS__BENCH_SIDE, NAS__BENCH_SIDE};
+        float *x = add(f, prefix, "x", 4, dims), *y = add(f, prefix, "y", 1, dims);
+        if (x && y) {
+            memcpy(x, batch->x, nas__array_bytes(&f->arrays[f->n - 2]));
+            memcpy(y, batch->y, nas__array_bytes(&f->arrays[f->n - 1]));
+        }
+    }
+}
+
+/* --- the updates of the step --------------------------------------------------------------------- */
+static nas_status add_weight_gradient(const char *path, nas_tensor *t, nas_role role, void *user) {
+    return role == NAS_ROLE_WEIGHT ? add_gradient(user, "grad.model.", path, t) : NAS_OK;
+}
+
+/* The optimiser of the choices has one tensor for each of them that does not follow its edges, in their order. */
+static void add_choices(nas__first_step *f, const nas_optimizer *o) {
+    const nas_space *space = f->subject->trainer->s.space;
+    size_t tensor = 0;
+    for (int i = 0; i < nas_space_size(space) && tensor < o->n; i++) {
+        const nas_choice *choice = nas_space_choice(space, i);
+        if (!choice->edges) {
+            add_values(f, "alpha.", choice->key, o->tensors[tensor]);
+            add_gradient(f, "grad.alpha.", choice->key, o->tensors[tensor++]);
+        }
+    }
+}
+
+static void on_update(void *user, const nas_optimizer *o, bool done) {
+    nas__first_step *f = user;
+    nas_trainer *t = f->subject->trainer;
+    if (done) {
+        return;
+    }
+    if (t && o != t->s.optimizer) {
+        add_choices(f, o);
+    } else {
+        nas_visit_parameters(f->subject->model, add_weight_gradient, f);
+    }
+}
+
+nas__first_step *nas__first_step_begin(nas__bench_subject *b) {
+    nas__first_step *f = nas__alloc(sizeof *f);
+    if (!f) {
+        return NULL;
+    }
+    f->subject = b;
+    f->watcher = (nas__update_watcher){on_update, f};
+    nas_visit_parameters(b->model, add_parameter, f);
+    add_batch(f, "train.", b->trainer ? b->trainer->train_loader : b->loader);
+    if (b->trainer) {
+        add_batch(f, "arch.", b->trainer->arch_loader);
+    }
+    nas__bench_rewind(b);
+    nas__watch_updates(&f->watcher);
+    return f;
+}
+
+nas_status nas__first_step_end(nas__first_step *f, const char *path) {
+    if (!f) {
+        return nas_error_status();
+    }
+    nas__watch_updates(NULL);
+    const nas__bench_workload *w = f->subject->workload;
+    if (f->subject->output) {
+        float *values = add(f, "", "output", 2, (int64_t[]){f->subject->batch, NAS__BENCH_CLASSES});
+        if (values) {
+            memcpy(values, f->subject->output, nas__array_bytes(&f->arrays[f->n - 1]));
+        }
+    }
+    nas__text_pair metadata[] = {{"workload", w->name}, {"architecture", w->architecture ? w->architecture : "{}"}};
+    if (path && !nas_error_status()) {
+        nas__safetensors_write(path, f->n, f->arrays, sizeof metadata / sizeof *metadata, metadata);
+    }
+    for (size_t i = 0; i < f->n; i++) {
+        free((void *)f->arrays[i].name);
+        free((void *)f->arrays[i].data);
+    }
+    free(f->arrays);
+    free(f);
+    return nas_error_status();
+}

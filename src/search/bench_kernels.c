@@ -1,0 +1,308 @@
+/* bench_kernels.c - see bench_kernels.h. Every kernel is a job: a function that runs it once on the four arrays that
+ * all of them share. */
+#include "search/bench_kernels.h"
+
+#include "core/memory.h"
+#include "kernels/kernels.h"
+#include "kernels/onednn.h"
+#include "search/pace.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { ARRAYS = 4, BATCH = 64, LEAST_RUNS = 3, MOST_RUNS = 30, TERMS = 8, FLAT = 4 << 20 };
+
+typedef struct job {
+    const nas__kernels *k;
+    bool quick, max;
+    float *a[ARRAYS]; /* inputs, weights or coefficients, and results, by the job */
+    double *sums;
+    nas__direction direction;
+    nas__dw_shape dw;
+    nas__conv_shape conv;
+    nas__pool_shape pool;
+    int n, c, hw;
+    size_t room, count; /* floats of each array; of a flat one */
+    void (*visit)(const nas__bench_kernel *, void *);
+    void *user;
+} job;
+
+static const double none = NAN;
+static const char *const passes[] = {"forward", "backward data", "backward weights"};
+
+/* --- measuring ----------------------------------------------------------------------------------- */
+static double fastest(const job *j, void (*run)(const job *)) {
+    enum { ENOUGH_MS = 30 };
+    double best = INFINITY, started = nas__now();
+    run(j);
+    for (int i = 0; i < (j->quick ? 1 : MOST_RUNS) && !nas_error_status(); i++) {
+        double start = nas__now(), end;
+        run(j);
+        end = nas__now();
+        best = fmin(best, end - start);
+        if (i + 1 >= LEAST_RUNS && end - started > 1e-3 * ENOUGH_MS) {
+            break;
+        }
+    }
+    return best;
+}
+
+static void report(const job *j, nas__bench_kernel kernel) {
+    if (!nas_error_status()) {
+        j->visit(&kernel, j->user);
+    }
+}
+
+static size_t blocked(const job *j, int n, int c, int pixels) {
+    int block = j->k->block;
+    return (size_t)n * ((c + block - 1) / block * block) * pixels;
+}
+
+/* --- convolutions -------------------------------------------------------------------------------- */
+static void onednn_conv(const job *j) {
+    const nas__conv_shape *s = &j->conv;
+    if (j->direction == NAS__FORWARD) {
+        nas__conv_forward(s, j->a[0], j->a[1], NULL, j->a[2]);
+    } else if (j->direction == NAS__BACKWARD_DATA) {
+        nas__conv_backward_data(s, j->a[2], j->a[1], j->a[3]);
+    } else {
+        nas__conv_backward_weights(s, j->a[0], j->a[2], j->a[3], NULL);
+    }
+}
+
+static double onednn_seconds(const job *j) {
+    bool fast = nas__conv_is_fast(&j->conv, j->direction == NAS__BACKWARD_DATA, j->direction == NAS__BACKWARD_WEIGHTS);
+    return fast ? fastest(j, onednn_conv) : none;
+}
+
+static void own_depthwise(const job *j) {
+    if (j->direction == NAS__FORWARD) {
+        j->k->dw_forward(&j->dw, j->a[0], j->a[1], j->a[2], false);
+    } else if (j->direction == NAS__BACKWARD_DATA) {
+        j->k->dw_backward_data(&j->dw, j->a[2], j->a[1], NULL, j->a[3], false);
+    } else {
+        j->k->dw_backward_weights(&j->dw, j->a[0], j->a[2], j->a[3], false);
+    }
+}
+
+static int out_size(int size, int kernel, int stride, int dilation) {
+    int pad = dilation * (kernel - 1) / 2;
+    return (size + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1;
+}
+
+static nas__conv_shape square_conv(const job *j, int in, int out, int size, int kernel, int stride, int dilation,
+                                   int groups) {
+    int pad = dilation * (kernel - 1) / 2, small = out_size(size, kernel, stride, dilation);
+    return (nas__conv_shape){.n = j->n,
+                             .ic = in,
+                             .ih = size,
+                             .iw = size,
+                             .oc = out,
+                             .oh = small,
+                             .ow = small,
+                             .kh = kernel,
+                             .kw = kernel,
+                             .stride = stride,
+                             .dilation = dilation,
+                             .pad_h = pad,
+                             .pad_w = pad,
+                             .groups = groups};
+}
+
+static void convolution(job *j, const char *name, nas__conv_shape s, void (*own)(const job *)) {
+    double weights = (double)s.oc * (s.ic / s.groups) * s.kh * s.kw, pixels = (double)s.n * s.oh * s.ow;
+    double x = (double)blocked(j, s.n, s.ic, s.ih * s.iw), y = (double)blocked(j, s.n, s.oc, s.oh * s.ow);
+    j->conv = s;
+    for (int d = NAS__FORWARD; d <= NAS__BACKWARD_WEIGHTS; d++) {
+        j->direction = (nas__direction)d;
+        nas__bench_kernel row = {.name = name,
+                                 .pass = passes[d],
+                                 .flops = 2 * pixels * weights,
+                                 .bytes = sizeof(float) * (x + y + weights),
+                                 .ours = own ? fastest(j, own) : none,
+                                 .onednn = onednn_seconds(j)};
+        snprintf(row.shape, sizeof row.shape, "%dx%dx%dx%d to %d k%d s%d d%d", s.n, s.ic, s.ih, s.iw, s.oc, s.kh,
+                 s.stride, s.dilation);
+        report(j, row);
+    }
+}
+
+static void depthwise(job *j, int c, int size, int kernel, int stride, int dilation) {
+    nas__conv_shape s = square_conv(j, c, c, size, kernel, stride, dilation, c);
+    j->dw = (nas__dw_shape){.n = s.n,
+                            .c = c,
+                            .h = size,
+                            .w = size,
+                            .oh = s.oh,
+                            .ow = s.ow,
+                            .kernel_h = kernel,
+                            .kernel_w = kernel,
+                            .stride = stride,
+                            .dilation = dilation,
+                            .pad_h = s.pad_h,
+                            .pad_w = s.pad_w};
+    convolution(j, "depthwise", s, own_depthwise);
+}
+
+/* --- passes over memory: tensors in and out, of one shape ------------------------------------------- */
+static void passing(const job *j, const char *name, const char *pass, double tensors, void (*own)(const job *)) {
+    nas__bench_kernel row = {.name = name,
+                             .pass = pass,
+                             .bytes = sizeof(float) * tensors * (double)blocked(j, j->n, j->c, j->hw),
+                             .ours = fastest(j, own),
+                             .onednn = none};
+    int size = (int)sqrt(j->hw);
+    snprintf(row.shape, sizeof row.shape, "%dx%dx%dx%d", j->n, j->c, size, size);
+    report(j, row);
+}
+
+static void pool_forward(const job *j) { j->k->pool_forward_late(&j->pool, j->max, j->a[0], j->a[2]); }
+
+static void pool_backward(const job *j) {
+    nas__late_grad dy = {.g = j->a[2], .scale = 1};
+    j->k->pool_backward_late(&j->pool, j->max, j->a[0], &dy, j->a[3], false);
+}
+
+static void bn_stats(const job *j) { j->k->bn_stats(j->n, j->c, j->hw, j->a[0], j->a[1], j->a[1] + 4096); }
+
+static void bn_apply(const job *j) {
+    j->k->bn_apply(j->n, j->c, j->hw, j->a[0], j->a[1], j->a[1] + 4096, true, j->a[2]);
+}
+
+static void bn_backward(const job *j) {
+    float *c = j->a[1], *sums = (float *)j->sums;
+    j->k->bn_backward_sums(j->n, j->c, j->hw, j->a[0], j->a[2], 1, c, c + 4096, c + 8192, true, sums, sums + 4096);
+    j->k->bn_backward_apply(j->n, j->c, j->hw, j->a[0], j->a[2], 1, c + 4096, c + 8192, true, c, c + 4096, c + 8192,
+                            j->a[3]);
+}
+
+/* The terms lie as far apart as the array allows, so that none is still in a near cache when the next is read. */
+static void gather_terms(const job *j, nas__term *terms) {
+    size_t line = 16, shift = (j->room - blocked(j, j->n, j->c, j->hw)) / TERMS / line * line;
+    for (int i = 0; i < TERMS; i++) {
+        terms[i] = (nas__term){.z = j->a[0] + i * shift};
+    }
+}
+
+static void mixed_forward(const job *j) {
+    nas__term terms[TERMS];
+    gather_terms(j, terms);
+    j->k->terms_forward(TERMS, terms, j->n, j->c, j->hw, j->a[1], j->a[1], j->a[2]);
+}
+
+static void mixed_backward(const job *j) {
+    nas__term terms[TERMS];
+    gather_terms(j, terms);
+    j->k->terms_backward(TERMS, terms, j->n, j->c, j->hw, j->a[2], j->sums, j->sums + 4096);
+}
+
+static void passes_over(job *j, int c, int size) {
+    j->c = c;
+    j->hw = size * size;
+    j->pool = (nas__pool_shape){j->n, c, size, size, size, size, 3, 1, 1, false};
+    for (int max = 1; max >= 0; max--) {
+        j->max = max;
+        passing(j, max ? "max_pool 3x3" : "avg_pool 3x3", passes[0], 2, pool_forward);
+        passing(j, max ? "max_pool 3x3" : "avg_pool 3x3", passes[1], max ? 3 : 2, pool_backward);
+    }
+    passing(j, "batch_norm statistics", passes[0], 1, bn_stats);
+    passing(j, "batch_norm and relu", passes[0], 2, bn_apply);
+    passing(j, "batch_norm and relu", passes[1], 5, bn_backward);
+    passing(j, "mixed sum of 8", passes[0], TERMS + 1, mixed_forward);
+    passing(j, "mixed sum of 8", passes[1], TERMS + 1, mixed_backward);
+}
+
+/* --- optimisers ---------------------------------------------------------------------------------- */
+static void sgd(const job *j) {
+    nas__sgd_args args = {.lr = 1e-9f, .momentum = 0.9f, .weight_decay = 3e-4f, .grad_scale = 1};
+    j->k->sgd(j->count, &args, j->a[0], j->a[2], j->a[3]);
+}
+
+static void adam(const job *j) {
+    nas__adam_args args = {.lr = 1e-9f,
+                           .beta1 = 0.5f,
+                           .beta2 = 0.999f,
+                           .eps = 1e-8f,
+                           .grad_scale = 1,
+                           .correction1 = 0.5,
+                           .correction2 = 0.001};
+    j->k->adam(j->count, &args, j->a[0], j->a[2], j->a[3], j->a[1]);
+}
+
+static void optimisers(job *j, size_t count) {
+    j->count = count;
+    nas__bench_kernel row = {.pass = "update", .onednn = none};
+    snprintf(row.shape, sizeof row.shape, "%zu", count);
+    row.name = "sgd";
+    row.bytes = 5.0 * sizeof(float) * (double)count;
+    row.ours = fastest(j, sgd);
+    report(j, row);
+    row.name = "adam";
+    row.bytes = 7.0 * sizeof(float) * (double)count;
+    row.ours = fastest(j, adam);
+    report(j, row);
+}
+
+/* --- all of them --------------------------------------------------------------------------------- */
+static void depthwise_kernels(job *j, int c, int size) {
+    for (int kernel = 3; kernel <= 7; kernel += 2) {
+        for (int stride = 1; stride <= 2; stride++) {
+            for (int dilation = 1; dilation <= (kernel < 7 ? 2 : 1); dilation++) {
+                depthwise(j, c, size, kernel, stride, dilation);
+            }
+        }
+    }
+}
+
+static void dense_kernels(job *j, int c, int size) {
+    convolution(j, "conv 1x1", square_conv(j, c, c, size, 1, 1, 1, 1), NULL);
+    convolution(j, "conv 1x1", square_conv(j, 4 * c, c, size, 1, 1, 1, 1), NULL);
+    convolution(j, "conv 3x3", square_conv(j, c, c, size, 3, 1, 1, 1), NULL);
+    if (size > 2) {
+        convolution(j, "conv 3x3", square_conv(j, c, 2 * c, size, 3, 2, 1, 1), NULL);
+    }
+}
+
+static void all(job *j) {
+    static const int shapes[][2] = {{16, 32}, {32, 16}, {64, 8}, {36, 32}, {144, 8}};
+    int n_shapes = j->quick ? 1 : (int)(sizeof shapes / sizeof *shapes);
+    for (int i = 0; i < n_shapes && !nas_error_status(); i++) {
+        int c = shapes[i][0], size = j->quick ? 8 : shapes[i][1];
+        depthwise_kernels(j, c, size);
+        dense_kernels(j, c, size);
+        passes_over(j, c, size);
+    }
+    for (int c = 64, size = 32; !j->quick && c <= 512; c *= 2, size /= 2) { /* ResNet-18 */
+        convolution(j, "conv 3x3", square_conv(j, c, c, size, 3, 1, 1, 1), NULL);
+    }
+    optimisers(j, j->quick ? 4096 : FLAT);
+}
+
+nas_status nas__bench_kernels(bool quick, void (*visit)(const nas__bench_kernel *kernel, void *user), void *user) {
+    /* the widest input of all is 64 x 4*36 channels x 32 x 32 */
+    size_t floats = quick ? 1u << 18 : (size_t)BATCH * 160 * 32 * 32;
+    job j = {
+        .k = nas__kernel_table(), .quick = quick, .room = floats, .n = quick ? 2 : BATCH, .visit = visit, .user = user};
+    nas__buffer *buffers[ARRAYS + 1] = {0};
+    nas_status status = NAS_OK;
+    for (int i = 0; i <= ARRAYS && !status; i++) {
+        buffers[i] = nas__buffer_new((i < ARRAYS ? floats : 1u << 18) * sizeof(float));
+        status = buffers[i] ? NAS_OK : nas_error_status();
+        for (size_t k = 0; !status && k < (i < ARRAYS ? floats : 1u << 18); k++) {
+            buffers[i]->data[k] = (float)(k % 61 + 1) / 61;
+        }
+    }
+    for (int i = 0; i < ARRAYS && !status; i++) {
+        j.a[i] = buffers[i]->data;
+    }
+    if (!status) {
+        j.sums = (double *)buffers[ARRAYS]->data;
+        all(&j);
+    }
+    for (int i = 0; i <= ARRAYS; i++) {
+        nas__buffer_unref(buffers[i]);
+    }
+    nas__memory_trim();
+    return nas_error_status();
+}

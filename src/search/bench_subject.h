@@ -1,0 +1,44 @@
+/* bench_subject.h - what a benchmark runs: a network with its data, and one step of its search, training or inference.
+ */
+#ifndef SEARCH_BENCH_SUBJECT_H
+#define SEARCH_BENCH_SUBJECT_H
+
+#include "search/bench.h"
+#include "search/bench_count.h"
+
+enum { NAS__BENCH_CHANNELS = 3, NAS__BENCH_SIDE = 32, NAS__BENCH_CLASSES = 10, NAS__BENCH_WARM_UP = 2 };
+
+typedef struct nas__bench_subject {
+    const nas__bench_workload *workload;
+    int64_t batch;
+    nas_module *model;
+    nas_dataset *train, *arch, *score; /* the last two of a search */
+    nas_trainer *trainer;              /* of a search; the rest of the others */
+    nas_loader *loader;
+    nas_tape *tape;
+    nas_optimizer *optimizer; /* of a training */
+    float *output;            /* of the last inference: (batch, classes) */
+    uint64_t step;
+} nas__bench_subject;
+
+/* steps: how many there will be, the first ones included. On failure close it all the same. */
+nas_status nas__bench_open(nas__bench_subject *b, const nas__bench_workload *w, const nas__bench_config *config,
+                           int steps);
+void nas__bench_close(nas__bench_subject *b);
+/* Before the first step. */
+nas_status nas__bench_rewind(nas__bench_subject *b);
+nas_status nas__bench_step(nas__bench_subject *b, double *loss);
+/* The first step, counted: on the graph as it was written, in dry passes beside the real ones, so that whatever the
+ * engine fuses, leaves out or computes again does not change it. */
+nas_status nas__bench_counted_step(nas__bench_subject *b, double *loss, nas__bench_counts *counts);
+double nas__bench_waited(const nas__bench_subject *b); /* seconds for the loaders so far */
+
+/* What another system needs to repeat the first step, and to see that it did: weights, choices and batches before it,
+ * and from the end on the gradients (before clipping), or the outputs of an inference. Names: model.PATH, alpha.KEY,
+ * train.x, arch.y, grad.model.PATH, output. */
+typedef struct nas__first_step nas__first_step;
+nas__first_step *nas__first_step_begin(nas__bench_subject *b);
+/* Writes the file behind the step (path NULL: none) and frees f; NULL is fine. */
+nas_status nas__first_step_end(nas__first_step *f, const char *path);
+
+#endif

@@ -1,0 +1,56 @@
+/* bench_workloads.c - the table of benchmarks. A new one is a row here, and its network in bench/peers/. */
+#include "core/error.h"
+#include "search/bench.h"
+
+#include <string.h>
+
+/* The cells that were found on CIFAR-10 and published with the method as DARTS_V2 (Liu et al. 2019, figures 4 and 5).
+ */
+static const char darts_v2[] = "{\"normal/edge_2_0\": \"sep_conv_3x3\", \"normal/edge_2_1\": \"sep_conv_3x3\","
+                               " \"normal/node_2/inputs\": [\"edge_2_0\", \"edge_2_1\"],"
+                               " \"normal/edge_3_0\": \"sep_conv_3x3\", \"normal/edge_3_1\": \"sep_conv_3x3\","
+                               " \"normal/node_3/inputs\": [\"edge_3_0\", \"edge_3_1\"],"
+                               " \"normal/edge_4_0\": \"skip_connect\", \"normal/edge_4_1\": \"sep_conv_3x3\","
+                               " \"normal/node_4/inputs\": [\"edge_4_0\", \"edge_4_1\"],"
+                               " \"normal/edge_5_0\": \"skip_connect\", \"normal/edge_5_2\": \"dil_conv_3x3\","
+                               " \"normal/node_5/inputs\": [\"edge_5_0\", \"edge_5_2\"],"
+                               " \"reduce/edge_2_0\": \"max_pool_3x3\", \"reduce/edge_2_1\": \"max_pool_3x3\","
+                               " \"reduce/node_2/inputs\": [\"edge_2_0\", \"edge_2_1\"],"
+                               " \"reduce/edge_3_1\": \"max_pool_3x3\", \"reduce/edge_3_2\": \"skip_connect\","
+                               " \"reduce/node_3/inputs\": [\"edge_3_1\", \"edge_3_2\"],"
+                               " \"reduce/edge_4_0\": \"max_pool_3x3\", \"reduce/edge_4_2\": \"skip_connect\","
+                               " \"reduce/node_4/inputs\": [\"edge_4_0\", \"edge_4_2\"],"
+                               " \"reduce/edge_5_1\": \"max_pool_3x3\", \"reduce/edge_5_2\": \"skip_connect\","
+                               " \"reduce/node_5/inputs\": [\"edge_5_1\", \"edge_5_2\"]}";
+
+enum { BATCH = 64 };
+
+const nas__bench_workload nas__bench_workloads[] = {
+    {"darts", "DARTS space, C=16, 8 cells; first-order DARTS", NAS__BENCH_SEARCH, BATCH, "darts", NULL, "darts", NULL,
+     NULL, NULL},
+    {"darts-second", "DARTS space, C=16, 8 cells; second-order DARTS", NAS__BENCH_SEARCH, BATCH, "darts", NULL, "darts",
+     "order=2", NULL, NULL},
+    {"nb201", "NAS-Bench-201 space, C=16, N=5; first-order DARTS", NAS__BENCH_SEARCH, BATCH, "nb201", NULL, "darts",
+     NULL, NULL, NULL},
+    {"darts-train", "training of the DARTS network, C=36, 20 cells", NAS__BENCH_TRAINING, BATCH, "darts",
+     "channels=36,layers=20", NULL, NULL, darts_v2, NULL},
+    {"darts-inference", "inference of the DARTS network, C=36, 20 cells", NAS__BENCH_INFERENCE, BATCH, "darts",
+     "channels=36,layers=20", NULL, NULL, darts_v2, NULL},
+    {"resnet18", "training of ResNet-18", NAS__BENCH_TRAINING, BATCH, NULL, NULL, NULL, NULL, NULL, nas_resnet18_new},
+    {"mobilenetv2", "training of MobileNetV2", NAS__BENCH_TRAINING, BATCH, NULL, NULL, NULL, NULL, NULL,
+     nas_mobilenetv2_new},
+    {0},
+};
+
+const nas__bench_workload *nas__bench_find(const char *name) {
+    size_t n = 0;
+    for (; nas__bench_workloads[n].name; n++) {
+        if (strcmp(nas__bench_workloads[n].name, name) == 0) {
+            return &nas__bench_workloads[n];
+        }
+    }
+    const char *near = nas__nearest(name, nas__bench_workloads, n, sizeof *nas__bench_workloads);
+    return near ? nas__fail_null(NAS_USAGE, "unknown benchmark \"%s\", did you mean \"%s\"?", name, near)
+                : nas__fail_null(NAS_USAGE, "unknown benchmark \"%s\"; the first of them is \"%s\"", name,
+                                 nas__bench_workloads[0].name);
+}
