@@ -18,7 +18,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 #include "kernels/late.h"
 
@@ -67,12 +66,7 @@ typedef struct nas__kernels {
                              bool relu_input);
     void (*dw_backward_weights)(const nas__dw_shape *s, const float *x, const float *dy, float *dw, bool relu_input);
 
-    /* Pooling. index: one byte per output element (max: position inside the window), same blocked order as y. */
-    void (*max_pool_forward)(const nas__pool_shape *s, const float *x, float *y, uint8_t *index);
-    void (*max_pool_backward)(const nas__pool_shape *s, const float *dy, const uint8_t *index, float *dx);
-    void (*avg_pool_forward)(const nas__pool_shape *s, const float *x, float *y);
-    void (*avg_pool_backward)(const nas__pool_shape *s, const float *dy, float *dx);
-    /* y[n][c] plain (n rows of c values), mean over the plane */
+    /* Global average pooling: y[n][c] plain (n rows of c values), mean over the plane. */
     void (*global_pool_forward)(int n, int c, int hw, const float *x, float *y);
     void (*global_pool_backward)(int n, int c, int hw, const float *dy, float *dx);
 

@@ -15,10 +15,6 @@ void NAS_SIMD(nas__dw_backward_weights)(const nas__dw_shape *s, const float *x, 
                                         bool relu_input);
 
 /* simd_pool.c */
-void NAS_SIMD(nas__max_pool_forward)(const nas__pool_shape *s, const float *x, float *y, uint8_t *index);
-void NAS_SIMD(nas__max_pool_backward)(const nas__pool_shape *s, const float *dy, const uint8_t *index, float *dx);
-void NAS_SIMD(nas__avg_pool_forward)(const nas__pool_shape *s, const float *x, float *y);
-void NAS_SIMD(nas__avg_pool_backward)(const nas__pool_shape *s, const float *dy, float *dx);
 void NAS_SIMD(nas__global_pool_forward)(int n, int c, int hw, const float *x, float *y);
 void NAS_SIMD(nas__global_pool_backward)(int n, int c, int hw, const float *dy, float *dx);
 
