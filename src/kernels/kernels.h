@@ -43,6 +43,25 @@ typedef struct nas__term {
     bool max;
 } nas__term;
 
+/* Geometry of a dense 3x3 convolution, stride 1, without dilation or groups, padding 0 to 2: x (n,in,h,w) -> z
+ * (n,out,oh,ow), oh = h + 2 pad_h - 2. */
+typedef struct nas__conv3 {
+    int n, in, out, h, w, oh, ow, pad_h, pad_w;
+} nas__conv3;
+
+/* What conv3_backward reads and writes. x is read for dw, and for dx when an activation was applied on load or in_sums
+ * is wanted. */
+typedef struct nas__conv3_grads {
+    const float *x;
+    const nas__on_load *load; /* as in the forward pass */
+    const nas__late_grad *dz;
+    const float *u;  /* conv3_weights(.., backward = true, ..) */
+    float *dx;       /* gradient of the value h = scale*x + shift (the activation's mask applied); NULL: not wanted */
+    bool accumulate; /* dx += instead of = */
+    double *in_sums; /* NULL, or [2][in padded]: sums of dh and of dh*x, of this call's dh */
+    float *dw;       /* plain (out,in,3,3), overwritten; NULL: not wanted */
+} nas__conv3_grads;
+
 typedef struct nas__sgd_args {
     float lr, momentum, weight_decay, dampening, grad_scale;
     bool nesterov, first; /* first: the momentum buffer is not initialised yet (buf = g) */
@@ -127,6 +146,16 @@ typedef struct nas__kernels {
     /* Optimisers, in one pass over flat parameters (weights w, gradients g, state). */
     void (*sgd)(size_t count, const nas__sgd_args *args, float *w, const float *g, float *buf);
     void (*adam)(size_t count, const nas__adam_args *args, float *w, const float *g, float *m, float *v);
+
+    /* Dense 3x3 convolution by Winograd's F(4x4,3x3); relative error about 1e-6. Weights are transformed first, `u` has
+     * room for conv3_weights_size() floats; plain weights are (out,in,3,3). The input is read through `load` (NULL: as
+     * it is), then padded with zeros; bias (out padded) or NULL; act: NULL or {relu,cap} to apply on store; sums: NULL,
+     * or [2][out padded], of z and of z*z over n,oh,ow. */
+    size_t (*conv3_weights_size)(const nas__conv3 *s);
+    void (*conv3_weights)(const nas__conv3 *s, const float *w, bool backward, float *u);
+    void (*conv3_forward)(const nas__conv3 *s, const float *x, const nas__on_load *load, const float *u,
+                          const float *bias, const nas__on_load *act, float *z, double *sums);
+    void (*conv3_backward)(const nas__conv3 *s, const nas__conv3_grads *g);
 } nas__kernels;
 
 /* The table in use: the best that this CPU runs, or a lower one forced by ESPALIER_ISA=avx512|avx2|generic. Never NULL.

@@ -66,4 +66,11 @@ double NAS_SIMD(nas__dot)(size_t count, const float *a, const float *b);
 void NAS_SIMD(nas__sgd)(size_t count, const nas__sgd_args *args, float *w, const float *g, float *buf);
 void NAS_SIMD(nas__adam)(size_t count, const nas__adam_args *args, float *w, const float *g, float *m, float *v);
 
+/* simd_conv3*.c */
+size_t NAS_SIMD(nas__conv3_weights_size)(const nas__conv3 *s);
+void NAS_SIMD(nas__conv3_weights)(const nas__conv3 *s, const float *w, bool backward, float *u);
+void NAS_SIMD(nas__conv3_forward)(const nas__conv3 *s, const float *x, const nas__on_load *load, const float *u,
+                                  const float *bias, const nas__on_load *act, float *z, double *sums);
+void NAS_SIMD(nas__conv3_backward)(const nas__conv3 *s, const nas__conv3_grads *g);
+
 #endif

@@ -37,4 +37,8 @@ const nas__kernels NAS_SIMD(nas__kernels) = {
     .dot = NAS_SIMD(nas__dot),
     .sgd = NAS_SIMD(nas__sgd),
     .adam = NAS_SIMD(nas__adam),
+    .conv3_weights_size = NAS_SIMD(nas__conv3_weights_size),
+    .conv3_weights = NAS_SIMD(nas__conv3_weights),
+    .conv3_forward = NAS_SIMD(nas__conv3_forward),
+    .conv3_backward = NAS_SIMD(nas__conv3_backward),
 };

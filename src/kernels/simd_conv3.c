@@ -1,0 +1,76 @@
+/* simd_conv3.c - dense 3x3 convolution, stride 1, by Winograd's F(4x4,3x3) (Lavin and Gray, 2016). Each thread takes
+ * groups of rows of tiles, large enough to use each transformed weight often, small enough to stay in the second cache
+ * between the three steps: transform the inputs, 36 matrix products, transform the products back. */
+#include "simd_conv3.h"
+
+/* Tiles of a group: V and M together fill about this many floats, within these limits. */
+enum { GROUP_FLOATS = 1 << 17, LEAST_TILES = 16, MOST_TILES = 64 };
+
+c3_job NAS_SIMD(nas__conv3_forward_job)(const nas__conv3 *s, const float *u) {
+    return (c3_job){
+        .in = {s->h, s->w, s->pad_h, s->pad_w, c3_blocks(s->in), c3_tiles_of(s->oh), c3_tiles_of(s->ow)},
+        .out = {s->oh, s->ow, 0, 0, c3_blocks(s->out), c3_tiles_of(s->oh), c3_tiles_of(s->ow)},
+        .in_channels = s->in,
+        .u = u,
+    };
+}
+
+int NAS_SIMD(nas__conv3_group_rows)(const c3_job *j) {
+    const int per_tile = C3_POSITIONS * (j->in.blocks + j->out.blocks) * BLOCK;
+    const int tiles = c3_max(LEAST_TILES, c3_min(MOST_TILES, GROUP_FLOATS / per_tile));
+    return c3_max(1, tiles / j->in.tile_cols);
+}
+
+size_t NAS_SIMD(nas__conv3_group_floats)(const c3_job *j, int rows) {
+    const int tiles = rows * j->in.tile_cols;
+    return c3_temp_size(j->in.tile_cols) +
+           C3_POSITIONS * (c3_stride(tiles, j->in.blocks) + c3_stride(tiles, j->out.blocks));
+}
+
+c3_space NAS_SIMD(nas__conv3_divide)(const c3_job *j, int rows, float *memory) {
+    const int tiles = rows * j->in.tile_cols;
+    c3_space space = {.temp = memory};
+    memory += c3_temp_size(j->in.tile_cols);
+    space.in = (c3_tiles){memory, c3_stride(tiles, j->in.blocks), j->in.blocks};
+    memory += C3_POSITIONS * space.in.stride;
+    space.out = (c3_tiles){memory, c3_stride(tiles, j->out.blocks), j->out.blocks};
+    return space;
+}
+
+void NAS_SIMD(nas__conv3_convolve)(const c3_job *j, const float *x, const nas__on_load *load, int first, int rows,
+                                   float *memory, const c3_store *how, float *z) {
+    const int tiles = rows * j->in.tile_cols;
+    const c3_space w = NAS_SIMD(nas__conv3_divide)(j, rows, memory);
+    const size_t position = (size_t)j->in_channels * j->out.blocks * BLOCK;
+    NAS_SIMD(nas__conv3_windows)(&j->in, x, load, first, rows, w.temp, &w.in);
+    for (int p = 0; p < C3_POSITIONS; p++) {
+        NAS_SIMD(nas__conv3_multiply)
+        (w.in.values + p * w.in.stride, j->in.blocks * BLOCK, j->u + p * position, j->in_channels, j->out.blocks, tiles,
+         w.out.values + p * w.out.stride);
+    }
+    NAS_SIMD(nas__conv3_outputs)(&j->out, &w.out, first, rows, how, z);
+}
+
+void NAS_SIMD(nas__conv3_forward)(const nas__conv3 *s, const float *x, const nas__on_load *load, const float *u,
+                                  const float *bias, const nas__on_load *act, float *z, double *sums) {
+    const c3_job j = NAS_SIMD(nas__conv3_forward_job)(s, u);
+    const int total = s->n * j.in.tile_rows, rows = c3_min(total, NAS_SIMD(nas__conv3_group_rows)(&j));
+    const int groups = (total + rows - 1) / rows, count = 2 * j.out.blocks * BLOCK;
+    nas__scratch *shared = nas__scratch_acquire(sums ? (size_t)groups * count * 2 : 0);
+    float *parts = nas__scratch_floats(shared);
+#pragma omp parallel if (groups > 1)
+    {
+        nas__scratch *own = nas__scratch_acquire(NAS_SIMD(nas__conv3_group_floats)(&j, rows));
+#pragma omp for schedule(static)
+        for (int g = 0; g < groups; g++) {
+            const c3_store how = {.bias = bias, .act = act, .sums = sums ? c3_zero_sums(parts, g, count) : NULL};
+            NAS_SIMD(nas__conv3_convolve)
+            (&j, x, load, g * rows, c3_min(rows, total - g * rows), nas__scratch_floats(own), &how, z);
+        }
+        nas__scratch_release(own);
+    }
+    if (sums) {
+        c3_add_sums(parts, groups, count, sums);
+    }
+    nas__scratch_release(shared);
+}
