@@ -19,8 +19,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "kernels/late.h"
-
 /* Geometry of a depthwise convolution: x (n,c,h,w) -> y (n,c,oh,ow), oh = (h + 2 pad_h - dilation (kernel_h-1) - 1) /
  * stride + 1. */
 typedef struct nas__dw_shape {

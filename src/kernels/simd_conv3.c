@@ -57,20 +57,24 @@ void NAS_SIMD(nas__conv3_forward)(const nas__conv3 *s, const float *x, const nas
     const int total = s->n * j.in.tile_rows, rows = c3_min(total, NAS_SIMD(nas__conv3_group_rows)(&j));
     const int groups = (total + rows - 1) / rows, count = 2 * j.out.blocks * BLOCK;
     nas__scratch *shared = nas__scratch_acquire(sums ? (size_t)groups * count * 2 : 0);
+    if (!shared) {
+        return;
+    }
     float *parts = nas__scratch_floats(shared);
-#pragma omp parallel if (groups > 1)
-    {
-        nas__scratch *own = nas__scratch_acquire(NAS_SIMD(nas__conv3_group_floats)(&j, rows));
-#pragma omp for schedule(static)
-        for (int g = 0; g < groups; g++) {
-            const c3_store how = {.bias = bias, .act = act, .sums = sums ? c3_zero_sums(parts, g, count) : NULL};
-            NAS_SIMD(nas__conv3_convolve)
-            (&j, x, load, g * rows, c3_min(rows, total - g * rows), nas__scratch_floats(own), &how, z);
-        }
-        nas__scratch_release(own);
+    nas__scratch *spaces = nas__scratch_acquire_team(NAS_SIMD(nas__conv3_group_floats)(&j, rows));
+    if (!spaces) {
+        nas__scratch_release(shared);
+        return;
+    }
+#pragma omp parallel for schedule(static) if (groups > 1)
+    for (int g = 0; g < groups; g++) {
+        const c3_store how = {.bias = bias, .act = act, .sums = sums ? c3_zero_sums(parts, g, count) : NULL};
+        NAS_SIMD(nas__conv3_convolve)
+        (&j, x, load, g * rows, c3_min(rows, total - g * rows), nas__scratch_mine(spaces), &how, z);
     }
     if (sums) {
         c3_add_sums(parts, groups, count, sums);
     }
+    nas__scratch_release(spaces);
     nas__scratch_release(shared);
 }

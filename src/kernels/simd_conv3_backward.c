@@ -139,15 +139,21 @@ void NAS_SIMD(nas__conv3_backward)(const nas__conv3 *s, const nas__conv3_grads *
     const plan p = make_plan(s, g);
     const size_t sum_floats = g->dx && g->in_sums ? ((size_t)p.parts * p.sum_count * 2 + 15) / 16 * 16 : 0;
     nas__scratch *shared = nas__scratch_acquire(sum_floats + (g->dw ? p.tasks * p.du_floats : 0));
+    if (!shared) {
+        return;
+    }
     float *sums = nas__scratch_floats(shared), *du = sums + sum_floats;
+    nas__scratch *spaces = nas__scratch_acquire_team(p.own_floats);
+    if (!spaces) {
+        nas__scratch_release(shared);
+        return;
+    }
 #pragma omp parallel if (p.tasks > 1)
     {
-        nas__scratch *own = nas__scratch_acquire(p.own_floats);
 #pragma omp for schedule(static)
         for (int task = 0; task < p.tasks; task++) {
-            run_task(&p, task, nas__scratch_floats(own), sums, du);
+            run_task(&p, task, nas__scratch_mine(spaces), sums, du);
         }
-        nas__scratch_release(own);
         if (g->dw) {
             NAS_SIMD(nas__conv3_weight_gradient)(s, du, p.du_floats, p.tasks, g->dw);
         }
@@ -155,5 +161,6 @@ void NAS_SIMD(nas__conv3_backward)(const nas__conv3 *s, const nas__conv3_grads *
     if (sum_floats) {
         c3_add_sums(sums, p.parts, p.sum_count, g->in_sums);
     }
+    nas__scratch_release(spaces);
     nas__scratch_release(shared);
 }

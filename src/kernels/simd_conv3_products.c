@@ -83,8 +83,8 @@ NARROW(DEFINE)
 #define CORRELATE(R, W) ADVANCE(correlate, R, W)
 #define ADD(R, W)       ADVANCE(add, R, W)
 
-    void NAS_SIMD(nas__conv3_multiply)(const float *v, int v_row, const float *u, int in, int out_blocks, int tiles,
-                                       float *m) {
+void NAS_SIMD(nas__conv3_multiply)(const float *v, int v_row, const float *u, int in, int out_blocks, int tiles,
+                                   float *m) {
     for (int block = 0; block < out_blocks; block += C3_PANEL) {
         const int width = c3_min(C3_PANEL, out_blocks - block);
         int rows = tiles;
