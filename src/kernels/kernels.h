@@ -71,6 +71,27 @@ typedef struct nas__adam_args {
     bool decoupled;                  /* AdamW */
 } nas__adam_args;
 
+/* A separable unit: [on load] -> depthwise convolution -> pointwise convolution -> [sums on store]. Either convolution
+ * may be missing. */
+typedef struct nas__unit {
+    int n, in, out, h, w, oh, ow;                           /* out == in without pointwise */
+    int kernel_h, kernel_w, stride, dilation, pad_h, pad_w; /* of the depthwise part; 1, 1, 1, 1, 0, 0 without */
+    const float *depthwise;                                 /* [cb][kernel_h*kernel_w][block]; NULL: none */
+    const float *pointwise;                                 /* [in][out padded to the block], tails zero; NULL: none */
+    const float *pointwise_t;                               /* [out][in padded]; for the backward pass */
+} nas__unit;
+
+/* The gradients of a unit from that of its output, and what they are computed from. */
+typedef struct nas__unit_grads {
+    const float *x;
+    const nas__on_load *load;
+    const nas__late_grad *dz;
+    float *dx;       /* of h = scale*x + shift (masked by the activation, not multiplied by scale); NULL: not wanted */
+    bool accumulate; /* dx += */
+    double *in_sums; /* NULL, or with dx: [2][in padded], sums of this call's dh and of dh*x */
+    float *d_depthwise, *d_pointwise; /* laid out as the weights; NULL: not wanted, and no work is done for them */
+} nas__unit_grads;
+
 typedef struct nas__kernels {
     const char *isa;
     int block;
@@ -82,6 +103,13 @@ typedef struct nas__kernels {
     void (*dw_backward_data)(const nas__dw_shape *s, const float *dy, const float *w, const float *x, float *dx,
                              bool relu_input);
     void (*dw_backward_weights)(const nas__dw_shape *s, const float *x, const float *dy, float *dw, bool relu_input);
+
+    /* Separable units. load may be NULL (x itself). bias: out padded, or NULL. act: what is applied to z on store (its
+     * scale and shift are not used), or NULL. sums: NULL, or [2][out padded]: sums of z and of z*z over images and
+     * pixels (float within a plane of an image, double across). */
+    void (*unit_forward)(const nas__unit *u, const float *x, const nas__on_load *load, const float *bias,
+                         const nas__on_load *act, float *z, double *sums);
+    void (*unit_backward)(const nas__unit *u, const nas__unit_grads *g);
 
     /* Global average pooling: y[n][c] plain (n rows of c values), mean over the plane. */
     void (*global_pool_forward)(int n, int c, int hw, const float *x, float *y);

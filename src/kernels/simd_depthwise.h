@@ -69,11 +69,20 @@ NAS_INLINE int dw_strip_rows(int out_rows, int cols, int stride, int reach) {
     return rows < out_rows ? (int)rows : out_rows;
 }
 
+/* What becomes of the outputs of a correlation that is a gradient on its way back through an activation. x is laid out
+ * like y. */
+typedef struct dw_finish {
+    const float *x;
+    vec scale, shift, low, high; /* the gradient counts only where low < scale*x + shift < high */
+    bool accumulate;             /* y += result instead of y = result */
+    vec *sums;                   /* NULL, or {sum of the results, sum of result*x}, added to */
+} dw_finish;
+
 /* y(r, c) = sum over the taps (i, j) of w(i, j) * x(r*stride + i*dilation, c*stride + j*dilation), where y's rows and
- * columns lie y_row and y_col floats apart. Rows of x outside [image_from, image_to) are zero and may be skipped. With
- * `mask` (laid out like y), y becomes zero where mask <= 0. */
+ * columns lie y_row and y_col floats apart. Rows of x outside [image_from, image_to) are zero and may be skipped. */
 typedef struct dw_correlation {
-    const float *x, *w, *mask;
+    const float *x, *w;
+    const dw_finish *finish; /* may be NULL */
     float *y;
     ptrdiff_t x_row, y_row, y_col;
     int rows, cols, image_from, image_to;
@@ -81,5 +90,17 @@ typedef struct dw_correlation {
 } dw_correlation;
 
 void NAS_SIMD(nas__dw_correlate)(const dw_correlation *c);
+
+/* dw(i, j) += sum over (r, c) of dy(r, c) * x(r*stride + i*dilation, c*stride + j*dilation); rows of x outside
+ * [image_from, image_to) are zero. */
+typedef struct dw_product {
+    const float *x, *dy;
+    float *dw;
+    ptrdiff_t x_row, dy_row;
+    int rows, cols, image_from, image_to;
+    int kernel_h, kernel_w, stride, dilation;
+} dw_product;
+
+void NAS_SIMD(nas__dw_multiply)(const dw_product *p);
 
 #endif

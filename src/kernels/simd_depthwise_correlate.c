@@ -19,11 +19,36 @@
 #define COLS_ALT 4
 #endif
 
+/* sum[r][t] belongs at y[at + r*y_row + t*y_col]; the first `skip` columns are there already. */
+NAS_INLINE void finish_tile(const dw_correlation *c, vec sum[ROWS][COLS], ptrdiff_t at, int skip, const int rows,
+                            const int cols) {
+    const dw_finish f = *c->finish;
+    vec s1 = vzero(), s2 = vzero();
+#pragma GCC unroll 2
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 8
+        for (int t = 0; t < cols; t++) {
+            if (t >= skip) {
+                const ptrdiff_t offset = at + r * c->y_row + t * c->y_col;
+                const vec x = vload(f.x + offset), h = vfma(f.scale, x, f.shift);
+                const vec v = vmask_pos(f.high - h, vmask_pos(h - f.low, sum[r][t]));
+                s1 += v;
+                s2 = vfma(v, x, s2);
+                vstore(c->y + offset, f.accumulate ? v + vload(c->y + offset) : v);
+            }
+        }
+    }
+    if (f.sums) {
+        f.sums[0] += s1;
+        f.sums[1] += s2;
+    }
+}
+
 /* kh0 and kh1: the rows of the kernel that meet the image anywhere in this tile. kw, s and d are constants in the fast
  * instances. The loop over kernel rows is deliberately not unrolled: its overhead is nothing beside rows*cols*kw
  * multiply-adds, and unrolled code would not fit the instruction cache. */
-NAS_INLINE void tile(const dw_correlation *c, int row, int col, int kh0, int kh1, const int rows, const int cols,
-                     const int kw, const int s, const int d) {
+NAS_INLINE void tile(const dw_correlation *c, int row, int col, int skip, int kh0, int kh1, const int rows,
+                     const int cols, const int kw, const int s, const int d) {
     vec sum[ROWS][COLS];
 #pragma GCC unroll 2
     for (int r = 0; r < rows; r++) {
@@ -49,13 +74,16 @@ NAS_INLINE void tile(const dw_correlation *c, int row, int col, int kh0, int kh1
             }
         }
     }
-    ptrdiff_t at = row * c->y_row + col * c->y_col;
+    const ptrdiff_t at = row * c->y_row + col * c->y_col;
+    if (c->finish) {
+        finish_tile(c, sum, at, skip, rows, cols);
+        return;
+    }
 #pragma GCC unroll 2
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 8
         for (int t = 0; t < cols; t++) {
-            ptrdiff_t offset = at + r * c->y_row + t * c->y_col;
-            vstore(c->y + offset, c->mask ? vmask_pos(vload(c->mask + offset), sum[r][t]) : sum[r][t]);
+            vstore(c->y + at + r * c->y_row + t * c->y_col, sum[r][t]);
         }
     }
 }
@@ -63,8 +91,9 @@ NAS_INLINE void tile(const dw_correlation *c, int row, int col, int kh0, int kh1
 /* Columns in tiles of `cols`; the last tile is moved left to end at the border and computes some outputs twice. */
 NAS_INLINE void tiles(const dw_correlation *c, int row, int kh0, int kh1, const int rows, const int cols, const int kw,
                       const int s, const int d) {
-    for (int col = 0; col < c->cols; col += cols) {
-        tile(c, row, dw_min(col, c->cols - cols), kh0, kh1, rows, cols, kw, s, d);
+    for (int from = 0; from < c->cols; from += cols) {
+        const int col = dw_min(from, c->cols - cols);
+        tile(c, row, col, from - col, kh0, kh1, rows, cols, kw, s, d);
     }
 }
 

@@ -3,19 +3,10 @@
  * strip, so that each dy is loaded once per group. */
 #include "simd_depthwise.h"
 
-/* dw(i, j) += sum over (r, c) of dy(r, c) * x(r*stride + i*dilation, c*stride + j*dilation); rows of x outside
- * [image_from, image_to) are zero. */
-typedef struct product {
-    const float *x, *dy;
-    float *dw;
-    ptrdiff_t x_row;
-    int rows, cols, image_from, image_to;
-    int kernel_h, kernel_w, stride, dilation;
-} product;
-
 /* Taps kh .. kh + taps_h of the kernel's rows, kw .. kw + taps_w of its columns. taps, s and d are constants in the
  * fast instances. */
-NAS_INLINE void group(const product *p, int kh, int kw, const int taps_h, const int taps_w, const int s, const int d) {
+NAS_INLINE void group(const dw_product *p, int kh, int kw, const int taps_h, const int taps_w, const int s,
+                      const int d) {
     vec sum[7][7];
     float *dw = p->dw + ((ptrdiff_t)kh * p->kernel_w + kw) * BLOCK;
     const ptrdiff_t dw_row = (ptrdiff_t)p->kernel_w * BLOCK, x_step = p->x_row * d;
@@ -30,7 +21,7 @@ NAS_INLINE void group(const product *p, int kh, int kw, const int taps_h, const 
     const int to = dw_min(p->rows, dw_ceil_div(p->image_to - kh * d, s));
     for (int r = from; r < to; r++) {
         const float *x = p->x + ((ptrdiff_t)r * s + (ptrdiff_t)kh * d) * p->x_row + (ptrdiff_t)kw * d * BLOCK;
-        const float *dy = p->dy + (ptrdiff_t)r * p->cols * BLOCK, *end = dy + (ptrdiff_t)p->cols * BLOCK;
+        const float *dy = p->dy + r * p->dy_row, *end = dy + (ptrdiff_t)p->cols * BLOCK;
         for (; dy < end; dy += BLOCK, x += s * BLOCK) {
             vec g = vload(dy);
 #pragma GCC unroll 7
@@ -60,7 +51,7 @@ NAS_INLINE void group(const product *p, int kh, int kw, const int taps_h, const 
 #define GROUP(K) ((K) <= 3 ? 2 : 1)
 #endif
 
-NAS_INLINE void square(const product *p, const int k, const int s, const int d) {
+NAS_INLINE void square(const dw_product *p, const int k, const int s, const int d) {
     int kh = 0;
     for (; kh + GROUP(k) <= k; kh += GROUP(k)) {
         group(p, kh, 0, GROUP(k), k, s, d);
@@ -86,10 +77,10 @@ NAS_INLINE void square(const product *p, const int k, const int s, const int d) 
     X(7, 2, 2)
 
 #define DEFINE(K, S, D)                                                                                                \
-    static __attribute__((noinline)) void square_##K##S##D(const product *p) { square(p, K, S, D); }
+    static __attribute__((noinline)) void square_##K##S##D(const dw_product *p) { square(p, K, S, D); }
 CASES(DEFINE)
 
-static __attribute__((noinline)) void any_kernel(const product *p) {
+static __attribute__((noinline)) void any_kernel(const dw_product *p) {
     for (int kh = 0; kh < p->kernel_h; kh++) {
         int kw = 0;
         for (; kw + 4 <= p->kernel_w; kw += 4) {
@@ -101,7 +92,7 @@ static __attribute__((noinline)) void any_kernel(const product *p) {
     }
 }
 
-static void accumulate(const product *p) {
+void NAS_SIMD(nas__dw_multiply)(const dw_product *p) {
 #define CALL(K, S, D)                                                                                                  \
     if (p->kernel_h == K && p->kernel_w == K && p->stride == S && p->dilation == D) {                                  \
         square_##K##S##D(p);                                                                                           \
@@ -135,18 +126,19 @@ static void add_plane(const nas__dw_shape *s, strips *t, const float *x, const f
             t->bordered = out;
         }
         dw_copy_rows(&t->frame, x, first, count, plane, relu_input);
-        product p = {.x = plane,
-                     .dy = dy + (size_t)out * s->ow * BLOCK,
-                     .dw = dw,
-                     .x_row = (ptrdiff_t)t->frame.cols * BLOCK,
-                     .rows = rows,
-                     .cols = s->ow,
-                     .kernel_h = s->kernel_h,
-                     .kernel_w = s->kernel_w,
-                     .stride = s->stride,
-                     .dilation = s->dilation};
+        dw_product p = {.x = plane,
+                        .dy = dy + (size_t)out * s->ow * BLOCK,
+                        .dw = dw,
+                        .x_row = (ptrdiff_t)t->frame.cols * BLOCK,
+                        .dy_row = (ptrdiff_t)s->ow * BLOCK,
+                        .rows = rows,
+                        .cols = s->ow,
+                        .kernel_h = s->kernel_h,
+                        .kernel_w = s->kernel_w,
+                        .stride = s->stride,
+                        .dilation = s->dilation};
         dw_image_rows(&t->frame, first, count, &p.image_from, &p.image_to);
-        accumulate(&p);
+        NAS_SIMD(nas__dw_multiply)(&p);
     }
 }
 

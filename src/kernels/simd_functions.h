@@ -14,6 +14,11 @@ void NAS_SIMD(nas__dw_backward_data)(const nas__dw_shape *s, const float *dy, co
 void NAS_SIMD(nas__dw_backward_weights)(const nas__dw_shape *s, const float *x, const float *dy, float *dw,
                                         bool relu_input);
 
+/* simd_unit*.c */
+void NAS_SIMD(nas__unit_forward)(const nas__unit *u, const float *x, const nas__on_load *load, const float *bias,
+                                 const nas__on_load *act, float *z, double *sums);
+void NAS_SIMD(nas__unit_backward)(const nas__unit *u, const nas__unit_grads *g);
+
 /* simd_pool.c */
 void NAS_SIMD(nas__global_pool_forward)(int n, int c, int hw, const float *x, float *y);
 void NAS_SIMD(nas__global_pool_backward)(int n, int c, int hw, const float *dy, float *dx);

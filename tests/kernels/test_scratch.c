@@ -39,6 +39,33 @@ static const nas__pool_shape pool = {
 static void dw_forward(const nas__kernels *k, arrays *a) { k->dw_forward(&dw, a->x, a->w, a->out, false); }
 static void dw_data(const nas__kernels *k, arrays *a) { k->dw_backward_data(&dw, a->dy, a->w, NULL, a->out, false); }
 static void dw_weights(const nas__kernels *k, arrays *a) { k->dw_backward_weights(&dw, a->x, a->dy, a->out, false); }
+static nas__unit unit(const arrays *a) {
+    return (nas__unit){.n = IMAGES,
+                       .in = CHANNELS,
+                       .out = CHANNELS,
+                       .h = SIDE,
+                       .w = SIDE,
+                       .oh = SIDE,
+                       .ow = SIDE,
+                       .kernel_h = 3,
+                       .kernel_w = 3,
+                       .stride = 1,
+                       .dilation = 1,
+                       .pad_h = 1,
+                       .pad_w = 1,
+                       .depthwise = a->w,
+                       .pointwise = a->w,
+                       .pointwise_t = a->w};
+}
+static void unit_forward(const nas__kernels *k, arrays *a) {
+    const nas__unit u = unit(a);
+    k->unit_forward(&u, a->x, NULL, NULL, NULL, a->out, NULL);
+}
+static void unit_backward(const nas__kernels *k, arrays *a) {
+    const nas__unit u = unit(a);
+    k->unit_backward(
+        &u, &(nas__unit_grads){.x = a->x, .dz = &(nas__late_grad){.g = a->dy, .scale = 1}, .d_depthwise = a->out});
+}
 static void pool_sums(const nas__kernels *k, arrays *a) {
     double sums[2 * 16];
     k->pool_sums(&pool, true, a->x, sums);
@@ -78,6 +105,8 @@ static const struct {
 } kernels[] = {{"depthwise", dw_forward},
                {"depthwise data", dw_data},
                {"depthwise weights", dw_weights},
+               {"unit", unit_forward},
+               {"gradients of a unit", unit_backward},
                {"sums of a pooling", pool_sums},
                {"average backward", pool_backward},
                {"terms", terms},

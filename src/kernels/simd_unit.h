@@ -1,0 +1,70 @@
+/* simd_unit.h - what the passes of separable units share: activations applied on load, and the products of the
+ * pointwise convolution. */
+#ifndef NAS_KERNELS_SIMD_UNIT_H
+#define NAS_KERNELS_SIMD_UNIT_H
+
+#include "simd_depthwise.h"
+
+#include <math.h>
+
+/* Channel blocks of output that one pointwise tile computes together, so that they share the loads of the input. */
+#if defined(__AVX2__)
+#define UNIT_PANEL 2
+#else
+#define UNIT_PANEL 1
+#endif
+
+/* min(max(scale*x + shift, low), high): every on-load is brought into this form, infinities where there is no bound. */
+typedef struct unit_gate {
+    vec scale, shift, low, high;
+} unit_gate;
+
+NAS_INLINE unit_gate unit_find_gate(const nas__on_load *load, int block) {
+    unit_gate g = {vset1(1), vzero(), vset1(-INFINITY), vset1(INFINITY)};
+    if (load && load->scale) {
+        g.scale = vload(load->scale + (size_t)block * BLOCK);
+        g.shift = vload(load->shift + (size_t)block * BLOCK);
+    }
+    if (load && load->relu) {
+        g.low = vzero();
+        g.high = load->cap > 0 ? vset1(load->cap) : g.high;
+    }
+    return g;
+}
+
+/* The order of the operands lets NaNs pass. */
+NAS_INLINE vec unit_pass(const unit_gate *g, vec x) { return vmin(g->high, vmax(g->low, vfma(g->scale, x, g->shift))); }
+
+NAS_INLINE bool unit_gate_is_open(const nas__on_load *load) { return !load || (!load->scale && !load->relu); }
+
+/* y[o] = bias[o] + sum over i of x[i]*w[i][o], for `pixels` pixels and `blocks` (1 or UNIT_PANEL) blocks of outputs o.
+ * Pixel p of input block b is at x + b*x_block + p*BLOCK, that of output block b at y + b*y_block + place[p]. */
+typedef struct unit_pointwise {
+    const float *x, *w; /* w: [in][blocks*BLOCK] */
+    float *y;
+    ptrdiff_t x_block, y_block;
+    const int32_t *place; /* NULL: p*BLOCK */
+    int in, pixels, blocks;
+    const float *bias;       /* NULL: zero */
+    const nas__on_load *act; /* NULL: none; scale and shift are not used */
+    vec *sums;               /* NULL, or [blocks][2]: sums of y and of y*y, added to */
+} unit_pointwise;
+
+void NAS_SIMD(nas__unit_pointwise)(const unit_pointwise *c);
+
+/* dw[i][o] += sum over pixels of x[i]*dy[o], for the inputs of one block (`in` of them) and all outputs. Rows of dw are
+ * out_blocks*BLOCK apart. */
+typedef struct unit_product {
+    const float *x, *dy;
+    float *dw;
+    ptrdiff_t dy_block;
+    int in, pixels, out_blocks;
+} unit_product;
+
+void NAS_SIMD(nas__unit_multiply)(const unit_product *p);
+
+/* The weights [in][blocks*BLOCK] in panels of at most UNIT_PANEL blocks, each [in][panel*BLOCK]; panel p begins at
+ * p * UNIT_PANEL * BLOCK * in. Returns w itself when one panel holds all. */
+const float *NAS_SIMD(nas__unit_pack)(const float *w, int in, int blocks, float *packed);
+
+#endif

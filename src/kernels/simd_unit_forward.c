@@ -1,0 +1,236 @@
+/* simd_unit_forward.c - forward pass of separable units. A strip of rows of one image goes through on-load, depthwise
+ * and pointwise convolution and leaves its sums, before the next strip is touched: what lies between stays in cache. */
+#include "simd_unit.h"
+
+/* A strip's depthwise result should stay in the first-level cache. */
+enum { STRIP_FLOATS = 6 * 1024, FEW_TASKS = 16 };
+
+/* What all threads of one call share. */
+typedef struct forward {
+    const nas__unit *u;
+    const float *x, *bias, *weights; /* weights: packed */
+    const nas__on_load *load, *act;
+    float *z;
+    double *partial; /* [groups][parts][2][out padded], or NULL */
+    int in_blocks, out_blocks, groups, parts, strip, strips;
+    int reach; /* rows of input that one row of output sees */
+    dw_frame frame;
+} forward;
+
+/* What one thread works in. */
+typedef struct workspace {
+    float *plane, *middle; /* the bordered strip of one block; the depthwise results of all blocks */
+    vec *sums;             /* [out_blocks][2], of one image */
+    int bordered;          /* the strip whose border is in place */
+} workspace;
+
+static size_t plane_floats(const forward *f) {
+    return ((size_t)(f->strip - 1) * f->u->stride + f->reach) * f->frame.cols * BLOCK;
+}
+
+static size_t middle_floats(const forward *f) { return (size_t)f->in_blocks * f->strip * f->u->ow * BLOCK; }
+
+static void load_rows(const dw_frame *f, const float *image, const unit_gate *gate, int first, int count,
+                      float *plane) {
+    int from, to;
+    dw_image_rows(f, first, count, &from, &to);
+    const int left = dw_max(f->left, 0), right = dw_min(f->left + f->w, f->cols);
+    for (int r = from; r < to; r++) {
+        const float *in = image + ((ptrdiff_t)(first + r - f->top) * f->w - f->left) * BLOCK;
+        float *out = plane + (size_t)r * f->cols * BLOCK;
+        for (ptrdiff_t c = left; c < right; c++) {
+            vstore(out + c * BLOCK, unit_pass(gate, vload(in + c * BLOCK)));
+        }
+    }
+}
+
+/* Rows out .. out + rows of one block's depthwise result. */
+static void depthwise_rows(const forward *f, workspace *w, int image, int block, int out, int rows, float *y) {
+    const nas__unit *u = f->u;
+    const int first = out * u->stride, count = (rows - 1) * u->stride + f->reach;
+    const unit_gate gate = unit_find_gate(f->load, block);
+    if (w->bordered != out) {
+        dw_zero_border(&f->frame, first, count, w->plane);
+        w->bordered = out;
+    }
+    load_rows(&f->frame, f->x + ((size_t)image * f->in_blocks + block) * u->h * u->w * BLOCK, &gate, first, count,
+              w->plane);
+    dw_correlation c = {.x = w->plane,
+                        .w = u->depthwise + (size_t)block * u->kernel_h * u->kernel_w * BLOCK,
+                        .y = y,
+                        .x_row = (ptrdiff_t)f->frame.cols * BLOCK,
+                        .y_row = (ptrdiff_t)u->ow * BLOCK,
+                        .y_col = BLOCK,
+                        .rows = rows,
+                        .cols = u->ow,
+                        .kernel_h = u->kernel_h,
+                        .kernel_w = u->kernel_w,
+                        .stride = u->stride,
+                        .dilation = u->dilation};
+    dw_image_rows(&f->frame, first, count, &c.image_from, &c.image_to);
+    NAS_SIMD(nas__dw_correlate)(&c);
+}
+
+/* The value that the pointwise convolution reads, or the result itself when there is none: `count` pixels from pixel
+ * `at` on of block `block`. */
+static void middle_pixels(const forward *f, workspace *w, int image, int block, int out, int rows, float *y) {
+    const nas__unit *u = f->u;
+    if (u->depthwise) {
+        depthwise_rows(f, w, image, block, out, rows, y);
+        return;
+    }
+    const unit_gate gate = unit_find_gate(f->load, block);
+    const float *x = f->x + (((size_t)image * f->in_blocks + block) * u->h + out) * u->w * BLOCK;
+    for (ptrdiff_t p = 0; p < (ptrdiff_t)rows * u->ow; p++) {
+        vstore(y + p * BLOCK, unit_pass(&gate, vload(x + p * BLOCK)));
+    }
+}
+
+/* Bias, activation and sums of a unit without pointwise convolution. */
+static void finish_pixels(const forward *f, int block, int count, float *z, vec *sums) {
+    const unit_gate gate = unit_find_gate(f->act, 0);
+    const vec bias = f->bias ? vload(f->bias + (size_t)block * BLOCK) : vzero();
+    vec s1 = vzero(), s2 = vzero();
+    for (ptrdiff_t p = 0; p < count; p++) {
+        const vec v = vmin(gate.high, vmax(gate.low, vload(z + p * BLOCK) + bias));
+        vstore(z + p * BLOCK, v);
+        s1 += v;
+        s2 = vfma(v, v, s2);
+    }
+    sums[2 * block] += s1;
+    sums[2 * block + 1] += s2;
+}
+
+static void plain_strip(const forward *f, workspace *w, int image, int out, int rows) {
+    const nas__unit *u = f->u;
+    for (int block = 0; block < f->out_blocks; block++) {
+        float *z = f->z + (((size_t)image * f->out_blocks + block) * u->oh + out) * u->ow * BLOCK;
+        middle_pixels(f, w, image, block, out, rows, z);
+        if (f->bias || f->act || f->partial) {
+            finish_pixels(f, block, rows * u->ow, z, w->sums);
+        }
+    }
+}
+
+static void pointwise_strip(const forward *f, workspace *w, int image, int out, int rows) {
+    const nas__unit *u = f->u;
+    const size_t pixels = (size_t)rows * u->ow;
+    unit_pointwise c = {.x = w->middle,
+                        .x_block = (ptrdiff_t)pixels * BLOCK,
+                        .y_block = (ptrdiff_t)u->oh * u->ow * BLOCK,
+                        .in = u->in,
+                        .pixels = (int)pixels,
+                        .act = f->act};
+    if (!u->depthwise && unit_gate_is_open(f->load)) {
+        c.x = f->x + ((size_t)image * f->in_blocks * u->h + out) * u->w * BLOCK;
+        c.x_block = (ptrdiff_t)u->h * u->w * BLOCK;
+    } else {
+        for (int block = 0; block < f->in_blocks; block++) {
+            middle_pixels(f, w, image, block, out, rows, w->middle + (size_t)block * pixels * BLOCK);
+        }
+    }
+    for (int block = 0; block < f->out_blocks; block += UNIT_PANEL) {
+        c.blocks = dw_min(UNIT_PANEL, f->out_blocks - block);
+        c.w = f->weights + (size_t)block * BLOCK * u->in;
+        c.y = f->z + (((size_t)image * f->out_blocks + block) * u->oh + out) * u->ow * BLOCK;
+        c.bias = f->bias ? f->bias + (size_t)block * BLOCK : NULL;
+        c.sums = f->partial ? w->sums + 2 * (size_t)block : NULL;
+        NAS_SIMD(nas__unit_pointwise)(&c);
+    }
+}
+
+/* Adds the float sums of one image to the double sums of its task. */
+static void fold_sums(const forward *f, const vec *sums, double *total) {
+    for (int block = 0; block < f->out_blocks; block++) {
+        fold(total + (size_t)block * BLOCK, sums[2 * block]);
+        fold(total + (size_t)(f->out_blocks + block) * BLOCK, sums[2 * block + 1]);
+    }
+}
+
+/* The strips of one part of every image of one group. */
+static void run_task(const forward *f, workspace *w, int group, int part) {
+    const nas__unit *u = f->u;
+    const int from = group_start(f->strips, part, f->parts), to = group_start(f->strips, part + 1, f->parts);
+    const size_t width = (size_t)2 * f->out_blocks * BLOCK;
+    double *total = f->partial ? f->partial + ((size_t)group * f->parts + part) * width : NULL;
+    if (total) {
+        memset(total, 0, width * sizeof *total);
+    }
+    for (int n = group_start(u->n, group, f->groups); n < group_start(u->n, group + 1, f->groups); n++) {
+        memset(w->sums, 0, width * sizeof(float));
+        for (int s = from; s < to; s++) {
+            const int out = s * f->strip, rows = dw_min(f->strip, u->oh - out);
+            (u->pointwise ? pointwise_strip : plain_strip)(f, w, n, out, rows);
+        }
+        if (total) {
+            fold_sums(f, w->sums, total);
+        }
+    }
+}
+
+/* Few images are cut into parts of several strips, which different threads take. */
+static void cut(forward *f) {
+    const nas__unit *u = f->u;
+    f->groups = image_groups(u->n, 1);
+    f->reach = u->dilation * (u->kernel_h - 1) + 1;
+    f->frame =
+        (dw_frame){u->h, u->w, u->pad_h, u->pad_w, (u->ow - 1) * u->stride + u->dilation * (u->kernel_w - 1) + 1};
+    int rows = STRIP_FLOATS / (f->in_blocks * u->ow * BLOCK) / 2 * 2;
+    if (f->groups < FEW_TASKS) {
+        rows = dw_min(rows, u->oh * f->groups / FEW_TASKS / 2 * 2);
+    }
+    f->strip = dw_min(dw_max(rows, f->groups < FEW_TASKS ? 2 : 4), u->oh);
+    f->strips = dw_ceil_div(u->oh, f->strip);
+    f->parts = f->groups < FEW_TASKS ? dw_min(f->strips, dw_ceil_div(FEW_TASKS, f->groups)) : 1;
+}
+
+static size_t sums_floats(const forward *f) { return (size_t)2 * f->out_blocks * BLOCK; }
+
+static void run(const forward *f, nas__scratch *team) {
+#pragma omp parallel if (f->groups * f->parts > 1)
+    {
+        workspace w = {.sums = (vec *)nas__scratch_mine(team), .bordered = -1};
+        w.plane = (float *)w.sums + sums_floats(f);
+        w.middle = w.plane + plane_floats(f);
+#pragma omp for schedule(static)
+        for (int task = 0; task < f->groups * f->parts; task++) {
+            run_task(f, &w, task / f->parts, task % f->parts);
+        }
+    }
+}
+
+static void add_tasks(const forward *f, double *sums) {
+    const size_t width = sums_floats(f), tasks = (size_t)f->groups * f->parts;
+    for (size_t i = 0; i < width; i++) {
+        sums[i] = 0;
+        for (size_t task = 0; task < tasks; task++) {
+            sums[i] += f->partial[task * width + i];
+        }
+    }
+}
+
+void NAS_SIMD(nas__unit_forward)(const nas__unit *u, const float *x, const nas__on_load *load, const float *bias,
+                                 const nas__on_load *act, float *z, double *sums) {
+    forward f = {.u = u, .x = x, .bias = bias, .load = load, .act = act, .z = z};
+    f.in_blocks = dw_ceil_div(u->in, BLOCK);
+    f.out_blocks = dw_ceil_div(u->out, BLOCK);
+    cut(&f);
+    const size_t partial = sums ? 2 * sums_floats(&f) * f.groups * f.parts : 0;
+    const size_t weights = u->pointwise ? (size_t)u->in * f.out_blocks * BLOCK : 0;
+    nas__scratch *scratch = nas__scratch_acquire(weights + partial);
+    nas__scratch *team =
+        scratch ? nas__scratch_acquire_team(sums_floats(&f) + plane_floats(&f) + middle_floats(&f)) : NULL;
+    if (team) {
+        float *memory = nas__scratch_floats(scratch);
+        f.partial = sums ? (double *)memory : NULL;
+        f.weights = u->pointwise ? NAS_SIMD(nas__unit_pack)(u->pointwise, u->in, f.out_blocks, memory + partial) : NULL;
+        run(&f, team);
+        if (sums) {
+            add_tasks(&f, sums);
+        }
+        nas__scratch_release(team);
+    }
+    if (scratch) {
+        nas__scratch_release(scratch);
+    }
+}
