@@ -37,6 +37,11 @@ test: deps ## everything: build with warnings as errors, run all tests (FILTER=R
 	$(call build,$(BUILD),-DESPALIER_WERROR=ON)
 	$(call ctest,$(BUILD),)
 
+test-isa: deps ## all tests once more with each lower instruction set (AVX2, then none)
+	$(call build,$(BUILD),-DESPALIER_WERROR=ON)
+	ESPALIER_ISA=avx2 $(call ctest,$(BUILD),)
+	ESPALIER_ISA=generic $(call ctest,$(BUILD),)
+
 quick: ## build and run the tests that take seconds
 	$(call build,$(BUILD),-DESPALIER_WERROR=ON)
 	$(call ctest,$(BUILD),-LE slow)
@@ -79,4 +84,4 @@ install: build ## library, headers, pkg-config file and command below PREFIX (de
 clean: ## remove everything that was built
 	rm -rf build build-*
 
-.PHONY: help deps build demo test quick bench bench-peers asan tsan valgrind fuzz format lint install clean
+.PHONY: help deps build demo test test-isa quick bench bench-peers asan tsan valgrind fuzz format lint install clean
