@@ -144,6 +144,17 @@ static void random_shapes(void **state) {
     }
 }
 
+/* More than one piece per plane, the last one shorter. */
+static void large_planes(void **state) {
+    (void)state;
+    const nas__pool_shape s = {1, 3, 41, 43, 41, 43, 3, 1, 1, false}, reduced = {1, 3, 67, 70, 34, 35, 3, 2, 1, false};
+    for (int n = 1; n <= MOST; n += 13) {
+        check(s, n, false, 700 + n);
+        check(s, n, true, 800 + n);
+        check(reduced, n, true, 900 + n);
+    }
+}
+
 static void threads_do_not_matter(void **state) {
     (void)state;
     const nas__kernels *tables[3];
@@ -169,6 +180,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_numbers_of_terms),
         cmocka_unit_test(random_shapes),
+        cmocka_unit_test(large_planes),
         cmocka_unit_test(threads_do_not_matter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
