@@ -127,8 +127,10 @@ NAS_API void nas_calibration_reset(nas_module *model);
 /* Readies a trained network for use (passes with NAS_BN_RUNNING and no gradients): a batch norm that comes right behind
  * a convolution, in one of the blocks here or in a sequential, is multiplied into the convolution's weights and bias by
  * its running estimates, and is the identity (or its ReLU) from then on, without parameters. Every other batch norm
- * stays. Results are the same to rounding. The change cannot be undone, and weight files of the network no longer fit:
- * save before. *folded (may be NULL) counts. After an error (out of memory) the network computes what it did before. */
+ * stays. All weights are constants from then on, which passes prepare for their kernels once only: they take no
+ * gradient unless an optimiser is made for them. Results are the same to rounding. The change cannot be undone, and
+ * weight files of the network no longer fit: save before. *folded (may be NULL) counts. After an error (out of memory)
+ * the network computes what it did before. */
 NAS_API nas_status nas_fold_batch_norm(nas_module *model, int *folded);
 
 typedef struct nas_dense_config {

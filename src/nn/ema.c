@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "kernels/kernels.h"
 #include "nn/optim.h"
-#include "tensor/tensor.h"
+#include "tensor/prepared.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -68,6 +68,7 @@ void nas_ema_update(nas_ema *ema) {
 void nas_ema_swap(nas_ema *ema) {
     for (size_t i = 0; i < ema->n; i++) {
         const averaged *e = &ema->entries[i];
+        nas__thaw(e->tensor);
         for (int64_t k = 0; k < nas__count(e->tensor); k++) {
             float value = e->tensor->data[k];
             e->tensor->data[k] = e->average->data[k];

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "tensor/prepared.h"
 
 #include <stdlib.h>
 
@@ -74,11 +75,19 @@ static nas_status fold_module(nas_module *module, row *r) {
     return status ? status : fold_children(module, NULL, r->folded);
 }
 
+static nas_status freeze(const char *path, nas__parameter *p, void *user) {
+    (void)path;
+    (void)user;
+    nas__freeze(p->tensor);
+    return NAS_OK;
+}
+
 nas_status nas_fold_batch_norm(nas_module *model, int *folded) {
     int count = 0;
     nas_status status =
         model ? nas__initialise_once(model) : nas__fail(NAS_INVALID, "nas_fold_batch_norm: the model is NULL");
     status = status ? status : fold_module(model, &(row){.folded = &count});
+    status = status ? status : nas__module_parameters(model, freeze, NULL);
     if (folded) {
         *folded = count;
     }

@@ -2,7 +2,7 @@
 #include "nn/module.h"
 
 #include "core/error.h"
-#include "tensor/tensor.h"
+#include "tensor/prepared.h"
 
 #include <math.h>
 
@@ -28,6 +28,7 @@ nas_status nas__initialise_parameter(const char *path, nas__parameter *p, uint64
     nas_rng rng = nas_rng_new(seed, hash(path));
     int64_t count = nas__count(p->tensor);
     float *values = p->tensor->data;
+    nas__thaw(p->tensor);
     double deviation = p->init == NAS_INIT_HE ? sqrt(2 / fan(p->tensor, false)) : 1;
     double bound = p->init == NAS_INIT_FAN_IN ? 1 / sqrt(fan(p->tensor, true)) : 0.1;
     for (int64_t i = 0; i < count; i++) {

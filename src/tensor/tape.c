@@ -190,11 +190,45 @@ nas_tensor *nas__zero_like(const nas_tensor *t, nas__layout layout) {
     return y;
 }
 
+/* --- scopes -------------------------------------------------------------------------------------- */
+size_t nas__scope_begin(void) { return current ? current->n_tensors : 0; }
+
+/* Tensors from before may know the released ones as their other forms. */
+static void forget_other_forms(nas_tensor *t) {
+    t->relu = t->relu && t->relu->left ? NULL : t->relu;
+    t->twin = t->twin && t->twin->left ? NULL : t->twin;
+}
+
+nas_tensor *nas__scope_end(size_t begin, nas_tensor *y) {
+    if (!y || !current || y->tape != current || current->config.grad || current->config.dry) {
+        return y;
+    }
+    if (!y->is_zero && !nas__data(y)) {
+        return NULL;
+    }
+    y->late = NULL; /* nobody looks behind it any more */
+    size_t kept = begin;
+    for (size_t i = begin; i < current->n_tensors; i++) {
+        nas_tensor *t = current->tensors[i];
+        t->left = t != y && !t->retained;
+        if (t->left) {
+            release(t);
+        } else {
+            current->tensors[kept++] = t;
+        }
+    }
+    for (size_t i = 0; i < kept; i++) {
+        forget_other_forms(current->tensors[i]);
+    }
+    current->n_tensors = kept;
+    return y;
+}
+
 bool nas__wants(const nas_tensor *t) {
     if (!t) {
         return false;
     }
-    return t->persistent ? current && (t->role & current->config.grad) : t->needs_grad;
+    return t->persistent ? current && !t->frozen && (t->role & current->config.grad) : t->needs_grad;
 }
 
 nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_inputs, nas_tensor *const *inputs,

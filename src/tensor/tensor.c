@@ -1,5 +1,6 @@
 /* tensor.c - values, gradients and persistent tensors. */
 #include "tensor/late.h"
+#include "tensor/prepared.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -87,6 +88,9 @@ nas_status nas_tensor_read(const nas_tensor *t, float *dst) {
 nas_status nas_tensor_write(nas_tensor *t, const float *src) {
     if (!t || !t->data) {
         return nas__fail(NAS_INVALID, "nas_tensor_write: the tensor is NULL or has no memory");
+    }
+    if (t->persistent) {
+        nas__thaw(t);
     }
     if (t->layout == NAS__BLOCKED) {
         nas__block_data(t->dims, src, t->data);
@@ -291,6 +295,7 @@ nas_tensor *nas_variable(int ndim, const int64_t *dims, nas_role role) { return 
 
 void nas_tensor_free(nas_tensor *t) {
     if (t && t->persistent) {
+        nas__thaw(t);
         nas__buffer_unref(t->buffer);
         nas__buffer_unref(t->grad_buffer);
         free(t);
@@ -314,6 +319,7 @@ nas_status nas__flatten(nas_tensor **tensors, size_t n) {
     for (size_t i = 0; i < n; i++) {
         nas_tensor *t = tensors[i];
         size_t bytes = (size_t)nas__count(t) * sizeof(float);
+        nas__thaw(t); /* whoever asks for this trains */
         memcpy(data->data + at, t->data, bytes);
         memcpy(grad->data + at, t->grad_data, bytes);
         nas__buffer_unref(t->buffer);

@@ -28,6 +28,7 @@ typedef struct nas__grad {
 } nas__grad;
 
 typedef struct nas__late nas__late;
+typedef struct nas__prepared_form nas__prepared_form;
 
 /* Gradients that a tensor may hold apart before they are added up, all in one pass. */
 enum { NAS__MORE_GRADS = 7 };
@@ -41,6 +42,7 @@ struct nas_tensor {
     bool needs_grad; /* of intermediate tensors: something behind it is differentiated for */
     bool is_zero;    /* all zero, no memory behind it */
     bool retained;
+    bool left;     /* released at the end of a scope */
     bool has_grad; /* persistent: grad_data holds a gradient */
     nas__buffer *buffer;
     float *data;                     /* inside buffer; NULL when dry, zero, or released */
@@ -48,7 +50,9 @@ struct nas_tensor {
     nas__grad more[NAS__MORE_GRADS]; /* further terms of its gradient */
     int n_more;
     nas__buffer *grad_buffer;
-    float *grad_data;  /* persistent tensors, inside grad_buffer; plain */
+    float *grad_data; /* persistent tensors, inside grad_buffer; plain */
+    bool frozen;      /* persistent: see tensor/prepared.h */
+    _Atomic(nas__prepared_form *) prepared;
     nas_tape *tape;    /* owner of an intermediate tensor */
     nas_tensor *twin;  /* the same values in the other layout */
     nas_tensor *relu;  /* max(t, 0), when something asked for it: shared by all that read it */
@@ -114,6 +118,11 @@ nas_tensor *nas__bare(int ndim, const int64_t *dims, nas__layout layout);
 float *nas__give_memory(nas_tensor *t);
 /* A zero tensor (no memory) of t's shape. */
 nas_tensor *nas__zero_like(const nas_tensor *t, nas__layout layout);
+/* What a function computes beside its result: in a pass without gradients the tensors that were made since
+ * nas__scope_begin() are released by nas__scope_end(), unless they are retained, and y is computed, which it returns;
+ * in other passes nothing happens. y (NULL passes through) is all that may be read of them afterwards. */
+size_t nas__scope_begin(void);
+nas_tensor *nas__scope_end(size_t begin, nas_tensor *y);
 /* A second tensor over x's memory with another (plain) shape. */
 nas_tensor *nas__alias(nas_tensor *x, int ndim, const int64_t *dims);
 /* Records `outputs = name(inputs)` when any input is differentiated for; returns the node, or NULL when nothing has to

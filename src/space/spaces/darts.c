@@ -3,6 +3,7 @@
 #include "space/spaces/spaces.h"
 
 #include "nn/module.h"
+#include "tensor/tensor.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +45,7 @@ static nas_tensor *edge_forward(cell *c, int edge, nas_tensor *x) {
 }
 
 static nas_tensor *cell_run(cell *c, nas_tensor *s0, nas_tensor *s1) {
+    size_t scope = nas__scope_begin();
     nas_tensor *values[MAX_NODES + 2] = {nas_forward(c->preprocess[0], s0), nas_forward(c->preprocess[1], s1)};
     for (int node = 0; node < c->nodes; node++) {
         nas_tensor *inputs[MAX_INPUTS] = {0};
@@ -54,7 +56,7 @@ static nas_tensor *cell_run(cell *c, nas_tensor *s0, nas_tensor *s1) {
         }
         values[node + 2] = nas_choose(c->inputs[node], node + 2, inputs);
     }
-    return nas_concat(c->nodes, values + 2, 1);
+    return nas__scope_end(scope, nas_concat(c->nodes, values + 2, 1));
 }
 
 /* As a module of its own, a cell sees the same tensor twice. */

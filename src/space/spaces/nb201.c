@@ -3,6 +3,7 @@
 #include "space/spaces/nb201.h"
 
 #include "nn/module.h"
+#include "tensor/tensor.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@ typedef struct cell {
 
 static nas_tensor *cell_forward(nas_module *self, nas_tensor *x) {
     cell *c = (cell *)self;
+    size_t scope = nas__scope_begin();
     nas_tensor *nodes[NODES] = {x};
     for (int to = 1, edge = 0; to < NODES; to++) {
         nas_tensor *terms[NODES];
@@ -33,7 +35,7 @@ static nas_tensor *cell_forward(nas_module *self, nas_tensor *x) {
         }
         nodes[to] = nas_sum_of(to, terms);
     }
-    return nodes[NODES - 1];
+    return nas__scope_end(scope, nodes[NODES - 1]);
 }
 
 static nas_module *edge_choice(cell *c, int edge, int channels) {
