@@ -1,7 +1,6 @@
 /* conv.c - 2-D convolution. Dense and grouped ones are oneDNN's; depthwise ones are ours, because oneDNN's backward
  * passes fall to a reference path for them (docs/decisions). Activations stay blocked, except the network's input. */
-#include "kernels/onednn.h"
-#include "ops/common.h"
+#include "ops/conv_fused.h"
 
 typedef struct conv_state {
     nas__conv_shape shape;
@@ -275,6 +274,9 @@ nas_tensor *nas_conv2d(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas_
                             .pad_w = s.pad_w};
         nas_tensor *y = depthwise(x, weight, &dw, out);
         return bias ? channel_bias(y, bias) : y;
+    }
+    if (!nas__dry() && nas__is_conv3(x, bias, &s)) {
+        return nas__conv_winograd(x, weight, bias, &s);
     }
     return dense(x, weight, bias, &s, out);
 }

@@ -1,0 +1,25 @@
+/* conv_fused.h - convolutions of our own kernels, which do batch norm, ReLU and their backward passes while they read,
+ * and sum up for the next batch norm while they write. nas_conv2d() asks here first. */
+#ifndef OPS_CONV_FUSED_H
+#define OPS_CONV_FUSED_H
+
+#include "kernels/onednn.h"
+#include "ops/common.h"
+
+/* A late depthwise convolution: a pointwise one behind it takes both in one go. */
+nas_tensor *nas__depthwise(nas_tensor *x, nas_tensor *weight, const nas__conv_shape *s);
+
+/* Is that convolution of x one for nas__conv_unit() or nas__conv_winograd()? Otherwise it is oneDNN's. */
+bool nas__is_unit(const nas_tensor *x, const nas_tensor *bias, const nas__conv_shape *s);
+bool nas__is_conv3(const nas_tensor *x, const nas_tensor *bias, const nas__conv_shape *s);
+/* A 1x1 convolution, with the depthwise one before it when that is late. */
+nas_tensor *nas__conv_unit(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, const nas__conv_shape *s);
+/* A dense 3x3 convolution with stride 1. */
+nas_tensor *nas__conv_winograd(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, const nas__conv_shape *s);
+
+/* For both: an array of one number per channel, padded with zeros, in the tape's arena; values may be NULL. */
+float *nas__channels(const float *values, int64_t channels);
+/* Where the kernel leaves the sums for a batch norm: y->moments when this pass wants statistics, else NULL. */
+double *nas__moments(nas_tensor *y);
+
+#endif
