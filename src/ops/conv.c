@@ -1,87 +1,11 @@
-/* conv.c - 2-D convolution. Dense and grouped ones are oneDNN's; depthwise ones are ours, because oneDNN's backward
- * passes fall to a reference path for them (docs/decisions). Activations stay blocked, except the network's input. */
+/* conv.c - 2-D convolution. Grouped ones and what our own kernels (conv_fused.h) leave are oneDNN's; depthwise ones are
+ * ours, because oneDNN's backward passes fall to a reference path for them (docs/decisions). Activations stay blocked,
+ * except the network's input. */
 #include "ops/conv_fused.h"
 
 typedef struct conv_state {
     nas__conv_shape shape;
 } conv_state;
-
-/* --- depthwise ----------------------------------------------------------------------------------- */
-typedef struct depthwise_state {
-    nas__dw_shape shape;
-} depthwise_state;
-
-/* (C,1,kh,kw) plain <-> [cb][kh*kw][block], the tail zero */
-static void block_weights(int c, int taps, const float *plain, float *blocked) {
-    int block = nas__block();
-    for (int i = 0; i < nas__padded(c); i++) {
-        for (int t = 0; t < taps; t++) {
-            blocked[(i / block * taps + t) * block + i % block] = i < c ? plain[i * taps + t] : 0;
-        }
-    }
-}
-
-static void unblock_weights(int c, int taps, const float *blocked, float *plain) {
-    int block = nas__block();
-    for (int i = 0; i < c; i++) {
-        for (int t = 0; t < taps; t++) {
-            plain[i * taps + t] = blocked[(i / block * taps + t) * block + i % block];
-        }
-    }
-}
-
-static void depthwise_weight_gradient(const nas__dw_shape *s, nas_tensor *x, const float *dy, nas_tensor *weight) {
-    int taps = s->kernel_h * s->kernel_w;
-    nas__buffer *scratch, *blocked = nas__floats((size_t)nas__padded(s->c) * taps);
-    float *dw = blocked ? nas__grad_begin(weight, &scratch) : NULL;
-    if (dw) {
-        nas__kernel_table()->dw_backward_weights(s, nas__data(x), dy, blocked->data, false);
-        unblock_weights(s->c, taps, blocked->data, dw);
-        nas__grad_end(weight, scratch);
-    }
-    nas__buffer_unref(blocked);
-}
-
-static void depthwise_backward(nas__node *node) {
-    const nas__dw_shape *s = &((depthwise_state *)node->state)->shape;
-    nas_tensor *x = node->inputs[0], *weight = node->inputs[1];
-    const float *dy = nas__grad_data(node->outputs[0]);
-    if (!dy) {
-        return;
-    }
-    if (nas__wants(weight)) {
-        depthwise_weight_gradient(s, x, dy, weight);
-    }
-    nas__buffer *dx = nas__wants(x) ? nas__floats(nas__storage(x)) : NULL;
-    if (dx) {
-        nas__kernel_table()->dw_backward_data(s, dy, node->saved[0]->data, NULL, dx->data, false);
-        nas__grad_give(x, dx, 1);
-    }
-}
-
-static nas_tensor *depthwise(nas_tensor *x, nas_tensor *weight, const nas__dw_shape *s, const int64_t out[4]) {
-    x = nas__as(x, NAS__BLOCKED);
-    nas_tensor *y = x ? nas__new(4, out, NAS__BLOCKED) : NULL;
-    if (!y || nas__dry()) {
-        return nas__traced("depthwise", 2, (nas_tensor *[]){x, weight}, y);
-    }
-    int taps = s->kernel_h * s->kernel_w;
-    nas__buffer *blocked = nas__floats((size_t)nas__padded(s->c) * taps);
-    if (!blocked) {
-        return NULL;
-    }
-    block_weights(s->c, taps, nas__data(weight), blocked->data);
-    nas__kernel_table()->dw_forward(s, nas__data(x), blocked->data, y->data, false);
-    nas__node *node =
-        nas__record("depthwise", depthwise_backward, 2, (nas_tensor *[]){x, weight}, 1, &y, sizeof(depthwise_state));
-    if (node) {
-        node->saved[0] = blocked;
-        ((depthwise_state *)node->state)->shape = *s;
-    } else {
-        nas__buffer_unref(blocked);
-    }
-    return y;
-}
 
 /* --- bias of a depthwise convolution: one number per channel ------------------------------------- */
 static void channel_bias_backward(nas__node *node) {
@@ -118,7 +42,7 @@ static nas_tensor *channel_bias(nas_tensor *x, nas_tensor *bias) {
         scale->data[i] = 1;
         scale->data[padded + i] = i < c ? nas__data(bias)[i] : 0;
     }
-    nas__kernel_table()->bn_apply(n, c, (int)(x->dims[2] * x->dims[3]), x->data, scale->data, scale->data + padded,
+    nas__kernel_table()->bn_apply(n, c, (int)(x->dims[2] * x->dims[3]), nas__data(x), scale->data, scale->data + padded,
                                   false, y->data);
     nas__buffer_unref(scale);
     nas__record("channel_bias", channel_bias_backward, 2, (nas_tensor *[]){x, bias}, 1, &y, 0);
@@ -260,20 +184,13 @@ nas_tensor *nas_conv2d(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas_
         return NULL;
     }
     if (s.groups == s.ic && s.groups == s.oc && s.groups > 1) {
-        nas__dw_shape dw = {.n = s.n,
-                            .c = s.ic,
-                            .h = s.ih,
-                            .w = s.iw,
-                            .oh = s.oh,
-                            .ow = s.ow,
-                            .kernel_h = s.kh,
-                            .kernel_w = s.kw,
-                            .stride = s.stride,
-                            .dilation = s.dilation,
-                            .pad_h = s.pad_h,
-                            .pad_w = s.pad_w};
-        nas_tensor *y = depthwise(x, weight, &dw, out);
+        nas_tensor *y = nas__dry()
+                            ? nas__traced("depthwise", 2, (nas_tensor *[]){x, weight}, nas__new(4, out, NAS__BLOCKED))
+                            : nas__depthwise(x, weight, &s);
         return bias ? channel_bias(y, bias) : y;
+    }
+    if (!nas__dry() && nas__is_unit(x, bias, &s)) {
+        return nas__conv_unit(x, weight, bias, &s);
     }
     if (!nas__dry() && nas__is_conv3(x, bias, &s)) {
         return nas__conv_winograd(x, weight, bias, &s);

@@ -1,0 +1,254 @@
+/* conv_unit.c - depthwise and pointwise convolutions, alone or one behind the other in one kernel: the halves of
+ * separable and dilated convolutions (DARTS) and the parts of inverted residuals (MobileNetV2). The result between the
+ * two is never stored: the backward pass computes it again. */
+#include "ops/conv_fused.h"
+#include "tensor/late.h"
+
+#include <string.h>
+
+typedef struct late_depthwise {
+    nas__conv_shape shape;
+    nas_tensor *weight;
+} late_depthwise;
+
+/* What the backward step starts from; saved[0] holds the blocked depthwise weights. */
+typedef struct unit_state {
+    nas__unit unit;
+    nas__on_load load;
+    nas_tensor *values; /* that the kernel read */
+    nas_tensor *depthwise, *pointwise;
+} unit_state;
+
+/* --- arrays --------------------------------------------------------------------------------------- */
+/* (C,1,kh,kw) plain <-> [cb][kh*kw][block], the tail zero */
+static void block_weights(int c, int taps, const float *plain, float *blocked) {
+    int block = nas__block();
+    for (int i = 0; i < nas__padded(c); i++) {
+        for (int t = 0; t < taps; t++) {
+            blocked[(i / block * taps + t) * block + i % block] = i < c ? plain[i * taps + t] : 0;
+        }
+    }
+}
+
+static void unblock_weights(int c, int taps, const float *blocked, float *plain) {
+    int block = nas__block();
+    for (int i = 0; i < c; i++) {
+        for (int t = 0; t < taps; t++) {
+            plain[i * taps + t] = blocked[(i / block * taps + t) * block + i % block];
+        }
+    }
+}
+
+/* to (columns, width) = from (rows, columns) transposed, where rows have `stride` floats; the rest of to's rows zero */
+static void transpose(int rows, int columns, const float *from, size_t stride, float *to, size_t width) {
+    enum { TILE = 16 };
+    for (int first = 0; first < columns; first += TILE) {
+        for (int r = 0; r < rows; r++) {
+            for (int k = first; k < columns && k < first + TILE; k++) {
+                to[(size_t)k * width + r] = from[(size_t)r * stride + k];
+            }
+        }
+    }
+    for (int k = 0; k < columns; k++) {
+        memset(to + (size_t)k * width + rows, 0, (width - (size_t)rows) * sizeof *to);
+    }
+}
+
+static nas__buffer *blocked_depthwise(const nas_tensor *weight, const nas__unit *u) {
+    int taps = u->kernel_h * u->kernel_w;
+    nas__buffer *b = nas__floats((size_t)nas__padded(u->in) * taps);
+    if (b) {
+        block_weights(u->in, taps, weight->data, b->data);
+    }
+    return b;
+}
+
+/* [in][out padded] */
+static nas__buffer *pointwise_rows(const nas_tensor *weight, const nas__unit *u) {
+    size_t width = (size_t)nas__padded(u->out);
+    nas__buffer *b = nas__floats((size_t)u->in * width);
+    if (b) {
+        transpose(u->out, u->in, weight->data, (size_t)u->in, b->data, width);
+    }
+    return b;
+}
+
+/* [out][in padded] */
+static nas__buffer *pointwise_columns(const nas_tensor *weight, const nas__unit *u) {
+    size_t width = (size_t)nas__padded(u->in), in = (size_t)u->in;
+    nas__buffer *b = nas__floats((size_t)u->out * width);
+    for (size_t r = 0; b && r < (size_t)u->out; r++) {
+        memcpy(b->data + r * width, weight->data + r * in, in * sizeof(float));
+        memset(b->data + r * width + in, 0, (width - in) * sizeof(float));
+    }
+    return b;
+}
+
+/* --- backward --------------------------------------------------------------------------------------- */
+static void give_depthwise(const unit_state *s, const float *blocked) {
+    nas__buffer *scratch;
+    float *dw = nas__grad_begin(s->depthwise, &scratch);
+    if (dw) {
+        unblock_weights(s->unit.in, s->unit.kernel_h * s->unit.kernel_w, blocked, dw);
+        nas__grad_end(s->depthwise, scratch);
+    }
+}
+
+static void give_pointwise(const unit_state *s, const float *rows) {
+    nas__buffer *scratch;
+    float *dw = nas__grad_begin(s->pointwise, &scratch);
+    if (dw) {
+        transpose(s->unit.in, s->unit.out, rows, (size_t)nas__padded(s->unit.out), dw, (size_t)s->unit.in);
+        nas__grad_end(s->pointwise, scratch);
+    }
+}
+
+/* Runs the kernel with room for the weight gradients that are wanted, and gives these. */
+static void run_backward(unit_state *s, nas__unit_grads *grads) {
+    nas__unit *u = &s->unit;
+    bool depthwise = nas__wants(s->depthwise), pointwise = nas__wants(s->pointwise);
+    nas__buffer *columns = s->pointwise ? pointwise_columns(s->pointwise, u) : NULL;
+    nas__buffer *dd = depthwise ? nas__floats((size_t)nas__padded(u->in) * u->kernel_h * u->kernel_w) : NULL;
+    nas__buffer *dp = pointwise ? nas__floats((size_t)u->in * nas__padded(u->out)) : NULL;
+    if ((columns || !s->pointwise) && (dd || !depthwise) && (dp || !pointwise)) {
+        u->pointwise_t = columns ? columns->data : NULL;
+        grads->d_depthwise = dd ? dd->data : NULL;
+        grads->d_pointwise = dp ? dp->data : NULL;
+        nas__kernel_table()->unit_backward(u, grads);
+        if (dd) {
+            give_depthwise(s, dd->data);
+        }
+        if (dp) {
+            give_pointwise(s, dp->data);
+        }
+    }
+    nas__buffer_unref(columns);
+    nas__buffer_unref(dd);
+    nas__buffer_unref(dp);
+}
+
+static void unit_backward(nas__node *node) {
+    unit_state *s = node->state;
+    nas_tensor *target = node->inputs[0];
+    nas__late_grad dz = nas__grad_late(node->outputs[0]);
+    if (!dz.g) {
+        return;
+    }
+    nas__buffer *fresh = NULL;
+    nas__unit_grads grads = {.x = s->values->data, .load = &s->load, .dz = &dz};
+    grads.dx = nas__grad_open(target, &fresh, &grads.accumulate);
+    grads.in_sums = grads.dx ? nas__grad_wants_sums(target) : NULL;
+    s->unit.depthwise = node->saved[0] ? node->saved[0]->data : NULL;
+    run_backward(s, &grads);
+    if (grads.dx) {
+        nas__grad_close(target, fresh);
+        nas__grad_tell_sums(target, grads.in_sums);
+    }
+}
+
+/* --- forward ---------------------------------------------------------------------------------------- */
+static bool run_forward(unit_state *s, nas__buffer *depthwise, const float *bias, nas_tensor *y) {
+    nas__buffer *rows = s->pointwise ? pointwise_rows(s->pointwise, &s->unit) : NULL;
+    bool ready = (rows || !s->pointwise) && (y->data || nas__give_memory(y));
+    if (ready) {
+        s->unit.depthwise = depthwise ? depthwise->data : NULL;
+        s->unit.pointwise = rows ? rows->data : NULL;
+        nas__kernel_table()->unit_forward(&s->unit, s->values->data, &s->load, bias, NULL, y->data, nas__moments(y));
+    }
+    nas__buffer_unref(rows);
+    return ready;
+}
+
+/* y = the unit of x; depthwise or pointwise may be NULL. */
+static bool compute_unit(const char *name, nas_tensor *x, unit_state *s, nas_tensor *bias, nas_tensor *y) {
+    nas__reading r;
+    if (!nas__read(x, &r)) {
+        return false;
+    }
+    s->values = r.values;
+    s->load = r.load;
+    nas__buffer *depthwise = s->depthwise ? blocked_depthwise(s->depthwise, &s->unit) : NULL;
+    const float *offsets = bias ? nas__channels(nas__data(bias), y->dims[1]) : NULL;
+    bool done = (depthwise || !s->depthwise) && (offsets || !bias) && run_forward(s, depthwise, offsets, y);
+    nas_tensor *inputs[] = {r.target, s->depthwise ? s->depthwise : s->pointwise, s->pointwise};
+    int n_inputs = s->depthwise && s->pointwise ? 3 : 2;
+    nas__node *node = done ? nas__record(name, unit_backward, n_inputs, inputs, 1, &y, sizeof *s) : NULL;
+    if (node) {
+        *(unit_state *)node->state = *s;
+        node->saved[0] = depthwise;
+    } else {
+        nas__buffer_unref(depthwise);
+    }
+    return done;
+}
+
+static void set_depthwise(unit_state *s, const late_depthwise *d) {
+    const nas__conv_shape *c = &d->shape;
+    s->depthwise = d->weight;
+    s->unit.kernel_h = c->kh;
+    s->unit.kernel_w = c->kw;
+    s->unit.stride = c->stride;
+    s->unit.dilation = c->dilation;
+    s->unit.pad_h = c->pad_h;
+    s->unit.pad_w = c->pad_w;
+    s->unit.h = c->ih;
+    s->unit.w = c->iw;
+}
+
+static nas__unit bare_unit(const nas__conv_shape *s) {
+    return (nas__unit){.n = s->n,
+                       .in = s->ic,
+                       .out = s->oc,
+                       .h = s->ih,
+                       .w = s->iw,
+                       .oh = s->oh,
+                       .ow = s->ow,
+                       .kernel_h = 1,
+                       .kernel_w = 1,
+                       .stride = 1,
+                       .dilation = 1};
+}
+
+static void depthwise_compute(nas_tensor *y) {
+    const late_depthwise *d = y->late->detail;
+    unit_state s = {.unit = bare_unit(&d->shape)};
+    set_depthwise(&s, d);
+    compute_unit("depthwise", y->late->source, &s, NULL, y);
+}
+
+nas_tensor *nas__depthwise(nas_tensor *x, nas_tensor *weight, const nas__conv_shape *s) {
+    x = x->layout == NAS__BLOCKED ? x : nas__as(x, NAS__BLOCKED);
+    nas_tensor *y =
+        x ? nas__postpone(&(nas__late){.kind = NAS__LATE_DEPTHWISE, .compute = depthwise_compute, .source = x},
+                          (int64_t[]){s->n, s->oc, s->oh, s->ow}, sizeof(late_depthwise))
+          : NULL;
+    if (y) {
+        *(late_depthwise *)y->late->detail = (late_depthwise){*s, weight};
+        y->needs_grad |= nas__wants(weight);
+    }
+    return y;
+}
+
+static const late_depthwise *depthwise_before(const nas_tensor *x) {
+    return x->late && x->late->kind == NAS__LATE_DEPTHWISE && !x->data ? x->late->detail : NULL;
+}
+
+bool nas__is_unit(const nas_tensor *x, const nas_tensor *bias, const nas__conv_shape *s) {
+    enum { MOST_WEIGHTS = 128 * 128 }; /* oneDNN's product is the better one for more than these, alone */
+    bool pointwise = s->kh == 1 && s->kw == 1 && s->stride == 1 && s->groups == 1 && s->pad_h == 0 && s->pad_w == 0;
+    if (!pointwise || x->layout != NAS__BLOCKED || nas__wants(bias)) {
+        return false;
+    }
+    return depthwise_before(x) || s->ic * s->oc <= MOST_WEIGHTS;
+}
+
+nas_tensor *nas__conv_unit(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, const nas__conv_shape *s) {
+    nas_tensor *y = nas__bare(4, (int64_t[]){s->n, s->oc, s->oh, s->ow}, NAS__BLOCKED);
+    const late_depthwise *before = depthwise_before(x);
+    unit_state state = {.unit = bare_unit(s), .pointwise = weight};
+    if (before) {
+        set_depthwise(&state, before);
+        x = x->late->source;
+    }
+    return y && compute_unit(before ? "separable" : "conv", x, &state, bias, y) ? y : NULL;
+}
