@@ -4,7 +4,7 @@
 #include "simd_conv3.h"
 
 /* Tiles of a group: V and M together fill about this many floats, within these limits. */
-enum { GROUP_FLOATS = 1 << 17, LEAST_TILES = 16, MOST_TILES = 64 };
+enum { GROUP_FLOATS = C3_POSITIONS * 4096, LEAST_TILES = 16, MOST_TILES = 64 };
 
 c3_job NAS_SIMD(nas__conv3_forward_job)(const nas__conv3 *s, const float *u) {
     return (c3_job){
@@ -18,13 +18,29 @@ c3_job NAS_SIMD(nas__conv3_forward_job)(const nas__conv3 *s, const float *u) {
 int NAS_SIMD(nas__conv3_group_rows)(const c3_job *j) {
     const int per_tile = C3_POSITIONS * (j->in.blocks + j->out.blocks) * BLOCK;
     const int tiles = c3_max(LEAST_TILES, c3_min(MOST_TILES, GROUP_FLOATS / per_tile));
-    return c3_max(1, tiles / j->in.tile_cols);
+    const int rows = c3_max(1, tiles / j->in.tile_cols);
+    return rows > j->in.tile_rows ? rows / j->in.tile_rows * j->in.tile_rows : rows; /* whole images, if any */
 }
 
 size_t NAS_SIMD(nas__conv3_group_floats)(const c3_job *j, int rows) {
     const int tiles = rows * j->in.tile_cols;
     return c3_temp_size(j->in.tile_cols) +
            C3_POSITIONS * (c3_stride(tiles, j->in.blocks) + c3_stride(tiles, j->out.blocks));
+}
+
+/* Floats from the first row on. */
+static size_t row_offset(const c3_plane *p, int row) {
+    const size_t image = (size_t)p->blocks * p->h * p->w * BLOCK;
+    return row / p->tile_rows * image + (size_t)(row % p->tile_rows) * 4 * p->w * BLOCK;
+}
+
+void NAS_SIMD(nas__conv3_look_ahead)(c3_ahead *a, const c3_plane *p, const float *array, int first, int rows) {
+    if (!array || rows <= 0 || (p->blocks > 1 && (first % p->tile_rows || rows % p->tile_rows))) {
+        return;
+    }
+    const size_t from = row_offset(p, first), to = row_offset(p, first + rows);
+    a->from[a->arrays] = array + from;
+    a->count[a->arrays++] = to - from;
 }
 
 c3_space NAS_SIMD(nas__conv3_divide)(const c3_job *j, int rows, float *memory) {
@@ -38,7 +54,7 @@ c3_space NAS_SIMD(nas__conv3_divide)(const c3_job *j, int rows, float *memory) {
 }
 
 void NAS_SIMD(nas__conv3_convolve)(const c3_job *j, const float *x, const nas__on_load *load, int first, int rows,
-                                   float *memory, const c3_store *how, float *z) {
+                                   float *memory, const c3_store *how, float *z, const c3_ahead *ahead) {
     const int tiles = rows * j->in.tile_cols;
     const c3_space w = NAS_SIMD(nas__conv3_divide)(j, rows, memory);
     const size_t position = (size_t)j->in_channels * j->out.blocks * BLOCK;
@@ -47,6 +63,7 @@ void NAS_SIMD(nas__conv3_convolve)(const c3_job *j, const float *x, const nas__o
         NAS_SIMD(nas__conv3_multiply)
         (w.in.values + p * w.in.stride, j->in.blocks * BLOCK, j->u + p * position, j->in_channels, j->out.blocks, tiles,
          w.out.values + p * w.out.stride);
+        c3_prefetch(ahead, p);
     }
     NAS_SIMD(nas__conv3_outputs)(&j->out, &w.out, first, rows, how, z);
 }
@@ -69,8 +86,12 @@ void NAS_SIMD(nas__conv3_forward)(const nas__conv3 *s, const float *x, const nas
 #pragma omp parallel for schedule(static) if (groups > 1)
     for (int g = 0; g < groups; g++) {
         const c3_store how = {.bias = bias, .act = act, .sums = sums ? c3_zero_sums(parts, g, count) : NULL};
+        const int first = g * rows, next = first + rows;
+        c3_ahead ahead = {.arrays = 0};
+        NAS_SIMD(nas__conv3_look_ahead)(&ahead, &j.in, x, next, c3_min(rows, total - next));
+        NAS_SIMD(nas__conv3_look_ahead)(&ahead, &j.out, z, next, c3_min(rows, total - next));
         NAS_SIMD(nas__conv3_convolve)
-        (&j, x, load, g * rows, c3_min(rows, total - g * rows), nas__scratch_mine(spaces), &how, z);
+        (&j, x, load, first, c3_min(rows, total - first), nas__scratch_mine(spaces), &how, z, &ahead);
     }
     if (sums) {
         c3_add_sums(parts, groups, count, sums);

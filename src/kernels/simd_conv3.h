@@ -116,8 +116,29 @@ typedef struct c3_space {
     c3_tiles in, out;
 } c3_space;
 
+/* What the next group will touch: brought to the second cache during the products, which leave memory idle. */
+typedef struct c3_ahead {
+    const float *from[4];
+    size_t count[4]; /* floats */
+    int arrays;
+} c3_ahead;
+
+/* Adds `rows` rows of an array from `first` on, if they are contiguous. */
+void NAS_SIMD(nas__conv3_look_ahead)(c3_ahead *a, const c3_plane *p, const float *array, int first, int rows);
+
+/* The share of one position. */
+NAS_INLINE void c3_prefetch(const c3_ahead *a, int position) {
+    for (int i = 0; i < a->arrays; i++) {
+        const size_t from = a->count[i] * position / C3_POSITIONS / 16,
+                     to = a->count[i] * (position + 1) / C3_POSITIONS / 16;
+        for (size_t line = from; line < to; line++) {
+            __builtin_prefetch(a->from[i] + line * 16, 0, 2);
+        }
+    }
+}
+
 c3_space NAS_SIMD(nas__conv3_divide)(const c3_job *j, int rows, float *memory);
 void NAS_SIMD(nas__conv3_convolve)(const c3_job *j, const float *x, const nas__on_load *load, int first, int rows,
-                                   float *memory, const c3_store *how, float *z);
+                                   float *memory, const c3_store *how, float *z, const c3_ahead *ahead);
 
 #endif

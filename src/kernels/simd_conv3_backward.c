@@ -89,20 +89,22 @@ static const float *late_images(const plan *p, int first, int images, float *t) 
     return t;
 }
 
-static void data_gradient(const plan *p, int first, int images, const float *dz, float *memory, double *sums) {
+static void data_gradient(const plan *p, int first, int images, const float *dz, float *memory, double *sums,
+                          const c3_ahead *ahead) {
     const nas__conv3_grads *g = p->g;
     const size_t start = (size_t)first * p->data.out.blocks * p->s->h * p->s->w * BLOCK;
     const int rows = images * p->data.in.tile_rows;
     c3_store how = {.load = g->load, .mask = g->load && g->load->relu, .accumulate = g->accumulate, .sums = sums};
     how.x = how.mask || sums ? g->x + start : NULL;
+    const c3_ahead nothing = {.arrays = 0};
     for (int r = 0; r < rows; r += p->data_rows) {
         NAS_SIMD(nas__conv3_convolve)
-        (&p->data, dz, NULL, r, c3_min(p->data_rows, rows - r), memory, &how, g->dx + start);
+        (&p->data, dz, NULL, r, c3_min(p->data_rows, rows - r), memory, &how, g->dx + start, r ? &nothing : ahead);
     }
 }
 
-static void weight_gradient(const plan *p, int first, int images, const float *dz, float *memory, bool fresh,
-                            float *du) {
+static void weight_gradient(const plan *p, int first, int images, const float *dz, float *memory, float *du, bool fresh,
+                            const c3_ahead *ahead) {
     const c3_job *j = &p->weights;
     const float *x = p->g->x + (size_t)first * j->in.blocks * p->s->h * p->s->w * BLOCK;
     const size_t position = p->du_floats / C3_POSITIONS;
@@ -116,21 +118,41 @@ static void weight_gradient(const plan *p, int first, int images, const float *d
             NAS_SIMD(nas__conv3_correlate)
             (w.in.values + i * w.in.stride, j->in.blocks * BLOCK, w.out.values + i * w.out.stride, tiles, p->s->in,
              j->out.blocks, fresh && r == 0, du + i * position);
+            if (r == 0) {
+                c3_prefetch(ahead, i);
+            }
         }
     }
 }
 
+static void look_ahead(const plan *p, int first, c3_ahead *data, c3_ahead *weights) {
+    const nas__conv3_grads *g = p->g;
+    const nas__late_grad *d = g->dz;
+    const int rows = c3_min(p->images, p->s->n - first), in_rows = p->data.out.tile_rows;
+    const int out_rows = p->weights.out.tile_rows;
+    c3_ahead *one = g->dx ? data : weights, *other = g->dw ? weights : data;
+    NAS_SIMD(nas__conv3_look_ahead)(one, &p->weights.out, d->g, first * out_rows, rows * out_rows);
+    if (d->masked || (d->a && d->b)) {
+        NAS_SIMD(nas__conv3_look_ahead)(one, &p->weights.out, d->z, first * out_rows, rows * out_rows);
+    }
+    NAS_SIMD(nas__conv3_look_ahead)(other, &p->data.out, g->x, first * in_rows, rows * in_rows);
+    NAS_SIMD(nas__conv3_look_ahead)(other, &p->data.out, g->dx, first * in_rows, rows * in_rows);
+}
+
 static void run_task(const plan *p, int task, float *memory, float *sums, float *du) {
     const int from = group_start(p->parts, task, p->tasks), to = group_start(p->parts, task + 1, p->tasks);
+    float *rest = memory + p->late_floats;
     for (int part = from; part < to; part++) {
         const int first = part * p->images, images = c3_min(p->images, p->s->n - first);
         const float *dz = late_images(p, first, images, memory);
+        c3_ahead data = {.arrays = 0}, weights = {.arrays = 0};
+        look_ahead(p, first + images, &data, &weights);
         if (p->g->dx) {
-            data_gradient(p, first, images, dz, memory + p->late_floats,
-                          p->g->in_sums ? c3_zero_sums(sums, part, p->sum_count) : NULL);
+            data_gradient(p, first, images, dz, rest, p->g->in_sums ? c3_zero_sums(sums, part, p->sum_count) : NULL,
+                          &data);
         }
         if (p->g->dw) {
-            weight_gradient(p, first, images, dz, memory + p->late_floats, part == from, du + task * p->du_floats);
+            weight_gradient(p, first, images, dz, rest, du + task * p->du_floats, part == from, &weights);
         }
     }
 }
