@@ -231,36 +231,34 @@ NAS_INLINE void put(target *t, ptrdiff_t at, vec y, const int flags) {
 
 NAS_INLINE void output_tile(const float *m, size_t stride, target *t, const int flags) {
     vec half[4][6];
-#pragma GCC unroll 6
-    for (int j = 0; j < 6; j++) {
-        vec d[6], y[4];
-#pragma GCC unroll 6
-        for (int i = 0; i < 6; i++) {
-            d[i] = vload(m + (size_t)(i * 6 + j) * stride);
-        }
+    const size_t below = 6 * stride, below3 = 3 * below;
+#pragma GCC unroll 1
+    for (int j = 0; j < 6; j++, m += stride) { /* not unrolled: 36 addresses would not fit the registers */
+        const float *lower = m + below3;
+        const vec d[6] = {vload(m),     vload(m + below),     vload(m + 2 * below),
+                          vload(lower), vload(lower + below), vload(lower + 2 * below)};
+        vec y[4];
         from_points(d, y);
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
             half[i][j] = y[i];
         }
     }
-    if (t->h >= 4 && t->w >= 4) {
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) {
-            vec y[4];
-            from_points(half[i], y);
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) {
-                put(t, i * t->row + j * BLOCK, y[j], flags);
-            }
-        }
-        return;
-    }
-    for (int i = 0; i < c3_min(t->h, 4); i++) {
+    const int h = c3_min(t->h, 4), w = c3_min(t->w, 4);
+    ptrdiff_t at = 0;
+#pragma GCC unroll 1
+    for (int i = 0; i < h; i++, at += t->row) {
         vec y[4];
         from_points(half[i], y);
-        for (int j = 0; j < c3_min(t->w, 4); j++) {
-            put(t, i * t->row + j * BLOCK, y[j], flags);
+        if (w == 4) {
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) {
+                put(t, at + j * BLOCK, y[j], flags);
+            }
+        } else {
+            for (int j = 0; j < w; j++) {
+                put(t, at + j * BLOCK, y[j], flags);
+            }
         }
     }
 }

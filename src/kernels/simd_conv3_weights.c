@@ -84,7 +84,7 @@ void NAS_SIMD(nas__conv3_weights)(const nas__conv3 *s, const float *w, bool back
     const int blocks = c3_blocks(k.lanes);
 #pragma omp parallel for schedule(static) if (k.in * blocks >= 64)
     for (int task = 0; task < k.in * blocks; task++) {
-        one_kernel(&k, w, task / blocks, task % blocks, u);
+        one_kernel(&k, w, task % k.in, task / k.in, u);
     }
 }
 
