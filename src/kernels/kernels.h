@@ -79,6 +79,7 @@ typedef struct nas__unit {
     const float *depthwise;                                 /* [cb][kernel_h*kernel_w][block]; NULL: none */
     const float *pointwise;                                 /* [in][out padded to the block], tails zero; NULL: none */
     const float *pointwise_t;                               /* [out][in padded]; for the backward pass */
+    bool packed;                                            /* forward: pointwise is as unit_pack() left it */
 } nas__unit;
 
 /* The gradients of a unit from that of its output, and what they are computed from. */
@@ -109,6 +110,8 @@ typedef struct nas__kernels {
      * pixels (float within a plane of an image, double across). */
     void (*unit_forward)(const nas__unit *u, const float *x, const nas__on_load *load, const float *bias,
                          const nas__on_load *act, float *z, double *sums);
+    /* Pointwise weights in the forward pass's own order, which it brings them to in each call otherwise; as many. */
+    void (*unit_pack)(const nas__unit *u, float *packed);
     void (*unit_backward)(const nas__unit *u, const nas__unit_grads *g);
 
     /* Global average pooling: y[n][c] plain (n rows of c values), mean over the plane. */

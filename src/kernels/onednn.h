@@ -17,6 +17,12 @@ typedef enum nas__direction { NAS__FORWARD, NAS__BACKWARD_DATA, NAS__BACKWARD_WE
 /* bias may be NULL. */
 nas_status nas__conv_forward(const nas__conv_shape *s, const float *src, const float *weight, const float *bias,
                              float *dst);
+/* Weights that are used often are better kept in the layout that the primitive wants. Floats of it; 0: the plain one.
+ * *form (not 0) tells layouts apart. */
+size_t nas__conv_weights_size(const nas__conv_shape *s, bool bias, uint64_t *form);
+nas_status nas__conv_weights(const nas__conv_shape *s, bool bias, const float *weight, float *prepared);
+nas_status nas__conv_forward_prepared(const nas__conv_shape *s, const float *src, const float *prepared,
+                                      const float *bias, float *dst);
 nas_status nas__conv_backward_data(const nas__conv_shape *s, const float *diff_dst, const float *weight,
                                    float *diff_src);
 nas_status nas__conv_backward_weights(const nas__conv_shape *s, const float *src, const float *diff_dst,

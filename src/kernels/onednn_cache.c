@@ -266,6 +266,26 @@ nas_status nas__plan_run(nas__plan *plan, const void *const *data) {
     return nas__onednn_check(status, plan->name);
 }
 
+/* One step with scratch memory of its own. */
+static nas_status run_alone(const nas__plan *plan, nas__step *step, const void *const *data) {
+    nas__buffer *work = step->scratch_bytes ? nas__buffer_new(step->scratch_bytes) : NULL;
+    if (step->scratch_bytes && !work) {
+        return NAS_NO_MEMORY;
+    }
+    dnnl_status_t status = run_step(step, data, work ? (char *)work->data : NULL);
+    status = status ? status : dnnl_stream_wait(mine->stream);
+    nas__buffer_unref(work);
+    return nas__onednn_check(status, plan->name);
+}
+
+nas_status nas__plan_prepare(nas__plan *plan, const void *plain, void *staged) {
+    return run_alone(plan, &plan->reorder, (const void *[]){plain, staged});
+}
+
+nas_status nas__plan_run_prepared(nas__plan *plan, const void *const *data) {
+    return run_alone(plan, &plan->main, data);
+}
+
 /* --- what is known ------------------------------------------------------------------------------- */
 void nas__onednn_implementations(void (*visit)(const char *name, void *user), void *user) {
     for (size_t i = 0; mine && i < mine->n_buckets; i++) {

@@ -52,6 +52,10 @@ typedef nas_status nas__plan_build(nas__plan *plan, const void *what);
 nas__plan *nas__plan_get(nas__plan_key *key, nas__plan_build *build, const void *what);
 /* Runs it; data[i] belongs to the i-th argument that was given to nas__plan_primitive. */
 nas_status nas__plan_run(nas__plan *plan, const void *const *data);
+/* In two steps, when the staged argument is used more than once: its reorder from `plain` into staged_bytes, and the
+ * rest, with what came of it among the data. Only of plans that have such a reorder, before the main step. */
+nas_status nas__plan_prepare(nas__plan *plan, const void *plain, void *staged);
+nas_status nas__plan_run_prepared(nas__plan *plan, const void *const *data);
 
 /* For build functions. --------------------------------------------------------------------------- */
 dnnl_engine_t nas__plan_engine(void);

@@ -103,17 +103,38 @@ static nas__plan_key key_of(const nas__conv_shape *s, nas__plan_kind kind, int v
                             s->stride, s->dilation, s->pad_h, s->pad_w, s->groups, s->plain_src, s->plain_dst}};
 }
 
-static nas_status run(const request *r, const void *const *data) {
+static nas__plan *plan_of(const request *r) {
     static const nas__plan_kind kinds[] = {NAS__PLAN_CONV_FORWARD, NAS__PLAN_CONV_BACKWARD_DATA,
                                            NAS__PLAN_CONV_BACKWARD_WEIGHTS};
     nas__plan_key key = key_of(r->shape, kinds[r->direction], r->bias);
-    nas__plan *plan = nas__plan_get(&key, build, r);
+    return nas__plan_get(&key, build, r);
+}
+
+static nas_status run(const request *r, const void *const *data) {
+    nas__plan *plan = plan_of(r);
     return plan ? nas__plan_run(plan, data) : nas_error_status();
 }
 
 nas_status nas__conv_forward(const nas__conv_shape *s, const float *src, const float *weight, const float *bias,
                              float *dst) {
     return run(&(request){s, NAS__FORWARD, bias != NULL}, (const void *[]){src, weight, dst, bias});
+}
+
+size_t nas__conv_weights_size(const nas__conv_shape *s, bool bias, uint64_t *form) {
+    nas__plan *plan = plan_of(&(request){s, NAS__FORWARD, bias});
+    *form = plan ? plan->hash | 1ull << 63 : 0;
+    return plan && plan->reorder.primitive ? plan->staged_bytes / sizeof(float) : 0;
+}
+
+nas_status nas__conv_weights(const nas__conv_shape *s, bool bias, const float *weight, float *prepared) {
+    nas__plan *plan = plan_of(&(request){s, NAS__FORWARD, bias});
+    return plan ? nas__plan_prepare(plan, weight, prepared) : nas_error_status();
+}
+
+nas_status nas__conv_forward_prepared(const nas__conv_shape *s, const float *src, const float *prepared,
+                                      const float *bias, float *dst) {
+    nas__plan *plan = plan_of(&(request){s, NAS__FORWARD, bias != NULL});
+    return plan ? nas__plan_run_prepared(plan, (const void *[]){src, prepared, dst, bias}) : nas_error_status();
 }
 
 nas_status nas__conv_backward_data(const nas__conv_shape *s, const float *diff_dst, const float *weight,

@@ -11,6 +11,7 @@ const nas__kernels NAS_SIMD(nas__kernels) = {
     .dw_backward_data = NAS_SIMD(nas__dw_backward_data),
     .dw_backward_weights = NAS_SIMD(nas__dw_backward_weights),
     .unit_forward = NAS_SIMD(nas__unit_forward),
+    .unit_pack = NAS_SIMD(nas__unit_prepack),
     .unit_backward = NAS_SIMD(nas__unit_backward),
     .global_pool_forward = NAS_SIMD(nas__global_pool_forward),
     .global_pool_backward = NAS_SIMD(nas__global_pool_backward),

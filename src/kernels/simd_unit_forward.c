@@ -216,14 +216,16 @@ void NAS_SIMD(nas__unit_forward)(const nas__unit *u, const float *x, const nas__
     f.out_blocks = dw_ceil_div(u->out, BLOCK);
     cut(&f);
     const size_t partial = sums ? 2 * sums_floats(&f) * f.groups * f.parts : 0;
-    const size_t weights = u->pointwise ? (size_t)u->in * f.out_blocks * BLOCK : 0;
+    const size_t weights = u->pointwise && !u->packed ? (size_t)u->in * f.out_blocks * BLOCK : 0;
     nas__scratch *scratch = nas__scratch_acquire(weights + partial);
     nas__scratch *team =
         scratch ? nas__scratch_acquire_team(sums_floats(&f) + plane_floats(&f) + middle_floats(&f)) : NULL;
     if (team) {
         float *memory = nas__scratch_floats(scratch);
         f.partial = sums ? (double *)memory : NULL;
-        f.weights = u->pointwise ? NAS_SIMD(nas__unit_pack)(u->pointwise, u->in, f.out_blocks, memory + partial) : NULL;
+        f.weights = !u->pointwise || u->packed
+                        ? u->pointwise
+                        : NAS_SIMD(nas__unit_pack)(u->pointwise, u->in, f.out_blocks, memory + partial);
         run(&f, team);
         if (sums) {
             add_tasks(&f, sums);
@@ -232,5 +234,13 @@ void NAS_SIMD(nas__unit_forward)(const nas__unit *u, const float *x, const nas__
     }
     if (scratch) {
         nas__scratch_release(scratch);
+    }
+}
+
+void NAS_SIMD(nas__unit_prepack)(const nas__unit *u, float *packed) {
+    const int blocks = dw_ceil_div(u->out, BLOCK);
+    const float *w = NAS_SIMD(nas__unit_pack)(u->pointwise, u->in, blocks, packed);
+    if (w != packed) {
+        memcpy(packed, w, (size_t)u->in * blocks * BLOCK * sizeof *w);
     }
 }

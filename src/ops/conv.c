@@ -103,6 +103,29 @@ static void choose_layouts(nas__conv_shape *s, const nas_tensor *x) {
     }
 }
 
+typedef struct own_layout {
+    const nas__conv_shape *shape;
+    bool bias;
+} own_layout;
+
+static nas_status make_own_layout(const nas_tensor *weight, const void *what, float *out) {
+    const own_layout *own = what;
+    return nas__conv_weights(own->shape, own->bias, weight->data, out);
+}
+
+/* With frozen weights oneDNN's own layout of them is made once. */
+static nas_status forward(const nas__conv_shape *s, const float *x, nas_tensor *weight, const float *bias, float *y) {
+    uint64_t form;
+    size_t size = weight->frozen ? nas__conv_weights_size(s, bias != NULL, &form) : 0;
+    if (!size) {
+        return nas__conv_forward(s, x, nas__data(weight), bias, y);
+    }
+    nas__buffer *own = nas__prepared(weight, form, size, make_own_layout, &(own_layout){s, bias != NULL});
+    nas_status status = own ? nas__conv_forward_prepared(s, x, own->data, bias, y) : nas_error_status();
+    nas__buffer_unref(own);
+    return status;
+}
+
 static nas_tensor *dense(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas__conv_shape *s,
                          const int64_t out[4]) {
     if (nas__dry()) {
@@ -111,7 +134,7 @@ static nas_tensor *dense(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, na
     choose_layouts(s, x);
     x = nas__as(x, s->plain_src ? NAS__PLAIN : NAS__BLOCKED);
     nas_tensor *y = x ? nas__new(4, out, s->plain_dst ? NAS__PLAIN : NAS__BLOCKED) : NULL;
-    if (!y || nas__conv_forward(s, nas__data(x), nas__data(weight), bias ? nas__data(bias) : NULL, y->data)) {
+    if (!y || forward(s, nas__data(x), weight, bias ? nas__data(bias) : NULL, y->data)) {
         return NULL;
     }
     nas__node *node =

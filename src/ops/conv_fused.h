@@ -5,6 +5,7 @@
 
 #include "kernels/onednn.h"
 #include "ops/common.h"
+#include "tensor/prepared.h"
 
 /* A late depthwise convolution: a pointwise one behind it takes both in one go. */
 nas_tensor *nas__depthwise(nas_tensor *x, nas_tensor *weight, const nas__conv_shape *s);
@@ -16,6 +17,9 @@ bool nas__is_conv3(const nas_tensor *x, const nas_tensor *bias, const nas__conv_
 nas_tensor *nas__conv_unit(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, const nas__conv_shape *s);
 /* A dense 3x3 convolution with stride 1. */
 nas_tensor *nas__conv_winograd(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, const nas__conv_shape *s);
+
+/* Of tensor/prepared.h; with the highest bit set: oneDNN's own layouts. */
+enum { NAS__FORM_DEPTHWISE = 1, NAS__FORM_POINTWISE, NAS__FORM_WINOGRAD, NAS__FORM_WINOGRAD_BACK };
 
 /* For both: an array of one number per channel, padded with zeros, in the tape's arena; values may be NULL. */
 float *nas__channels(const float *values, int64_t channels);

@@ -54,23 +54,42 @@ static void transpose(int rows, int columns, const float *from, size_t stride, f
     }
 }
 
-static nas__buffer *blocked_depthwise(const nas_tensor *weight, const nas__unit *u) {
-    int taps = u->kernel_h * u->kernel_w;
-    nas__buffer *b = nas__floats((size_t)nas__padded(u->in) * taps);
-    if (b) {
-        block_weights(u->in, taps, weight->data, b->data);
-    }
-    return b;
+static nas_status make_depthwise(const nas_tensor *weight, const void *what, float *out) {
+    const nas__unit *u = what;
+    block_weights(u->in, u->kernel_h * u->kernel_w, weight->data, out);
+    return NAS_OK;
+}
+
+static nas__buffer *blocked_depthwise(nas_tensor *weight, const nas__unit *u) {
+    size_t count = (size_t)nas__padded(u->in) * u->kernel_h * u->kernel_w;
+    return nas__prepared(weight, NAS__FORM_DEPTHWISE, count, make_depthwise, u);
 }
 
 /* [in][out padded] */
-static nas__buffer *pointwise_rows(const nas_tensor *weight, const nas__unit *u) {
-    size_t width = (size_t)nas__padded(u->out);
-    nas__buffer *b = nas__floats((size_t)u->in * width);
-    if (b) {
-        transpose(u->out, u->in, weight->data, (size_t)u->in, b->data, width);
+static nas_status make_rows(const nas_tensor *weight, const void *what, float *out) {
+    const nas__unit *u = what;
+    transpose(u->out, u->in, weight->data, (size_t)u->in, out, (size_t)nas__padded(u->out));
+    return NAS_OK;
+}
+
+static nas_status make_packed(const nas_tensor *weight, const void *what, float *out) {
+    nas__unit u = *(const nas__unit *)what;
+    nas__buffer *rows = nas__floats((size_t)u.in * nas__padded(u.out));
+    if (!rows) {
+        return nas_error_status();
     }
-    return b;
+    make_rows(weight, what, rows->data);
+    u.pointwise = rows->data;
+    nas__kernel_table()->unit_pack(&u, out);
+    nas__buffer_unref(rows);
+    return NAS_OK;
+}
+
+/* Packing by the kernel itself is the faster way for weights that change each time. */
+static nas__buffer *forward_pointwise(nas_tensor *weight, nas__unit *u) {
+    u->packed = weight->frozen;
+    return nas__prepared(weight, NAS__FORM_POINTWISE, (size_t)u->in * nas__padded(u->out),
+                         u->packed ? make_packed : make_rows, u);
 }
 
 /* [out][in padded] */
@@ -148,7 +167,7 @@ static void unit_backward(nas__node *node) {
 
 /* --- forward ---------------------------------------------------------------------------------------- */
 static bool run_forward(unit_state *s, nas__buffer *depthwise, const float *bias, nas_tensor *y) {
-    nas__buffer *rows = s->pointwise ? pointwise_rows(s->pointwise, &s->unit) : NULL;
+    nas__buffer *rows = s->pointwise ? forward_pointwise(s->pointwise, &s->unit) : NULL;
     bool ready = (rows || !s->pointwise) && (y->data || nas__give_memory(y));
     if (ready) {
         s->unit.depthwise = depthwise ? depthwise->data : NULL;

@@ -21,13 +21,19 @@ static nas__conv3 shape_of(const nas__conv_shape *s) {
                         .pad_w = s->pad_w};
 }
 
+static nas_status transform(const nas_tensor *weight, const void *what, float *u) {
+    nas__kernel_table()->conv3_weights(what, weight->data, false, u);
+    return NAS_OK;
+}
+
+static nas_status transform_back(const nas_tensor *weight, const void *what, float *u) {
+    nas__kernel_table()->conv3_weights(what, weight->data, true, u);
+    return NAS_OK;
+}
+
 static nas__buffer *transformed(const nas__conv3 *s, nas_tensor *weight, bool backward) {
-    const nas__kernels *k = nas__kernel_table();
-    nas__buffer *u = nas__floats(k->conv3_weights_size(s));
-    if (u) {
-        k->conv3_weights(s, nas__data(weight), backward, u->data);
-    }
-    return u;
+    return nas__prepared(weight, backward ? NAS__FORM_WINOGRAD_BACK : NAS__FORM_WINOGRAD,
+                         nas__kernel_table()->conv3_weights_size(s), backward ? transform_back : transform, s);
 }
 
 static void conv3_backward(nas__node *node) {

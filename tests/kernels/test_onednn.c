@@ -127,6 +127,17 @@ static void check_forward(const example *e, const nas__conv_shape *s, const floa
     }
     assert_int_equal(nas__conv_forward(s, src, e->weight, bias ? e->bias : NULL, dst), NAS_OK);
     compare(dst, expected, s->n, s->oc, s->oh * s->ow, s->plain_dst, what);
+    uint64_t form = 0;
+    size_t size = nas__conv_weights_size(s, bias, &form);
+    assert_true(form != 0);
+    if (size) { /* the primitive's own layout */
+        float *own = aligned(size, NAN), *again = aligned(stored(s->n, s->oc, s->oh * s->ow, s->plain_dst), NAN);
+        assert_int_equal(nas__conv_weights(s, bias, e->weight, own), NAS_OK);
+        assert_int_equal(nas__conv_forward_prepared(s, src, own, bias ? e->bias : NULL, again), NAS_OK);
+        compare(again, expected, s->n, s->oc, s->oh * s->ow, s->plain_dst, what);
+        free(own);
+        free(again);
+    }
     free(expected);
     free(dst);
 }
