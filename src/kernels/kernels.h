@@ -93,9 +93,32 @@ typedef struct nas__unit_grads {
     float *d_depthwise, *d_pointwise; /* laid out as the weights; NULL: not wanted, and no work is done for them */
 } nas__unit_grads;
 
+/* A 1x1 convolution whose input is one tensor, or several of equal shape whose channels lie behind one another (a
+ * concatenation that nobody made). Output pixel (r, c) reads pixel (r*stride + top, c*stride + left). A matrix [rows]
+ * [columns] in panels: `panel` blocks of columns, all rows of them; then the next ones, the last panel may be narrower.
+ */
+enum { NAS__MOST_PARTS = 16 };
+
+typedef struct nas__pointwise {
+    int n, parts, in, out; /* in: channels of each of at most NAS__MOST_PARTS parts */
+    int h, w, oh, ow, stride, top, left;
+    const float *weights;   /* [parts*in][out padded to the block] in panels, tails zero */
+    const float *weights_t; /* [out][parts * in padded] in panels, tails zero; for the backward pass */
+} nas__pointwise;
+
+typedef struct nas__pointwise_grads {
+    const float *const *x;    /* [parts] */
+    const nas__on_load *load; /* coefficients [parts][in padded] */
+    const nas__late_grad *dz;
+    float *const *dx;       /* [parts] as in nas__unit_grads, each may be NULL; or NULL itself */
+    const bool *accumulate; /* [parts] */
+    double *in_sums;        /* as in nas__unit_grads, with one part only */
+    float *d_weights;       /* [parts*in][out padded]; NULL: not wanted */
+} nas__pointwise_grads;
+
 typedef struct nas__kernels {
     const char *isa;
-    int block;
+    int block, panel;
 
     /* Depthwise convolution. Weights are blocked: [cb][kernel_h*kernel_w][block]. relu_input applies max(x,0) while x
      * is read (forward and weight gradient); backward_data then also masks dx where x <= 0 (x may be NULL otherwise).
@@ -113,6 +136,11 @@ typedef struct nas__kernels {
     /* Pointwise weights in the forward pass's own order, which it brings them to in each call otherwise; as many. */
     void (*unit_pack)(const nas__unit *u, float *packed);
     void (*unit_backward)(const nas__unit *u, const nas__unit_grads *g);
+
+    /* 1x1 convolutions; the arguments mean what they do for units. */
+    void (*pointwise_forward)(const nas__pointwise *p, const float *const *x, const nas__on_load *load,
+                              const float *bias, const nas__on_load *act, float *z, double *sums);
+    void (*pointwise_backward)(const nas__pointwise *p, const nas__pointwise_grads *g);
 
     /* Global average pooling: y[n][c] plain (n rows of c values), mean over the plane. */
     void (*global_pool_forward)(int n, int c, int hw, const float *x, float *y);

@@ -35,6 +35,11 @@ void NAS_SIMD(nas__bn_backward_apply)(int n, int c, int hw, const float *x, cons
                                       const float *scale, const float *shift, bool relu, const float *a, const float *b,
                                       const float *k, float *dx);
 
+/* simd_pointwise*.c */
+void NAS_SIMD(nas__pointwise_forward)(const nas__pointwise *p, const float *const *x, const nas__on_load *load,
+                                      const float *bias, const nas__on_load *act, float *z, double *sums);
+void NAS_SIMD(nas__pointwise_backward)(const nas__pointwise *p, const nas__pointwise_grads *g);
+
 /* simd_late.c */
 void NAS_SIMD(nas__late_values)(int n, int c, int hw, const float *x, const nas__on_load *load, float *y);
 void NAS_SIMD(nas__late_gradient)(int n, int c, int hw, const nas__late_grad *late, float *out);

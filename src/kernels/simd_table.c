@@ -1,5 +1,6 @@
 /* simd_table.c - the kernel table of one instruction set. */
 #include "kernels/simd_functions.h"
+#include "kernels/simd_pointwise.h"
 
 #define TEXT2(x) #x
 #define TEXT(x)  TEXT2(x)
@@ -7,6 +8,7 @@
 const nas__kernels NAS_SIMD(nas__kernels) = {
     .isa = TEXT(NAS_ISA),
     .block = BLOCK,
+    .panel = PANEL,
     .dw_forward = NAS_SIMD(nas__dw_forward),
     .dw_backward_data = NAS_SIMD(nas__dw_backward_data),
     .dw_backward_weights = NAS_SIMD(nas__dw_backward_weights),
@@ -19,6 +21,8 @@ const nas__kernels NAS_SIMD(nas__kernels) = {
     .bn_apply = NAS_SIMD(nas__bn_apply),
     .bn_backward_sums = NAS_SIMD(nas__bn_backward_sums),
     .bn_backward_apply = NAS_SIMD(nas__bn_backward_apply),
+    .pointwise_forward = NAS_SIMD(nas__pointwise_forward),
+    .pointwise_backward = NAS_SIMD(nas__pointwise_backward),
     .late_values = NAS_SIMD(nas__late_values),
     .late_gradient = NAS_SIMD(nas__late_gradient),
     .late_sums = NAS_SIMD(nas__late_sums),

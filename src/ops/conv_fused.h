@@ -10,11 +10,15 @@
 /* A late depthwise convolution: a pointwise one behind it takes both in one go. */
 nas_tensor *nas__depthwise(nas_tensor *x, nas_tensor *weight, const nas__conv_shape *s);
 
-/* Is that convolution of x one for nas__conv_unit() or nas__conv_winograd()? Otherwise it is oneDNN's. */
+/* Is that convolution of x one for nas__conv_unit(), nas__conv_pointwise() or nas__conv_winograd()? The first that says
+ * so takes it; what is left is oneDNN's. */
 bool nas__is_unit(const nas_tensor *x, const nas_tensor *bias, const nas__conv_shape *s);
+bool nas__is_pointwise(const nas_tensor *x, const nas_tensor *bias, const nas__conv_shape *s);
 bool nas__is_conv3(const nas_tensor *x, const nas_tensor *bias, const nas__conv_shape *s);
-/* A 1x1 convolution, with the depthwise one before it when that is late. */
+/* A 1x1 convolution and the late depthwise one before it. */
 nas_tensor *nas__conv_unit(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, const nas__conv_shape *s);
+/* Any other 1x1 convolution. */
+nas_tensor *nas__conv_pointwise(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, const nas__conv_shape *s);
 /* A dense 3x3 convolution with stride 1. */
 nas_tensor *nas__conv_winograd(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, const nas__conv_shape *s);
 

@@ -253,21 +253,13 @@ static const late_depthwise *depthwise_before(const nas_tensor *x) {
 }
 
 bool nas__is_unit(const nas_tensor *x, const nas_tensor *bias, const nas__conv_shape *s) {
-    enum { MOST_WEIGHTS = 128 * 128 }; /* oneDNN's product is the better one for more than these, alone */
     bool pointwise = s->kh == 1 && s->kw == 1 && s->stride == 1 && s->groups == 1 && s->pad_h == 0 && s->pad_w == 0;
-    if (!pointwise || x->layout != NAS__BLOCKED || nas__wants(bias)) {
-        return false;
-    }
-    return depthwise_before(x) || s->ic * s->oc <= MOST_WEIGHTS;
+    return pointwise && x->layout == NAS__BLOCKED && !nas__wants(bias) && depthwise_before(x);
 }
 
 nas_tensor *nas__conv_unit(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, const nas__conv_shape *s) {
     nas_tensor *y = nas__bare(4, (int64_t[]){s->n, s->oc, s->oh, s->ow}, NAS__BLOCKED);
-    const late_depthwise *before = depthwise_before(x);
     unit_state state = {.unit = bare_unit(s), .pointwise = weight};
-    if (before) {
-        set_depthwise(&state, before);
-        x = x->late->source;
-    }
-    return y && compute_unit(before ? "separable" : "conv", x, &state, bias, y) ? y : NULL;
+    set_depthwise(&state, depthwise_before(x));
+    return y && compute_unit("separable", x->late->source, &state, bias, y) ? y : NULL;
 }

@@ -1,5 +1,6 @@
 /* shape.c - concatenation, slices, padding, reshaping. */
 #include "ops/common.h"
+#include "tensor/late.h"
 
 #include <string.h>
 
@@ -131,6 +132,52 @@ static bool concat_fits(int n, nas_tensor *const *x, int dim, int64_t dims[NAS_M
     return true;
 }
 
+static bool fill_concat(nas_tensor *y, int n, nas_tensor *const *list, int dim) {
+    clear_tail(y, y->data);
+    int64_t at = 0;
+    for (int i = 0; i < n; at += list[i++]->dims[dim]) {
+        float *part = nas__data(list[i]);
+        if (!part) {
+            return false;
+        }
+        copy_piece(y, y->data, list[i], part, dim, at, true);
+    }
+    nas__node *node = nas__record("concat", concat_backward, n, list, 1, &y, sizeof(piece));
+    if (node) {
+        ((piece *)node->state)->dim = dim;
+    }
+    return true;
+}
+
+static void compute_concat(nas_tensor *y) {
+    const nas__late_concat *c = y->late->detail;
+    if (nas__give_memory(y)) {
+        fill_concat(y, c->n, c->parts, 1);
+    }
+}
+
+static bool equal_channels(int n, nas_tensor *const *x) {
+    for (int i = 0; i < n; i++) {
+        if (x[i]->dims[1] != x[0]->dims[1]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* 1x1 convolutions read the parts where they lie. */
+static nas_tensor *late_concat(int n, nas_tensor **list, const int64_t dims[4]) {
+    nas_tensor *y = nas__postpone(&(nas__late){.kind = NAS__LATE_CONCAT, .compute = compute_concat}, dims,
+                                  sizeof(nas__late_concat));
+    if (y) {
+        *(nas__late_concat *)y->late->detail = (nas__late_concat){n, list};
+        for (int i = 0; i < n; i++) {
+            y->needs_grad |= nas__wants(list[i]);
+        }
+    }
+    return y;
+}
+
 nas_tensor *nas_concat(int n, nas_tensor *const *x, int dim) {
     for (int i = 0; i < n; i++) {
         if (!x[i]) {
@@ -142,26 +189,22 @@ nas_tensor *nas_concat(int n, nas_tensor *const *x, int dim) {
         return nas__null_input("nas_concat");
     }
     nas__layout layout = concat_layout(n, x);
-    nas_tensor *y = nas__new(x[0]->ndim, dims, layout);
-    nas_tensor **list = y ? nas__arena_alloc(&y->tape->arena, (size_t)n * sizeof *list) : NULL;
-    if (!list || nas__dry()) {
-        return list ? nas__traced("concat", n, x, y) : NULL;
+    if (nas__dry()) {
+        return nas__traced("concat", n, x, nas__new(x[0]->ndim, dims, layout));
     }
-    clear_tail(y, y->data);
-    int64_t at = 0;
-    for (int i = 0; i < n; i++) {
+    nas_tensor **list = nas__tape() ? nas__arena_alloc(&nas__tape()->arena, (size_t)n * sizeof *list) : NULL;
+    for (int i = 0; list && i < n; i++) {
         list[i] = nas__as(x[i], layout);
-        if (!list[i]) {
-            return NULL;
-        }
-        copy_piece(y, y->data, list[i], nas__data(list[i]), dim, at, true);
-        at += list[i]->dims[dim];
+        list = list[i] ? list : NULL;
     }
-    nas__node *node = nas__record("concat", concat_backward, n, list, 1, &y, sizeof(piece));
-    if (node) {
-        ((piece *)node->state)->dim = dim;
+    if (!list) {
+        return NULL;
     }
-    return y;
+    if (layout == NAS__BLOCKED && dim == 1 && n > 1 && n <= NAS__MOST_PARTS && equal_channels(n, list)) {
+        return late_concat(n, list, dims);
+    }
+    nas_tensor *y = nas__new(x[0]->ndim, dims, layout);
+    return y && fill_concat(y, n, list, dim) ? y : NULL;
 }
 
 /* --- slice --------------------------------------------------------------------------------------- */
@@ -268,6 +311,36 @@ static void pad_backward(nas__node *node) {
     }
 }
 
+static bool fill_pad(nas_tensor *y, nas_tensor *x, int top, int left) {
+    const float *values = nas__data(x);
+    if (!values) {
+        return false;
+    }
+    shift_images(y, y->data, x, values, top, left);
+    nas__node *node = nas__record("pad", pad_backward, 1, &x, 1, &y, sizeof(frame));
+    if (node) {
+        *(frame *)node->state = (frame){top, left};
+    }
+    return true;
+}
+
+static void compute_crop(nas_tensor *y) {
+    const nas__late_crop *crop = y->late->detail;
+    if (nas__give_memory(y)) {
+        fill_pad(y, y->late->source, -crop->top, -crop->left);
+    }
+}
+
+/* 1x1 convolutions read what is left of x where it lies. */
+static nas_tensor *late_crop(nas_tensor *x, const int64_t dims[4], int top, int left) {
+    nas_tensor *y = nas__postpone(&(nas__late){.kind = NAS__LATE_CROP, .compute = compute_crop, .source = x}, dims,
+                                  sizeof(nas__late_crop));
+    if (y) {
+        *(nas__late_crop *)y->late->detail = (nas__late_crop){top, left};
+    }
+    return y;
+}
+
 nas_tensor *nas_pad(nas_tensor *x, int top, int bottom, int left, int right) {
     if (!x) {
         return nas__null_input("nas_pad");
@@ -280,16 +353,14 @@ nas_tensor *nas_pad(nas_tensor *x, int top, int bottom, int left, int right) {
     if (x->is_zero) {
         return nas_zero(4, dims);
     }
+    if (nas__dry()) {
+        return nas__traced("pad", 1, &x, nas__new(4, dims, x->layout));
+    }
+    if (x->layout == NAS__BLOCKED && top <= 0 && bottom <= 0 && left <= 0 && right <= 0) {
+        return late_crop(x, dims, -top, -left);
+    }
     nas_tensor *y = nas__new(4, dims, x->layout);
-    if (!y || nas__dry()) {
-        return nas__traced("pad", 1, &x, y);
-    }
-    shift_images(y, y->data, x, nas__data(x), top, left);
-    nas__node *node = nas__record("pad", pad_backward, 1, &x, 1, &y, sizeof(frame));
-    if (node) {
-        *(frame *)node->state = (frame){top, left};
-    }
-    return y;
+    return y && fill_pad(y, x, top, left) ? y : NULL;
 }
 
 /* --- reshape ------------------------------------------------------------------------------------- */

@@ -19,6 +19,8 @@ typedef enum nas__late_kind {
     NAS__LATE_NORM,
     NAS__LATE_POOL,
     NAS__LATE_DEPTHWISE,
+    NAS__LATE_CONCAT,
+    NAS__LATE_CROP,
     NAS__LATE_SUM
 } nas__late_kind;
 
@@ -35,6 +37,16 @@ typedef struct nas__late_pool {
     nas__pool_shape shape;
     bool max;
 } nas__late_pool;
+
+/* Of a concatenation of channels, all parts with as many of them; and of a crop, what it leaves out before. */
+typedef struct nas__late_concat {
+    int n;
+    nas_tensor **parts; /* blocked, not late */
+} nas__late_concat;
+
+typedef struct nas__late_crop {
+    int top, left;
+} nas__late_crop;
 
 /* A late tensor; detail_bytes are zeroed. NULL and an error on failure. Only blocked tensors come late. */
 nas_tensor *nas__postpone(const nas__late *late, int64_t const dims[4], size_t detail_bytes);

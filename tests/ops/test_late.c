@@ -96,6 +96,19 @@ static nas_tensor *cell(graph *g, nas_tensor *x) {
     return node(g, nas_concat(2, (nas_tensor *[]){first, second}, 1));
 }
 
+/* What reads a cell's output: a factorized reduction and a 1x1 convolution, through one ReLU. */
+static nas_tensor *preprocessing(graph *g, nas_tensor *x) {
+    int64_t c = nas_tensor_dim(x, 1), h = nas_tensor_dim(x, 2) / 2 * 2, w = nas_tensor_dim(x, 3) / 2 * 2;
+    nas_tensor *even = node(g, nas_pad(x, 0, (int)(h - nas_tensor_dim(x, 2)), 0, (int)(w - nas_tensor_dim(x, 3))));
+    nas_tensor *nodes[] = {norm(g, separable(g, even, (int)c, 3, 1, 1), false), even, node(g, nas_relu(even))};
+    nas_tensor *all = node(g, nas_relu(node(g, nas_concat(3, nodes, 1))));
+    nas_conv_args half = {.stride = 2};
+    nas_tensor *halves[] = {conv(g, all, 9, 1, half), conv(g, node(g, nas_pad(all, -1, 0, -1, 0)), 9, 1, half)};
+    nas_tensor *reduced = norm(g, node(g, nas_concat(2, halves, 1)), false);
+    nas_tensor *same = norm(g, conv(g, all, 18, 1, (nas_conv_args){0}), true);
+    return node(g, nas_sum_of(2, (nas_tensor *[]){reduced, node(g, nas_avg_pool(same, (nas_pool_args){.kernel = 2}))}));
+}
+
 /* Late tensors that are looked behind, and computed as well. */
 static nas_tensor *read_twice(graph *g, nas_tensor *x) {
     int c = (int)nas_tensor_dim(x, 1);
@@ -164,6 +177,7 @@ COMPARED(inverted_residual)
 COMPARED(residual)
 COMPARED(mixed)
 COMPARED(cell)
+COMPARED(preprocessing)
 COMPARED(read_twice)
 
 int main(void) {
@@ -173,6 +187,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(residual_fused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(mixed_fused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(cell_fused, open_tape, close_tape),
+        cmocka_unit_test_setup_teardown(preprocessing_fused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(read_twice_fused, open_tape, close_tape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

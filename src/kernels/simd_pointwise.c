@@ -1,0 +1,114 @@
+/* simd_pointwise.c - forward pass of 1x1 convolutions: a strip's values are gathered through the gate, multiplied, and
+ * summed up where they were written, while they are in cache. */
+#include "simd_pointwise_strips.h"
+
+enum { GROUPS = 128 };
+
+typedef struct forward {
+    pw_cut cut;
+    const float *const *x;
+    const float *bias;
+    const nas__on_load *act;
+    float *z;
+    double *partial; /* [groups][2][out padded], or NULL */
+} forward;
+
+/* Activation and sums of one block of the strip. */
+NAS_INLINE void finish_block(float *z, int count, const nas__load_block *act, const bool active, vec *sums) {
+    vec s1[2] = {vzero(), vzero()}, s2[2] = {vzero(), vzero()};
+#pragma GCC unroll 2
+    for (int i = 0; i < count; i++) {
+        vec v = vload(z + (ptrdiff_t)i * BLOCK);
+        if (active) {
+            v = load_value(act, v, true, true);
+            vstore(z + (ptrdiff_t)i * BLOCK, v);
+        }
+        s1[i & 1] += v;
+        s2[i & 1] = vfma(v, v, s2[i & 1]);
+    }
+    sums[0] = s1[0] + s1[1];
+    sums[1] = s2[0] + s2[1];
+}
+
+static void finish_strip(const forward *f, float *z, int count, double *total) {
+    const nas__load_block act = {vset1(1), vzero(), vset1(f->act && f->act->cap > 0 ? f->act->cap : INFINITY)};
+    const ptrdiff_t plane = (ptrdiff_t)f->cut.pixels * BLOCK;
+    for (int block = 0; block < f->cut.out_blocks; block++) {
+        vec sums[2];
+        if (f->act && f->act->relu) {
+            finish_block(z + block * plane, count, &act, true, sums);
+        } else {
+            finish_block(z + block * plane, count, &act, false, sums);
+        }
+        if (total) {
+            fold(total + (size_t)block * BLOCK, sums[0]);
+            fold(total + (size_t)(f->cut.out_blocks + block) * BLOCK, sums[1]);
+        }
+    }
+}
+
+static void run_strip(const forward *f, int task, float *values, int32_t *source, double *total) {
+    const pw_cut *c = &f->cut;
+    const pw_strip s = pw_find_strip(c, task);
+    pw_product product = {.x = values,
+                          .x_pixel = c->in_pixel,
+                          .y_pixel = BLOCK,
+                          .y_block = (ptrdiff_t)c->pixels * BLOCK,
+                          .in = c->in_all,
+                          .pixels = s.count};
+    float *z = f->z + ((size_t)s.image * c->out_blocks * c->pixels + s.from) * BLOCK;
+    if (c->dense && c->in_pixel == BLOCK && (!c->load || (!c->load->relu && !c->load->scale))) {
+        product.x = f->x[0] + pw_plane(c, &s, 0) + (size_t)s.from * BLOCK; /* it lies as it should already */
+    } else {
+        pw_sources(c, &s, source);
+        pw_gather(c, &s, f->x, source, values);
+    }
+    for (int block = 0; block < c->out_blocks; block += PANEL) {
+        product.blocks = c->out_blocks - block < PANEL ? c->out_blocks - block : PANEL;
+        product.w = c->p->weights + (size_t)block * BLOCK * c->in_all;
+        product.y = z + block * product.y_block;
+        product.bias = f->bias ? f->bias + (size_t)block * BLOCK : NULL;
+        NAS_SIMD(nas__pw_multiply)(&product);
+    }
+    if (total || (f->act && f->act->relu)) {
+        finish_strip(f, z, s.count, total);
+    }
+}
+
+static void run(const forward *f, nas__scratch *team) {
+    const pw_cut *c = &f->cut;
+    const size_t width = (size_t)2 * c->out_blocks * BLOCK;
+    const int tasks = c->p->n * c->strips;
+#pragma omp parallel for schedule(static) if (c->groups > 1)
+    for (int group = 0; group < c->groups; group++) {
+        float *values = nas__scratch_mine(team);
+        int32_t *source = (int32_t *)(values + c->strip * c->in_pixel);
+        double *total = f->partial ? f->partial + group * width : NULL;
+        if (total) {
+            memset(total, 0, width * sizeof *total);
+        }
+        for (int task = group_start(tasks, group, c->groups); task < group_start(tasks, group + 1, c->groups); task++) {
+            run_strip(f, task, values, source, total);
+        }
+    }
+}
+
+void NAS_SIMD(nas__pointwise_forward)(const nas__pointwise *p, const float *const *x, const nas__on_load *load,
+                                      const float *bias, const nas__on_load *act, float *z, double *sums) {
+    forward f = {.cut = pw_find_cut(p, load, GROUPS), .x = x, .bias = bias, .act = act, .z = z};
+    const pw_cut *c = &f.cut;
+    const size_t width = (size_t)2 * c->out_blocks * BLOCK, partial = sums ? 2 * width * c->groups : 0;
+    nas__scratch *scratch = nas__scratch_acquire(partial);
+    nas__scratch *team = scratch ? nas__scratch_acquire_team((size_t)c->strip * c->in_pixel + (size_t)c->strip) : NULL;
+    if (team) {
+        f.partial = sums ? (double *)nas__scratch_floats(scratch) : NULL;
+        run(&f, team);
+        if (sums) {
+            pw_add_groups(c->groups, width, f.partial, sums);
+        }
+        nas__scratch_release(team);
+    }
+    if (scratch) {
+        nas__scratch_release(scratch);
+    }
+}

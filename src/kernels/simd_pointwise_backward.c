@@ -1,0 +1,246 @@
+/* simd_pointwise_backward.c - backward pass of 1x1 convolutions: a strip's gradient is finished on load, multiplied
+ * with the values for the weights and with the weights for dx, which goes through the activation's mask to where it
+ * came from. */
+#include "simd_pointwise_strips.h"
+
+/* Groups have a gradient of the weights each: few when these are many. */
+enum { GROUPS = 128, FEW_GROUPS = 16, PARTIAL_FLOATS = 1 << 20 };
+
+typedef struct backward {
+    pw_cut cut;
+    const nas__pointwise_grads *g;
+    float *partial;                   /* [groups][in_all][out padded], or NULL */
+    double *sums;                     /* [groups][2][in padded], or NULL */
+    bool accumulate[NAS__MOST_PARTS]; /* scattered gradients always are */
+} backward;
+
+/* What one thread works in. */
+typedef struct workspace {
+    float *dz, *values, *middle; /* [strip][out padded], [strip][in_pixel], [blocks of all parts][strip] */
+    int32_t *source;
+} workspace;
+
+static size_t all_blocks(const backward *b) { return (size_t)b->cut.p->parts * b->cut.in_blocks; }
+
+/* --- the gradient of the output ----------------------------------------------------------------------- */
+NAS_INLINE void late_block(const nas__grad_block *k, const float *g, const float *z, int count, ptrdiff_t step,
+                           float *out, const bool affine, const bool masked) {
+#pragma GCC unroll 2
+    for (int i = 0; i < count; i++) {
+        vec t = vload(g + (ptrdiff_t)i * BLOCK);
+        if (masked) {
+            t = mask_gradient(k, vload(z + (ptrdiff_t)i * BLOCK), t);
+        }
+        t = affine ? vfma(k->a, t, vfma(k->b, vload(z + (ptrdiff_t)i * BLOCK), k->k)) : k->a * t;
+        vstore(out + i * step, t);
+    }
+}
+
+static void finish_gradient(const backward *b, const pw_strip *s, float *dz) {
+    const pw_cut *c = &b->cut;
+    const nas__late_grad *l = b->g->dz;
+    const ptrdiff_t step = (ptrdiff_t)c->out_blocks * BLOCK;
+    for (int block = 0; block < c->out_blocks; block++) {
+        const nas__grad_block k = grad_block(l, block);
+        const size_t at = (((size_t)s->image * c->out_blocks + block) * c->pixels + s->from) * BLOCK;
+        const float *g = l->g + at, *z = l->z ? l->z + at : NULL;
+        float *out = dz + (ptrdiff_t)block * BLOCK;
+        if (l->masked) {
+            late_block(&k, g, z, s->count, step, out, true, true);
+        } else if (l->a && l->b) {
+            late_block(&k, g, z, s->count, step, out, true, false);
+        } else {
+            late_block(&k, g, z, s->count, step, out, false, false);
+        }
+    }
+}
+
+/* --- the gradient of the input ------------------------------------------------------------------------ */
+NAS_INLINE void scatter_block(const float *from, const int32_t *source, int count, const float *x,
+                              const nas__grad_block *k, float *dx, const bool masked, const bool accumulate,
+                              vec *sums) {
+    for (int i = 0; i < count; i++) {
+        const ptrdiff_t at = (ptrdiff_t)source[i] * BLOCK;
+        vec v = vload(from + (ptrdiff_t)i * BLOCK);
+        if (masked) {
+            v = mask_gradient(k, vload(x + at), v);
+        }
+        if (sums) {
+            sums[0] += v;
+            sums[1] = vfma(v, vload(x + at), sums[1]);
+        }
+        vstore(dx + at, accumulate ? v + vload(dx + at) : v);
+    }
+}
+
+/* The mask of the activation that was applied on load, in the form of a gradient's. */
+static nas__grad_block find_mask(const nas__on_load *load, int block) {
+    const nas__late_grad mask = {.scale = 1,
+                                 .mask_scale = load ? load->scale : NULL,
+                                 .mask_shift = load ? load->shift : NULL,
+                                 .cap = load ? load->cap : 0};
+    return grad_block(&mask, block);
+}
+
+static void scatter(const backward *b, const pw_strip *s, const workspace *w, double *total) {
+    const pw_cut *c = &b->cut;
+    const bool masked = c->load && c->load->relu;
+    for (int i = 0; i < (int)all_blocks(b); i++) {
+        const int part = i / c->in_blocks, block = i % c->in_blocks;
+        if (!b->g->dx[part]) {
+            continue;
+        }
+        const size_t plane = pw_plane(c, s, block);
+        const float *from = w->middle + (size_t)i * c->strip * BLOCK, *x = b->g->x[part] + plane;
+        float *dx = b->g->dx[part] + plane;
+        const nas__grad_block mask = find_mask(c->load, i);
+        vec sums[2] = {vzero(), vzero()};
+        if (total) {
+            scatter_block(from, w->source, s->count, x, &mask, dx, masked, b->accumulate[part], sums);
+            fold(total + (size_t)block * BLOCK, sums[0]);
+            fold(total + (size_t)(c->in_blocks + block) * BLOCK, sums[1]);
+        } else if (masked) {
+            scatter_block(from, w->source, s->count, x, &mask, dx, true, b->accumulate[part], NULL);
+        } else {
+            scatter_block(from, w->source, s->count, x, &mask, dx, false, b->accumulate[part], NULL);
+        }
+    }
+}
+
+static void input_gradient(const backward *b, const pw_strip *s, const workspace *w, double *total) {
+    const pw_cut *c = &b->cut;
+    const int blocks = (int)all_blocks(b), out = c->p->out;
+    pw_product product = {.x = w->dz,
+                          .x_pixel = (ptrdiff_t)c->out_blocks * BLOCK,
+                          .y_pixel = BLOCK,
+                          .y_block = (ptrdiff_t)c->strip * BLOCK,
+                          .in = out,
+                          .pixels = s->count};
+    for (int block = 0; block < blocks; block += PANEL) {
+        product.blocks = blocks - block < PANEL ? blocks - block : PANEL;
+        product.w = c->p->weights_t + (size_t)block * BLOCK * out;
+        product.y = w->middle + block * product.y_block;
+        NAS_SIMD(nas__pw_multiply)(&product);
+    }
+    scatter(b, s, w, total);
+}
+
+/* --- strips -------------------------------------------------------------------------------------------- */
+static void run_strip(const backward *b, int task, const workspace *w, float *dw, double *total) {
+    const pw_cut *c = &b->cut;
+    const pw_strip s = pw_find_strip(c, task);
+    pw_sources(c, &s, w->source);
+    finish_gradient(b, &s, w->dz);
+    if (dw) {
+        const pw_gradient gradient = {.x = w->values,
+                                      .dy = w->dz,
+                                      .dw = dw,
+                                      .x_pixel = c->in_pixel,
+                                      .dy_pixel = (ptrdiff_t)c->out_blocks * BLOCK,
+                                      .dw_row = (ptrdiff_t)c->out_blocks * BLOCK,
+                                      .in = c->in_all,
+                                      .pixels = s.count,
+                                      .blocks = c->out_blocks};
+        pw_gather(c, &s, b->g->x, w->source, w->values);
+        NAS_SIMD(nas__pw_accumulate)(&gradient);
+    }
+    if (b->g->dx) {
+        input_gradient(b, &s, w, total);
+    }
+}
+
+static size_t weights_floats(const backward *b) { return (size_t)b->cut.in_all * b->cut.out_blocks * BLOCK; }
+
+static size_t sums_width(const backward *b) { return (size_t)2 * b->cut.in_blocks * BLOCK; }
+
+static size_t work_floats(const backward *b) {
+    const pw_cut *c = &b->cut;
+    return c->strip * (c->out_blocks * BLOCK + (size_t)c->in_pixel + all_blocks(b) * BLOCK + 1);
+}
+
+static workspace find_workspace(const backward *b, float *memory) {
+    const pw_cut *c = &b->cut;
+    workspace w = {.dz = memory};
+    w.values = w.dz + (size_t)c->strip * c->out_blocks * BLOCK;
+    w.middle = w.values + c->strip * c->in_pixel;
+    w.source = (int32_t *)(w.middle + c->strip * all_blocks(b) * BLOCK);
+    return w;
+}
+
+static void run(const backward *b, nas__scratch *team) {
+    const pw_cut *c = &b->cut;
+    const int tasks = c->p->n * c->strips;
+#pragma omp parallel for schedule(static) if (c->groups > 1)
+    for (int group = 0; group < c->groups; group++) {
+        const workspace w = find_workspace(b, nas__scratch_mine(team));
+        float *dw = b->partial ? b->partial + group * weights_floats(b) : NULL;
+        double *total = b->sums ? b->sums + group * sums_width(b) : NULL;
+        if (dw) {
+            memset(dw, 0, weights_floats(b) * sizeof *dw);
+        }
+        if (total) {
+            memset(total, 0, sums_width(b) * sizeof *total);
+        }
+        for (int task = group_start(tasks, group, c->groups); task < group_start(tasks, group + 1, c->groups); task++) {
+            run_strip(b, task, &w, dw, total);
+        }
+    }
+}
+
+static void add_weights(const backward *b) {
+    const size_t count = weights_floats(b);
+#pragma omp parallel for schedule(static) if (count * b->cut.groups >= SERIAL_BELOW)
+    for (size_t i = 0; i < count; i += BLOCK) {
+        vec sum = vload(b->partial + i);
+        for (int g = 1; g < b->cut.groups; g++) {
+            sum += vload(b->partial + g * count + i);
+        }
+        vstore(b->g->d_weights + i, sum);
+    }
+}
+
+/* What lies between the pixels that the convolution reads has no gradient. */
+static void prepare_scattered(backward *b) {
+    const nas__pointwise *p = b->cut.p;
+    const size_t image = (size_t)b->cut.in_blocks * p->h * p->w * BLOCK;
+    for (int part = 0; part < p->parts; part++) {
+        b->accumulate[part] = b->g->accumulate[part];
+        if (!b->cut.dense && b->g->dx[part] && !b->accumulate[part]) {
+#pragma omp parallel for schedule(static)
+            for (int n = 0; n < p->n; n++) {
+                memset(b->g->dx[part] + n * image, 0, image * sizeof(float));
+            }
+            b->accumulate[part] = true;
+        }
+    }
+}
+
+void NAS_SIMD(nas__pointwise_backward)(const nas__pointwise *p, const nas__pointwise_grads *g) {
+    const size_t weights = (size_t)p->parts * p->in * ((size_t)(p->out + BLOCK - 1) / BLOCK * BLOCK);
+    const size_t affordable = PARTIAL_FLOATS / weights;
+    const int groups = affordable < FEW_GROUPS ? FEW_GROUPS : affordable > GROUPS ? GROUPS : (int)affordable;
+    backward b = {.cut = pw_find_cut(p, g->load, g->d_weights ? groups : GROUPS), .g = g};
+    const size_t partial = g->d_weights ? weights_floats(&b) * b.cut.groups : 0;
+    const size_t sums = g->in_sums ? 2 * sums_width(&b) * b.cut.groups : 0;
+    nas__scratch *scratch = nas__scratch_acquire(sums + partial);
+    nas__scratch *team = scratch ? nas__scratch_acquire_team(work_floats(&b)) : NULL;
+    if (team) {
+        float *memory = nas__scratch_floats(scratch);
+        b.sums = g->in_sums ? (double *)memory : NULL;
+        b.partial = g->d_weights ? memory + sums : NULL;
+        if (g->dx) {
+            prepare_scattered(&b);
+        }
+        run(&b, team);
+        if (b.partial) {
+            add_weights(&b);
+        }
+        if (b.sums) {
+            pw_add_groups(b.cut.groups, sums_width(&b), b.sums, g->in_sums);
+        }
+        nas__scratch_release(team);
+    }
+    if (scratch) {
+        nas__scratch_release(scratch);
+    }
+}

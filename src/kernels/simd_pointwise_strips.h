@@ -1,0 +1,112 @@
+/* simd_pointwise_strips.h - how both passes of 1x1 convolutions cut their work: strips of the output pixels of one
+ * image, small enough that what is read of them and what is made of them stay in the first-level cache, in groups that
+ * depend on the shape alone, so that sums do not depend on the number of threads. */
+#ifndef NAS_KERNELS_SIMD_POINTWISE_STRIPS_H
+#define NAS_KERNELS_SIMD_POINTWISE_STRIPS_H
+
+#include "kernels/scratch.h"
+#include "kernels/simd_functions.h"
+#include "kernels/simd_late.h"
+#include "simd_pointwise.h"
+
+typedef struct pw_cut {
+    const nas__pointwise *p;
+    const nas__on_load *load;
+    int in_blocks, out_blocks; /* of one part; of the output */
+    int in_all;                /* values of a pixel, all parts */
+    ptrdiff_t in_pixel;        /* their place, in whole vectors */
+    int pixels;                /* of an image's output */
+    int strip, strips, groups; /* pixels of a strip, strips of an image, groups of strips */
+    bool dense;                /* output pixel i reads input pixel i */
+} pw_cut;
+
+NAS_INLINE int pw_ceil(int a, int b) { return (a + b - 1) / b; }
+
+static inline pw_cut pw_find_cut(const nas__pointwise *p, const nas__on_load *load, int most_groups) {
+    enum { STRIP_FLOATS = 6 * 1024 };
+    pw_cut c = {.p = p, .load = load, .in_blocks = pw_ceil(p->in, BLOCK), .out_blocks = pw_ceil(p->out, BLOCK)};
+    c.in_all = p->parts * p->in;
+    c.in_pixel = pw_ceil((p->parts - 1) * p->in + c.in_blocks * BLOCK, BLOCK) * BLOCK;
+    c.pixels = p->oh * p->ow;
+    c.dense = p->stride == 1 && p->top == 0 && p->left == 0 && p->h == p->oh && p->w == p->ow;
+    int most = STRIP_FLOATS / ((int)c.in_pixel + c.out_blocks * BLOCK) / 16 * 16;
+    most = most < 32 ? 32 : most > 256 ? 256 : most;
+    if (p->n * pw_ceil(c.pixels, most) < 8) { /* few images: something for every thread */
+        most = pw_ceil(pw_ceil(c.pixels * p->n, 8), 16) * 16;
+    }
+    c.strips = pw_ceil(c.pixels, most);
+    c.strip = pw_ceil(pw_ceil(c.pixels, c.strips), 16) * 16;
+    c.strips = pw_ceil(c.pixels, c.strip);
+    const int tasks = p->n * c.strips;
+    c.groups = tasks < most_groups ? tasks : most_groups;
+    return c;
+}
+
+/* One strip: pixels from .. from + count of one image's output. */
+typedef struct pw_strip {
+    int image, from, count;
+} pw_strip;
+
+NAS_INLINE pw_strip pw_find_strip(const pw_cut *c, int task) {
+    pw_strip s = {task / c->strips, task % c->strips * c->strip, c->strip};
+    s.count = c->pixels - s.from < s.count ? c->pixels - s.from : s.count;
+    return s;
+}
+
+/* Calls work(pixel of the strip, pixel of the input) in runs: fills source[] with the input pixel of each. */
+static inline void pw_sources(const pw_cut *c, const pw_strip *s, int32_t *source) {
+    const nas__pointwise *p = c->p;
+    for (int i = 0; i < s->count; i++) {
+        const int pixel = s->from + i;
+        source[i] =
+            c->dense ? pixel : (pixel / p->ow * p->stride + p->top) * p->w + pixel % p->ow * p->stride + p->left;
+    }
+}
+
+/* Where block `block` of part `part` of the strip's image begins in that part. */
+NAS_INLINE size_t pw_plane(const pw_cut *c, const pw_strip *s, int block) {
+    return ((size_t)s->image * c->in_blocks + block) * c->p->h * c->p->w * BLOCK;
+}
+
+NAS_INLINE void gather_block(const float *x, const int32_t *source, int count, const nas__load_block *load,
+                             ptrdiff_t step, float *out, const bool plain, const bool relu, const bool capped) {
+#pragma GCC unroll 4
+    for (int i = 0; i < count; i++) {
+        const vec v = vload(x + (ptrdiff_t)source[i] * BLOCK);
+        vstoreu(out + i * step, plain ? v : load_value(load, v, relu, capped));
+    }
+}
+
+/* The strip's values, through the gate, pixel by pixel. Parts in order: each overwrites the tail of the one before. */
+static inline void pw_gather(const pw_cut *c, const pw_strip *s, const float *const *x, const int32_t *source,
+                             float *values) {
+    const nas__on_load none = {0}, *load = c->load ? c->load : &none;
+    for (int part = 0; part < c->p->parts; part++) {
+        for (int block = 0; block < c->in_blocks; block++) {
+            const float *plane = x[part] + pw_plane(c, s, block);
+            const nas__load_block coefficients = load_block(load, part * c->in_blocks + block);
+            float *out = values + (ptrdiff_t)part * c->p->in + (ptrdiff_t)block * BLOCK;
+            if (!load->relu && !load->scale) {
+                gather_block(plane, source, s->count, &coefficients, c->in_pixel, out, true, false, false);
+            } else if (!load->relu) {
+                gather_block(plane, source, s->count, &coefficients, c->in_pixel, out, false, false, false);
+            } else if (load->cap > 0) {
+                gather_block(plane, source, s->count, &coefficients, c->in_pixel, out, false, true, true);
+            } else {
+                gather_block(plane, source, s->count, &coefficients, c->in_pixel, out, false, true, false);
+            }
+        }
+    }
+}
+
+/* sums[i] = total of the groups' rows of `width` doubles */
+static inline void pw_add_groups(int groups, size_t width, const double *partial, double *sums) {
+    for (size_t i = 0; i < width; i++) {
+        sums[i] = 0;
+        for (int g = 0; g < groups; g++) {
+            sums[i] += partial[(size_t)g * width + i];
+        }
+    }
+}
+
+#endif
