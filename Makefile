@@ -1,4 +1,4 @@
-# Thin front of the CMake build: `make` lists the targets. Variables: JOBS, PREFIX, ONEDNN, FILTER, SECONDS, CMAKE_FLAGS.
+# Thin front of the CMake build: `make` lists the targets. Variables: JOBS, PREFIX, ONEDNN, FILTER, SECONDS, BENCH, CMAKE_FLAGS.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 CLANG_FORMAT ?= clang-format
@@ -7,6 +7,8 @@ ONEDNN ?=
 BUILD ?= $(if $(ONEDNN),build-onednn,build)
 # Regular expression: only the tests whose names match.
 FILTER ?=
+# Rows of make bench-all; empty: all.
+BENCH ?=
 CMAKE_FLAGS ?=
 SECONDS ?= 60
 
@@ -46,11 +48,11 @@ quick: ## build and run the tests that take seconds
 	$(call build,$(BUILD),-DESPALIER_WERROR=ON)
 	$(call ctest,$(BUILD),-LE slow)
 
-bench: build ## speed of search steps against this machine's measured peak
-	$(BUILD)/espalier bench
+bench: build ## the main benchmarks, ours and PyTorch's by turns (ESPALIER_PEER_PYTHON: a Python with PyTorch); half an hour
+	python3 bench/table.py $(BUILD)/espalier
 
-bench-peers: build ## our search steps and PyTorch's, alternately (ESPALIER_PEER_PYTHON: a Python with PyTorch)
-	ESPALIER=$(BUILD)/espalier tools/bench-peers
+bench-all: build ## all benchmarks (BENCH=W2,W10: these rows) in all modes of PyTorch; goes on where it was stopped
+	python3 bench/table.py $(BUILD)/espalier --all --store $(BUILD)/bench $(if $(BENCH),--rows $(BENCH))
 
 asan: deps ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call build,build-asan,-DESPALIER_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=RelWithDebInfo)
@@ -84,4 +86,4 @@ install: build ## library, headers, pkg-config file and command below PREFIX (de
 clean: ## remove everything that was built
 	rm -rf build build-*
 
-.PHONY: help deps build demo test test-isa quick bench bench-peers asan tsan valgrind fuzz format lint install clean
+.PHONY: help deps build demo test test-isa quick bench bench-all asan tsan valgrind fuzz format lint install clean

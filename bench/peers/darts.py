@@ -4,29 +4,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from common import ConvBN, FactorizedReduce, PoolBN, bn, mix
+from common import ConvBN, FactorizedReduce, PoolBN, Separable, bn, mix
 
 NODES, OPS = 4, 8
-
-
-class Separable(nn.Module):
-    """ReLU, depthwise, pointwise, batch norm; twice for a separable convolution. The first ReLU is the node's."""
-
-    def __init__(self, channels, kernel, stride, dilation, twice):
-        super().__init__()
-        padding = dilation * (kernel // 2)
-        self.twice = twice
-        for i in ("1", "2") if twice else ("",):
-            s = stride if i != "2" else 1
-            setattr(self, "depthwise" + i, nn.Conv2d(channels, channels, kernel, s, padding, dilation, channels, bias=False))
-            setattr(self, "pointwise" + i, nn.Conv2d(channels, channels, 1, bias=False))
-            setattr(self, "bn" + i, bn(channels))
-
-    def forward(self, rectified):
-        if not self.twice:
-            return self.bn(self.pointwise(self.depthwise(rectified)))
-        x = self.bn1(self.pointwise1(self.depthwise1(rectified)))
-        return self.bn2(self.pointwise2(self.depthwise2(F.relu(x, inplace=True))))
 
 
 class Edge(nn.Module):

@@ -1,0 +1,110 @@
+"""One step of each kind: first- and second-order DARTS, training of a fixed network, inference.
+
+A step leaves the gradients of its updates, before clipping, in `gradients` under the names of the first step's file while
+that is a dictionary.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, CLIP = 0.025, 0.9, 3e-4, 5.0
+
+
+class Step:
+    def __init__(self, model, forward):
+        self.model, self.forward = model, forward
+        self.weights = list(model.parameters())
+        self.gradients = self.output = None
+
+    def keep(self, prefix, named):
+        if self.gradients is not None:
+            self.gradients.update((prefix + name, t.grad.detach().clone()) for name, t in named.items() if t.grad is not None)
+
+    def new_sgd(self):
+        return torch.optim.SGD(self.weights, lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, foreach=True)
+
+    def update_weights(self, loss, names):
+        self.sgd.zero_grad(set_to_none=True)
+        loss.backward(inputs=self.weights)
+        self.keep("grad.model.", names)
+        nn.utils.clip_grad_norm_(self.weights, CLIP, foreach=True)
+        self.sgd.step()
+        return float(loss.detach())
+
+
+class Training(Step):
+    def __init__(self, model, forward, names, alphas):
+        super().__init__(model, forward)
+        self.names, self.sgd = names, self.new_sgd()
+
+    def __call__(self, train, arch):
+        return self.update_weights(F.cross_entropy(self.forward(train[0]), train[1]), self.names)
+
+
+class Search(Step):
+    """First-order DARTS: Adam on the alphas at the arch batch, then SGD with clipping on the weights."""
+
+    def __init__(self, model, forward, names, alphas):
+        super().__init__(model, forward)
+        self.names, self.alphas, self.sgd = names, alphas, self.new_sgd()
+        self.adam = torch.optim.Adam(list(alphas.values()), lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3, foreach=True)
+
+    def loss(self, x, y):
+        return F.cross_entropy(self.forward(x, {k: F.softmax(a, 0) for k, a in self.alphas.items()}), y)
+
+    def alpha_gradients(self, train, arch):
+        return torch.autograd.grad(self.loss(*arch), list(self.alphas.values()))
+
+    def __call__(self, train, arch):
+        # Only the gradients that are asked for: no weight gradients in the first half, no alpha gradients in the second.
+        for alpha, gradient in zip(self.alphas.values(), self.alpha_gradients(train, arch)):
+            alpha.grad = gradient
+        self.keep("grad.alpha.", self.alphas)
+        self.adam.step()
+        return self.update_weights(self.loss(*train), self.names)
+
+
+class SecondOrder(Search):
+    """The alphas' gradient through one virtual step of the weights; the Hessian's product as a difference of gradients."""
+
+    def virtual_step(self, train):
+        """w - eta * (momentum * buffer + gradient + decay * w), in place."""
+        step = torch.autograd.grad(self.loss(*train), self.weights)
+        with torch.no_grad():
+            torch._foreach_add_(step, self.weights, alpha=WEIGHT_DECAY)
+            if self.sgd.state:
+                torch._foreach_add_(step, [self.sgd.state[w]["momentum_buffer"] for w in self.weights], alpha=MOMENTUM)
+            torch._foreach_add_(self.weights, step, alpha=-LEARNING_RATE)
+
+    def alpha_gradients(self, train, arch):
+        alphas = list(self.alphas.values())
+        before = [w.detach().clone() for w in self.weights]
+        self.virtual_step(train)
+        gradients = torch.autograd.grad(self.loss(*arch), alphas + self.weights)
+        of_alphas, direction = list(gradients[:len(alphas)]), gradients[len(alphas):]
+        epsilon = 0.01 / float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(direction))))
+        for sign in (1, -1):
+            with torch.no_grad():
+                torch._foreach_copy_(self.weights, before)
+                torch._foreach_add_(self.weights, direction, alpha=sign * epsilon)
+            side = torch.autograd.grad(self.loss(*train), alphas)
+            torch._foreach_add_(of_alphas, side, alpha=-sign * LEARNING_RATE / (2 * epsilon))
+        with torch.no_grad():
+            torch._foreach_copy_(self.weights, before)
+        return of_alphas
+
+
+class Inference(Step):
+    def __init__(self, model, forward, names, alphas):
+        super().__init__(model, forward)
+
+    def __call__(self, train, arch):
+        with torch.inference_mode():
+            self.output = self.forward(train[0])
+        return None
+
+
+KINDS = {"darts": Search, "nb201": Search, "darts-second": SecondOrder, "darts-train": Training, "resnet18": Training,
+         "mobilenetv2": Training, "darts-inference": Inference}
+NETWORKS = {"darts-second": "darts", "darts-train": "darts_network", "darts-inference": "darts_network"}
