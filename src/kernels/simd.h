@@ -43,12 +43,19 @@ NAS_INLINE vec vmin(vec a, vec b) { return (vec)_mm512_min_ps((__m512)a, (__m512
 NAS_INLINE vec vmask_pos(vec c, vec x) {
     return (vec)_mm512_maskz_mov_ps(_mm512_cmp_ps_mask((__m512)c, _mm512_setzero_ps(), _CMP_GT_OQ), (__m512)x);
 }
+/* x where a > b, else 0 */
+NAS_INLINE vec vmask_greater(vec a, vec b, vec x) {
+    return (vec)_mm512_maskz_mov_ps(_mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ), (__m512)x);
+}
 NAS_INLINE vec vfma(vec a, vec b, vec c) { return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 #elif defined(__AVX2__)
 NAS_INLINE vec vmax(vec a, vec b) { return (vec)_mm256_max_ps((__m256)a, (__m256)b); }
 NAS_INLINE vec vmin(vec a, vec b) { return (vec)_mm256_min_ps((__m256)a, (__m256)b); }
 NAS_INLINE vec vmask_pos(vec c, vec x) {
     return (vec)_mm256_and_ps(_mm256_cmp_ps((__m256)c, _mm256_setzero_ps(), _CMP_GT_OQ), (__m256)x);
+}
+NAS_INLINE vec vmask_greater(vec a, vec b, vec x) {
+    return (vec)_mm256_and_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ), (__m256)x);
 }
 NAS_INLINE vec vfma(vec a, vec b, vec c) { return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 #else
@@ -74,6 +81,7 @@ NAS_INLINE vec vselect(ivec m, vec a, vec b) { return (vec)(((ivec)a & m) | ((iv
 NAS_INLINE vec vmax(vec a, vec b) { return vselect(vgreater(a, b), a, b); }
 NAS_INLINE vec vmin(vec a, vec b) { return vselect(vgreater(b, a), a, b); }
 NAS_INLINE vec vmask_pos(vec c, vec x) { return (vec)((ivec)x & vgreater(c, vzero())); }
+NAS_INLINE vec vmask_greater(vec a, vec b, vec x) { return (vec)((ivec)x & vgreater(a, b)); }
 NAS_INLINE vec vfma(vec a, vec b, vec c) { return a * b + c; }
 #endif
 

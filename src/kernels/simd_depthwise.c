@@ -64,7 +64,7 @@ static void backward_strip(const backward *b, ptrdiff_t p, int first_m, int coun
     const ptrdiff_t x_row = (ptrdiff_t)b->frame.cols * BLOCK;
     const int col_from = -b->frame.left;
     const float *w = b->weights + (size_t)(p % b->cb) * s->kernel_h * s->kernel_w * BLOCK;
-    dw_finish relu = {.low = vzero(), .high = vset1(INFINITY), .scale = vset1(1), .shift = vzero()};
+    dw_finish relu = {.low = vzero(), .scale = vset1(1), .shift = vzero(), .masked = true};
     dw_correlation c = {.x_row = x_row,
                         .finish = b->x ? &relu : NULL,
                         .y_row = (ptrdiff_t)s->w * s->stride * BLOCK,

@@ -74,9 +74,19 @@ NAS_INLINE int dw_strip_rows(int out_rows, int cols, int stride, int reach) {
 typedef struct dw_finish {
     const float *x;
     vec scale, shift, low, high; /* the gradient counts only where low < scale*x + shift < high */
+    bool masked, capped;         /* whether low, and high, are finite */
     bool accumulate;             /* y += result instead of y = result */
     vec *sums;                   /* NULL, or {sum of the results, sum of result*x}, added to */
 } dw_finish;
+
+NAS_INLINE vec dw_mask(const dw_finish *f, vec x, vec v) {
+    if (f->masked) {
+        const vec h = vfma(f->scale, x, f->shift);
+        v = vmask_greater(h, f->low, v);
+        v = f->capped ? vmask_greater(f->high, h, v) : v;
+    }
+    return v;
+}
 
 /* y(r, c) = sum over the taps (i, j) of w(i, j) * x(r*stride + i*dilation, c*stride + j*dilation), where y's rows and
  * columns lie y_row and y_col floats apart. Rows of x outside [image_from, image_to) are zero and may be skipped. */

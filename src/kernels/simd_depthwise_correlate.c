@@ -1,6 +1,6 @@
 /* simd_depthwise_correlate.c - the inner loops of depthwise forward and backward-data: correlation of one bordered
  * plane with one kernel. The outputs are computed in tiles of rows x columns that stay in registers; each weight is
- * loaded once per tile, each input is a memory operand of its multiply-add. */
+ * loaded once per tile, each input once per row of the kernel. */
 #include "simd_depthwise.h"
 
 /* Tile sizes: with AVX-512 16 of 32 registers accumulate, with 16 registers 8 of them (two each without AVX).
@@ -23,24 +23,61 @@
 NAS_INLINE void finish_tile(const dw_correlation *c, vec sum[ROWS][COLS], ptrdiff_t at, int skip, const int rows,
                             const int cols) {
     const dw_finish f = *c->finish;
-    vec s1 = vzero(), s2 = vzero();
+    vec s1[2] = {vzero(), vzero()}, s2[2] = {vzero(), vzero()}; /* two each: their latency adds up */
 #pragma GCC unroll 2
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 8
         for (int t = 0; t < cols; t++) {
             if (t >= skip) {
                 const ptrdiff_t offset = at + r * c->y_row + t * c->y_col;
-                const vec x = vload(f.x + offset), h = vfma(f.scale, x, f.shift);
-                const vec v = vmask_pos(f.high - h, vmask_pos(h - f.low, sum[r][t]));
-                s1 += v;
-                s2 = vfma(v, x, s2);
+                const vec x = vload(f.x + offset), v = dw_mask(&f, x, sum[r][t]);
+                if (f.sums) {
+                    s1[t % 2] += v;
+                    s2[t % 2] = vfma(v, x, s2[t % 2]);
+                }
                 vstore(c->y + offset, f.accumulate ? v + vload(c->y + offset) : v);
             }
         }
     }
     if (f.sums) {
-        f.sums[0] += s1;
-        f.sums[1] += s2;
+        f.sums[0] += s1[0] + s1[1];
+        f.sums[1] += s2[0] + s2[1];
+    }
+}
+
+/* One row of the kernel. Fast instances know all taps: each input is loaded once for all that it meets. */
+NAS_INLINE void tile_row(const float *x, ptrdiff_t x_row, const float *w, vec sum[ROWS][COLS], const int rows,
+                         const int cols, const int kw, const int s, const int d) {
+    if (!__builtin_constant_p(kw) || kw > 7) {
+        for (int j = 0; j < kw; j++) {
+            const vec weight = vload(w + j * BLOCK);
+#pragma GCC unroll 2
+            for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 8
+                for (int t = 0; t < cols; t++) {
+                    sum[r][t] = vfma(vload(x + r * s * x_row + (t * s + j * d) * BLOCK), weight, sum[r][t]);
+                }
+            }
+        }
+        return;
+    }
+    vec weight[7];
+#pragma GCC unroll 7
+    for (int j = 0; j < kw; j++) {
+        weight[j] = vload(w + j * BLOCK);
+    }
+#pragma GCC unroll 32
+    for (int q = 0; q <= (cols - 1) * s + (kw - 1) * d; q++) {
+#pragma GCC unroll 2
+        for (int r = 0; r < rows; r++) {
+            const vec value = vload(x + r * s * x_row + q * BLOCK);
+#pragma GCC unroll 7
+            for (int j = 0; j < kw; j++) {
+                if (q >= j * d && (q - j * d) % s == 0 && (q - j * d) / s < cols) {
+                    sum[r][(q - j * d) / s] = vfma(value, weight[j], sum[r][(q - j * d) / s]);
+                }
+            }
+        }
     }
 }
 
@@ -62,17 +99,7 @@ NAS_INLINE void tile(const dw_correlation *c, int row, int col, int skip, int kh
     const float *w = c->w + (ptrdiff_t)kh0 * kw * BLOCK;
 #pragma GCC unroll 1
     for (int i = kh0; i < kh1; i++, x += x_step, w += kw * BLOCK) {
-#pragma GCC unroll 7
-        for (int j = 0; j < kw; j++) {
-            vec weight = vload(w + j * BLOCK);
-#pragma GCC unroll 2
-            for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 8
-                for (int t = 0; t < cols; t++) {
-                    sum[r][t] = vfma(vload(x + r * s * x_row + (t * s + j * d) * BLOCK), weight, sum[r][t]);
-                }
-            }
-        }
+        tile_row(x, x_row, w, sum, rows, cols, kw, s, d);
     }
     const ptrdiff_t at = row * c->y_row + col * c->y_col;
     if (c->finish) {

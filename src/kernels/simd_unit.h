@@ -37,6 +37,19 @@ NAS_INLINE vec unit_pass(const unit_gate *g, vec x) { return vmin(g->high, vmax(
 
 NAS_INLINE bool unit_gate_is_open(const nas__on_load *load) { return !load || (!load->scale && !load->relu); }
 
+/* Loads the image part of rows [from, to) of the plane through the gate. */
+NAS_INLINE void unit_load_rows(const dw_frame *f, const float *image, const unit_gate *gate, int from, int to,
+                               float *plane) {
+    const int left = dw_max(f->left, 0), right = dw_min(f->left + f->w, f->cols);
+    for (int r = dw_max(from, f->top); r < dw_min(to, f->top + f->h); r++) {
+        const float *in = image + ((ptrdiff_t)(r - f->top) * f->w - f->left) * BLOCK;
+        float *out = plane + (ptrdiff_t)r * f->cols * BLOCK;
+        for (ptrdiff_t c = left; c < right; c++) {
+            vstore(out + c * BLOCK, unit_pass(gate, vload(in + c * BLOCK)));
+        }
+    }
+}
+
 /* y[o] = bias[o] + sum over i of x[i]*w[i][o], for `pixels` pixels and `blocks` (1 or UNIT_PANEL) blocks of outputs o.
  * Pixel p of input block b is at x + b*x_block + p*BLOCK, that of output block b at y + b*y_block + place[p]. */
 typedef struct unit_pointwise {

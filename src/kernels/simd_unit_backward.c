@@ -1,11 +1,15 @@
-/* simd_unit_backward.c - backward pass of separable units, image by image: the gradient of the output is finished in
- * scratch memory; then, one panel of input channels after the other, the depthwise result is computed again for the
- * pointwise weights, and the gradient goes through pointwise and depthwise convolution and the activation into dx. */
+/* simd_unit_backward.c - backward pass of separable units, image by image and strip by strip of rows: the gradient of
+ * the output is finished in scratch memory; then, one panel of input channels after the other, the depthwise result is
+ * computed again for the pointwise weights, and the gradient goes through pointwise and depthwise convolution and the
+ * activation into those rows of dx that no later strip adds to. */
 #include "simd_depthwise_phases.h"
 #include "simd_unit.h"
 
 /* Weight gradients are summed in at most 128 groups of images, in fewer when the weights are many. */
 enum { GROUPS = 128, FEW_GROUPS = 16, PARTIAL_FLOATS = 1 << 18 };
+
+/* A strip of the output's gradient should stay in the first-level cache, all bordered planes in the second. */
+enum { STRIP_FLOATS = 4 * 1024, IMAGE_FLOATS = 128 * 1024 };
 
 /* What all threads of one call share. */
 typedef struct backward {
@@ -18,14 +22,22 @@ typedef struct backward {
     int in_blocks, out_blocks, groups, parts;
     dw_frame in_frame, out_frame; /* the image, and the gradient of the depthwise result, with their borders */
     int in_rows, out_rows, step;
+    int strip, strips; /* rows of output; several strips only when each block has bordered planes of its own */
+    int behind;        /* the row m*stride of dx is complete when the rows of output before m + behind are there */
 } backward;
+
+/* Rows of output [from, to), and the rows of dx that they complete, in units of the stride: [dx_from, dx_to). */
+typedef struct strip {
+    int image, from, to, dx_from, dx_to;
+} strip;
 
 /* What one thread works in. */
 typedef struct workspace {
-    float *dz;     /* [out_blocks] planes */
-    float *in;     /* a panel of bordered planes: the value the depthwise convolution reads */
-    float *middle; /* a panel of planes: the depthwise result */
-    float *out;    /* a panel of bordered planes: its gradient */
+    float *dz;     /* a strip of all output blocks */
+    float *in;     /* bordered planes of a panel, or of all blocks: the values that the depthwise convolution reads */
+    float *middle; /* a strip of one block: the depthwise result */
+    float *out;    /* bordered planes as those of `in`: the gradient of the depthwise result */
+    vec *sums;     /* [in_blocks][2], of one image */
     int32_t *place;
 } workspace;
 
@@ -70,61 +82,79 @@ static bool wants_values(const backward *b) {
 
 static size_t in_floats(const backward *b) { return (size_t)b->in_rows * b->in_frame.cols * BLOCK; }
 static size_t out_floats(const backward *b) { return (size_t)b->out_rows * b->out_frame.cols * BLOCK; }
-static size_t middle_floats(const backward *b) { return (size_t)b->u->oh * b->u->ow * BLOCK; }
+static size_t strip_floats(const backward *b) { return (size_t)b->strip * b->u->ow * BLOCK; }
+static int planes(const backward *b) { return b->strips > 1 ? b->in_blocks : dw_min(UNIT_PANEL, b->in_blocks); }
+static float *in_plane(const backward *b, const workspace *w, int block) {
+    return w->in + (b->strips > 1 ? block : block % UNIT_PANEL) * in_floats(b);
+}
+static float *out_plane(const backward *b, const workspace *w, int block) {
+    return w->out + (b->strips > 1 ? block : block % UNIT_PANEL) * out_floats(b);
+}
+/* Where row r of an output plane of block `block` begins. */
+static size_t out_at(const backward *b, const strip *s, int block, int blocks) {
+    return (((size_t)s->image * blocks + block) * b->u->oh + s->from) * b->u->ow * BLOCK;
+}
+static size_t in_at(const backward *b, const strip *s, int block) {
+    return ((size_t)s->image * b->in_blocks + block) * b->u->h * b->u->w * BLOCK;
+}
+/* The row of the bordered input that row r of output sees first, and the rows that the strip sees. */
+static int seen_from(const backward *b, const strip *s) { return s->from * b->u->stride; }
+static int seen_rows(const backward *b, const strip *s) {
+    return (s->to - s->from - 1) * b->u->stride + b->u->dilation * (b->u->kernel_h - 1) + 1;
+}
 
-static void load_plane(const backward *b, const float *image, int block, float *plane) {
-    const dw_frame *f = &b->in_frame;
+/* The values that the strip sees, as far as the strips before did not load them. */
+static void load_values(const backward *b, const strip *s, int block, float *plane) {
     const unit_gate gate = unit_find_gate(b->g->load, block);
-    int from, to;
-    dw_image_rows(f, 0, b->in_rows, &from, &to);
-    const int left = dw_max(f->left, 0), right = dw_min(f->left + f->w, f->cols);
-    for (int r = from; r < to; r++) {
-        const float *in = image + ((ptrdiff_t)(r - f->top) * f->w - f->left) * BLOCK;
-        float *out = plane + (size_t)r * f->cols * BLOCK;
-        for (ptrdiff_t c = left; c < right; c++) {
-            vstore(out + c * BLOCK, unit_pass(&gate, vload(in + c * BLOCK)));
-        }
-    }
+    const int to = seen_from(b, s) + seen_rows(b, s);
+    const int done = s->from > 0 ? to - (s->to - s->from) * b->u->stride : 0; /* where the last strip ended */
+    unit_load_rows(&b->in_frame, b->g->x + in_at(b, s, block), &gate, dw_max(done, 0), to, plane);
 }
 
 /* The depthwise result again. */
-static void forward_plane(const backward *b, int block, const float *plane, float *y) {
+static void depthwise_forward(const backward *b, const strip *s, int block, const float *plane, float *y) {
     const nas__unit *u = b->u;
-    dw_correlation c = {.x = plane,
+    dw_correlation c = {.x = plane + (ptrdiff_t)seen_from(b, s) * b->in_frame.cols * BLOCK,
                         .w = u->depthwise + (size_t)block * u->kernel_h * u->kernel_w * BLOCK,
                         .y = y,
                         .x_row = (ptrdiff_t)b->in_frame.cols * BLOCK,
                         .y_row = (ptrdiff_t)u->ow * BLOCK,
                         .y_col = BLOCK,
-                        .rows = u->oh,
+                        .rows = s->to - s->from,
                         .cols = u->ow,
                         .kernel_h = u->kernel_h,
                         .kernel_w = u->kernel_w,
                         .stride = u->stride,
                         .dilation = u->dilation};
-    dw_image_rows(&b->in_frame, 0, b->in_rows, &c.image_from, &c.image_to);
+    dw_image_rows(&b->in_frame, seen_from(b, s), seen_rows(b, s), &c.image_from, &c.image_to);
     NAS_SIMD(nas__dw_correlate)(&c);
 }
 
-static void depthwise_weights(const backward *b, const float *in, const float *out, float *dw) {
+/* Pixel (s->from, 0) of the bordered gradient. */
+static float *strip_of(const backward *b, const strip *s, float *out) {
+    return out + ((ptrdiff_t)(b->out_frame.top + s->from) * b->out_frame.cols + b->out_frame.left) * BLOCK;
+}
+
+static void depthwise_weights(const backward *b, const strip *s, const float *in, float *out, float *dw) {
     const nas__unit *u = b->u;
-    dw_product p = {.x = in,
-                    .dy = out + ((ptrdiff_t)b->out_frame.top * b->out_frame.cols + b->out_frame.left) * BLOCK,
+    dw_product p = {.x = in + (ptrdiff_t)seen_from(b, s) * b->in_frame.cols * BLOCK,
+                    .dy = strip_of(b, s, out),
                     .dw = dw,
                     .x_row = (ptrdiff_t)b->in_frame.cols * BLOCK,
                     .dy_row = (ptrdiff_t)b->out_frame.cols * BLOCK,
-                    .rows = u->oh,
+                    .rows = s->to - s->from,
                     .cols = u->ow,
                     .kernel_h = u->kernel_h,
                     .kernel_w = u->kernel_w,
                     .stride = u->stride,
                     .dilation = u->dilation};
-    dw_image_rows(&b->in_frame, 0, b->in_rows, &p.image_from, &p.image_to);
+    dw_image_rows(&b->in_frame, seen_from(b, s), seen_rows(b, s), &p.image_from, &p.image_to);
     NAS_SIMD(nas__dw_multiply)(&p);
 }
 
-/* dx of one plane from the bordered gradient of its depthwise result. at: the plane's place in x and dx. */
-static void depthwise_data(const backward *b, const float *out, const float *w, size_t at, const dw_finish *finish) {
+/* The complete rows of dx of one plane. at: the plane's place in x and dx. */
+static void depthwise_data(const backward *b, const strip *s, const float *out, const float *w, size_t at,
+                           const dw_finish *finish) {
     const nas__unit *u = b->u;
     const dw_frame *frame = &b->out_frame;
     dw_finish f = *finish;
@@ -139,13 +169,14 @@ static void depthwise_data(const backward *b, const float *out, const float *w, 
         for (int rest_w = 0; rest_w < u->stride; rest_w++) {
             const dw_phase pw = dw_find_phase(rest_w, u->kernel_w, u->stride, u->dilation, u->pad_w);
             const bool any = ph.taps > 0 && pw.taps > 0; /* otherwise only zeroes to write */
-            const int row = any ? ph.from + frame->top : 0, col = any ? pw.from + frame->left : 0;
-            const size_t first = at + ((size_t)rest_h * u->w + rest_w) * BLOCK;
+            const int top = rest_h + s->dx_from * u->stride;
+            const int row = any ? ph.from + frame->top + s->dx_from : 0, col = any ? pw.from + frame->left : 0;
+            const size_t first = at + ((size_t)top * u->w + rest_w) * BLOCK;
             c.x = out + row * c.x_row + (ptrdiff_t)col * BLOCK;
             c.w = w;
             c.y = b->g->dx + first;
             f.x = b->g->x + first;
-            c.rows = dw_max(0, dw_ceil_div(u->h - rest_h, u->stride));
+            c.rows = dw_max(0, dw_min(s->dx_to - s->dx_from, dw_ceil_div(u->h - top, u->stride)));
             c.cols = dw_max(0, dw_ceil_div(u->w - rest_w, u->stride));
             c.kernel_h = any ? ph.taps : 0;
             c.kernel_w = any ? pw.taps : 1;
@@ -161,12 +192,12 @@ static void depthwise_data(const backward *b, const float *out, const float *w, 
 }
 
 /* Without depthwise convolution its result's gradient is dh already, but for the activation. */
-static void pass_data(const backward *b, const float *out, size_t at, const dw_finish *f) {
+static void pass_data(const backward *b, const strip *s, const float *out, size_t at, const dw_finish *f) {
+    const ptrdiff_t from = (ptrdiff_t)s->from * b->u->ow * BLOCK, to = (ptrdiff_t)s->to * b->u->ow * BLOCK;
     float *dx = b->g->dx + at;
     vec s1 = vzero(), s2 = vzero();
-    for (ptrdiff_t p = 0; p < (ptrdiff_t)middle_floats(b); p += BLOCK) {
-        const vec x = vload(b->g->x + at + p), h = vfma(f->scale, x, f->shift);
-        const vec v = vmask_pos(f->high - h, vmask_pos(h - f->low, vload(out + p)));
+    for (ptrdiff_t p = from; p < to; p += BLOCK) {
+        const vec x = vload(b->g->x + at + p), v = dw_mask(f, x, vload(out + p));
         s1 += v;
         s2 = vfma(v, x, s2);
         vstore(dx + p, f->accumulate ? v + vload(dx + p) : v);
@@ -177,90 +208,104 @@ static void pass_data(const backward *b, const float *out, size_t at, const dw_f
     }
 }
 
-/* The gradient of the depthwise result, for a panel of blocks, into w->out. */
-static void middle_gradient(const backward *b, workspace *w, int image, int block, int blocks) {
+/* The gradient of the depthwise result, for a panel of blocks, between its borders. */
+static void middle_gradient(const backward *b, workspace *w, const strip *s, int block, int blocks) {
     const nas__unit *u = b->u;
-    const dw_frame *f = &b->out_frame;
-    float *first = w->out + ((ptrdiff_t)f->top * f->cols + f->left) * BLOCK;
+    const int rows = s->to - s->from;
     if (!u->pointwise) {
-        for (int i = 0; i < blocks; i++) {
-            const size_t at = ((size_t)image * b->in_blocks + block + i) * middle_floats(b);
-            late_rows(b->g->dz, block + i, at, u->oh, u->ow, first + i * out_floats(b), (ptrdiff_t)f->cols * BLOCK);
+        for (int i = block; i < block + blocks; i++) {
+            late_rows(b->g->dz, i, out_at(b, s, i, b->in_blocks), rows, u->ow, strip_of(b, s, out_plane(b, w, i)),
+                      (ptrdiff_t)b->out_frame.cols * BLOCK);
         }
         return;
     }
     unit_pointwise c = {.x = w->dz,
-                        .x_block = (ptrdiff_t)middle_floats(b),
+                        .x_block = (ptrdiff_t)strip_floats(b),
                         .w = b->weights + (size_t)block * BLOCK * u->out,
-                        .y = first,
+                        .y = strip_of(b, s, out_plane(b, w, block)),
                         .y_block = (ptrdiff_t)out_floats(b),
                         .place = w->place,
                         .in = u->out,
-                        .pixels = u->oh * u->ow,
+                        .pixels = rows * u->ow,
                         .blocks = blocks};
     NAS_SIMD(nas__unit_pointwise)(&c);
 }
 
 /* The values that the weights were multiplied with, and the gradient of the pointwise weights. */
-static void value_planes(const backward *b, workspace *w, int image, int block, int blocks, float *partial) {
+static void values(const backward *b, workspace *w, const strip *s, int block, float *partial) {
     const nas__unit *u = b->u;
-    for (int i = 0; i < blocks; i++) {
-        const float *x = b->g->x + ((size_t)image * b->in_blocks + block + i) * u->h * u->w * BLOCK;
-        float *in = w->in + i * in_floats(b), *middle = in;
-        load_plane(b, x, block + i, in);
-        if (!b->g->d_pointwise) {
-            continue;
-        }
-        if (u->depthwise) {
-            middle = w->middle;
-            forward_plane(b, block + i, in, middle);
-        }
-        unit_product p = {.x = middle,
-                          .dy = w->dz,
-                          .dw = partial + (size_t)(block + i) * BLOCK * b->out_blocks * BLOCK,
-                          .dy_block = (ptrdiff_t)middle_floats(b),
-                          .in = dw_min(BLOCK, u->in - (block + i) * BLOCK),
-                          .pixels = u->oh * u->ow,
-                          .out_blocks = b->out_blocks};
-        NAS_SIMD(nas__unit_multiply)(&p);
+    const float *middle = in_plane(b, w, block) + (size_t)s->from * u->ow * BLOCK;
+    load_values(b, s, block, in_plane(b, w, block));
+    if (!b->g->d_pointwise) {
+        return;
+    }
+    if (u->depthwise) {
+        depthwise_forward(b, s, block, in_plane(b, w, block), w->middle);
+        middle = w->middle;
+    }
+    unit_product p = {.x = middle,
+                      .dy = w->dz,
+                      .dw = partial + (size_t)block * BLOCK * b->out_blocks * BLOCK,
+                      .dy_block = (ptrdiff_t)strip_floats(b),
+                      .in = dw_min(BLOCK, u->in - block * BLOCK),
+                      .pixels = (s->to - s->from) * u->ow,
+                      .out_blocks = b->out_blocks};
+    NAS_SIMD(nas__unit_multiply)(&p);
+}
+
+static void data(const backward *b, workspace *w, const strip *s, int block) {
+    const nas__unit *u = b->u;
+    const unit_gate gate = unit_find_gate(b->g->load, block);
+    const nas__on_load *load = b->g->load;
+    const dw_finish f = {.scale = gate.scale,
+                         .shift = gate.shift,
+                         .low = gate.low,
+                         .high = gate.high,
+                         .masked = load && load->relu,
+                         .capped = load && load->cap > 0,
+                         .accumulate = b->g->accumulate,
+                         .sums = b->sums ? w->sums + 2 * (size_t)block : NULL};
+    if (u->depthwise) {
+        const float *flipped = b->flipped + (size_t)block * u->kernel_h * u->kernel_w * BLOCK;
+        depthwise_data(b, s, out_plane(b, w, block), flipped, in_at(b, s, block), &f);
+    } else {
+        pass_data(b, s, out_plane(b, w, block), in_at(b, s, block), &f);
     }
 }
 
-static void run_panel(const backward *b, workspace *w, int image, int block, float *partial, double *sums) {
-    const nas__unit *u = b->u;
-    const int blocks = dw_min(UNIT_PANEL, b->in_blocks - block), taps = u->kernel_h * u->kernel_w;
-    if (wants_values(b)) {
-        value_planes(b, w, image, block, blocks, partial);
+static void run_panel(const backward *b, workspace *w, const strip *s, int block, float *partial) {
+    const int blocks = dw_min(UNIT_PANEL, b->in_blocks - block), taps = b->u->kernel_h * b->u->kernel_w;
+    for (int i = block; i < block + blocks && wants_values(b); i++) {
+        values(b, w, s, i, partial);
     }
     if (!b->g->dx && !b->g->d_depthwise) {
         return;
     }
-    middle_gradient(b, w, image, block, blocks);
-    for (int i = 0; i < blocks; i++) {
-        const size_t dw = (size_t)(block + i) * taps * BLOCK, at = (size_t)image * b->in_blocks + block + i;
-        const float *out = w->out + i * out_floats(b);
+    middle_gradient(b, w, s, block, blocks);
+    for (int i = block; i < block + blocks; i++) {
         if (b->g->d_depthwise) {
-            depthwise_weights(b, w->in + i * in_floats(b), out, partial + b->pointwise_floats + dw);
+            depthwise_weights(b, s, in_plane(b, w, i), out_plane(b, w, i),
+                              partial + b->pointwise_floats + (size_t)i * taps * BLOCK);
         }
         if (b->g->dx) {
-            const unit_gate gate = unit_find_gate(b->g->load, block + i);
-            vec total[2] = {vzero(), vzero()};
-            const dw_finish f = {.scale = gate.scale,
-                                 .shift = gate.shift,
-                                 .low = gate.low,
-                                 .high = gate.high,
-                                 .accumulate = b->g->accumulate,
-                                 .sums = sums ? total : NULL};
-            if (u->depthwise) {
-                depthwise_data(b, out, b->flipped + dw, at * u->h * u->w * BLOCK, &f);
-            } else {
-                pass_data(b, out, at * u->h * u->w * BLOCK, &f);
-            }
-            if (sums) {
-                fold(sums + (size_t)(block + i) * BLOCK, total[0]);
-                fold(sums + (size_t)(b->in_blocks + block + i) * BLOCK, total[1]);
-            }
+            data(b, w, s, i);
         }
+    }
+}
+
+/* Goes on to the next strip; the rows of dx come in pairs as long as there are more. */
+static void advance(const backward *b, strip *s) {
+    const int rows = dw_ceil_div(b->u->h, b->u->stride);
+    s->to = dw_min(s->from + b->strip, b->u->oh);
+    s->dx_from = s->dx_to;
+    s->dx_to = s->to == b->u->oh ? rows : dw_max(dw_min(s->to - b->behind, rows) / 2 * 2, s->dx_from);
+}
+
+/* The float sums of one image join the double sums of its group. */
+static void fold_sums(const backward *b, const workspace *w, int from, int to, double *total) {
+    for (int block = from; block < to; block++) {
+        fold(total + (size_t)block * BLOCK, w->sums[2 * block]);
+        fold(total + (size_t)(b->in_blocks + block) * BLOCK, w->sums[2 * block + 1]);
     }
 }
 
@@ -268,29 +313,36 @@ static void run_panel(const backward *b, workspace *w, int image, int block, flo
 static void run_task(const backward *b, workspace *w, int group, int part) {
     const nas__unit *u = b->u;
     const int panels = dw_ceil_div(b->in_blocks, UNIT_PANEL);
-    const int from = group_start(panels, part, b->parts), to = group_start(panels, part + 1, b->parts);
+    const int from = group_start(panels, part, b->parts) * UNIT_PANEL;
+    const int to = dw_min(group_start(panels, part + 1, b->parts) * UNIT_PANEL, b->in_blocks);
     float *partial = b->partial + (size_t)group * (b->pointwise_floats + b->depthwise_floats);
-    double *sums = b->sums ? b->sums + (size_t)group * 2 * b->in_blocks * BLOCK : NULL;
     for (int n = group_start(u->n, group, b->groups); n < group_start(u->n, group + 1, b->groups); n++) {
-        for (int block = 0; u->pointwise && block < b->out_blocks; block++) {
-            const size_t plane = middle_floats(b), at = ((size_t)n * b->out_blocks + block) * plane;
-            late_rows(b->g->dz, block, at, 1, u->oh * u->ow, w->dz + block * plane, 0);
+        memset(w->sums, 0, sizeof(vec) * 2 * b->in_blocks);
+        for (strip s = {.image = n}; s.from < u->oh; s.from = s.to) {
+            advance(b, &s);
+            for (int block = 0; u->pointwise && block < b->out_blocks; block++) {
+                late_rows(b->g->dz, block, out_at(b, &s, block, b->out_blocks), 1, (s.to - s.from) * u->ow,
+                          w->dz + block * strip_floats(b), 0);
+            }
+            for (int block = from; block < to; block += UNIT_PANEL) {
+                run_panel(b, w, &s, block, partial);
+            }
         }
-        for (int panel = from; panel < to; panel++) {
-            run_panel(b, w, n, panel * UNIT_PANEL, partial, sums);
+        if (b->sums) {
+            fold_sums(b, w, from, to, b->sums + (size_t)group * 2 * b->in_blocks * BLOCK);
         }
     }
 }
 
 /* Zeroes the borders, which nobody writes later, and says where each pixel of the gradient lies between them. */
 static void prepare(const backward *b, workspace *w) {
-    for (int i = 0; i < UNIT_PANEL; i++) {
+    for (int i = 0; i < planes(b); i++) {
         if (wants_values(b)) {
             dw_zero_border(&b->in_frame, 0, b->in_rows, w->in + i * in_floats(b));
         }
         dw_zero_border(&b->out_frame, 0, b->out_rows, w->out + i * out_floats(b));
     }
-    for (int r = 0, p = 0; r < b->u->oh; r++) {
+    for (int r = 0, p = 0; r < b->strip; r++) {
         for (int c = 0; c < b->u->ow; c++, p++) {
             w->place[p] = (r * b->out_frame.cols + c) * BLOCK;
         }
@@ -298,11 +350,11 @@ static void prepare(const backward *b, workspace *w) {
 }
 
 /* Floats of each part of a workspace. */
-static size_t dz_part(const backward *b) { return b->u->pointwise ? b->out_blocks * middle_floats(b) : 0; }
-static size_t in_part(const backward *b) { return wants_values(b) ? UNIT_PANEL * in_floats(b) : 0; }
-static size_t place_part(const backward *b) { return ((size_t)b->u->oh * b->u->ow + BLOCK - 1) / BLOCK * BLOCK; }
-static size_t workspace_floats(const backward *b) {
-    return dz_part(b) + in_part(b) + middle_floats(b) + UNIT_PANEL * out_floats(b) + place_part(b);
+static size_t dz_part(const backward *b) { return b->u->pointwise ? b->out_blocks * strip_floats(b) : 0; }
+static size_t in_part(const backward *b) { return wants_values(b) ? planes(b) * in_floats(b) : 0; }
+static size_t sums_part(const backward *b) { return (size_t)2 * b->in_blocks * BLOCK; }
+static size_t workspace_floats(const backward *b) { /* place has one entry where a strip has BLOCK floats */
+    return dz_part(b) + in_part(b) + 2 * strip_floats(b) + planes(b) * out_floats(b) + sums_part(b);
 }
 
 static void run(const backward *b, nas__scratch *team) {
@@ -311,8 +363,9 @@ static void run(const backward *b, nas__scratch *team) {
         workspace w = {.dz = nas__scratch_mine(team)};
         w.in = w.dz + dz_part(b);
         w.middle = w.in + in_part(b);
-        w.out = w.middle + middle_floats(b);
-        w.place = (int32_t *)(w.out + UNIT_PANEL * out_floats(b));
+        w.out = w.middle + strip_floats(b);
+        w.sums = (vec *)(w.out + planes(b) * out_floats(b));
+        w.place = (int32_t *)((float *)w.sums + sums_part(b));
         prepare(b, &w);
 #pragma omp for schedule(static)
         for (int task = 0; task < b->groups * b->parts; task++) {
@@ -344,10 +397,24 @@ static void frame(backward *b) {
         (dw_frame){u->h, u->w, u->pad_h, u->pad_w, (u->ow - 1) * u->stride + u->dilation * (u->kernel_w - 1) + 1};
     dw_phase_range(u->h, u->kernel_h, u->stride, u->dilation, u->pad_h, &row_from, &row_to);
     dw_phase_range(u->w, u->kernel_w, u->stride, u->dilation, u->pad_w, &col_from, &col_to);
+    b->behind = row_to - dw_ceil_div(u->h, u->stride);
     row_from = dw_min(row_from, 0);
     col_from = dw_min(col_from, 0);
     b->out_rows = dw_max(row_to, u->oh) - row_from;
     b->out_frame = (dw_frame){u->oh, u->ow, -row_from, -col_from, dw_max(col_to, u->ow) - col_from};
+}
+
+/* Several strips, if all planes fit the cache. */
+static void cut_strips(backward *b) {
+    const nas__unit *u = b->u;
+    const size_t whole = ((wants_values(b) ? in_floats(b) : 0) + out_floats(b)) * b->in_blocks;
+    int rows = dw_max(STRIP_FLOATS / (b->out_blocks * u->ow * BLOCK) / 2 * 2, 4);
+    b->strip = u->oh;
+    b->strips = 1;
+    if (rows < u->oh && whole <= IMAGE_FLOATS) {
+        b->strip = dw_ceil_div(dw_ceil_div(u->oh, dw_ceil_div(u->oh, rows)), 2) * 2;
+        b->strips = dw_ceil_div(u->oh, b->strip);
+    }
 }
 
 static void divide(backward *b) {
@@ -363,6 +430,7 @@ static void divide(backward *b) {
     b->groups = dw_min(b->groups, u->n);
     b->parts = b->groups < FEW_GROUPS ? dw_ceil_div(b->in_blocks, UNIT_PANEL) : 1;
     frame(b);
+    cut_strips(b);
 }
 
 static void finish(const backward *b) {

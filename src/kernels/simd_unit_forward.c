@@ -2,8 +2,8 @@
  * and pointwise convolution and leaves its sums, before the next strip is touched: what lies between stays in cache. */
 #include "simd_unit.h"
 
-/* A strip's depthwise result should stay in the first-level cache. */
-enum { STRIP_FLOATS = 6 * 1024, FEW_TASKS = 16 };
+/* A strip's depthwise result should stay in the first-level cache, the bordered planes of an image in the second. */
+enum { STRIP_FLOATS = 2 * 1024, IMAGE_FLOATS = 64 * 1024, FEW_TASKS = 16 };
 
 /* What all threads of one call share. */
 typedef struct forward {
@@ -13,49 +13,52 @@ typedef struct forward {
     float *z;
     double *partial; /* [groups][parts][2][out padded], or NULL */
     int in_blocks, out_blocks, groups, parts, strip, strips;
-    int reach; /* rows of input that one row of output sees */
+    int reach;  /* rows of input that one row of output sees */
+    bool whole; /* each block has a bordered plane of its own for the whole image; else one for a strip serves all */
     dw_frame frame;
 } forward;
 
 /* What one thread works in. */
 typedef struct workspace {
-    float *plane, *middle; /* the bordered strip of one block; the depthwise results of all blocks */
+    float *plane, *middle; /* bordered values; the depthwise results of all blocks */
     vec *sums;             /* [out_blocks][2], of one image */
     int bordered;          /* the strip whose border is in place */
+    int loaded;            /* with whole planes: their rows before this one are there */
 } workspace;
 
+static int rows_seen(const forward *f, int rows) { return (rows - 1) * f->u->stride + f->reach; }
+
 static size_t plane_floats(const forward *f) {
-    return ((size_t)(f->strip - 1) * f->u->stride + f->reach) * f->frame.cols * BLOCK;
+    return (size_t)rows_seen(f, f->whole ? f->u->oh : f->strip) * f->frame.cols * BLOCK;
 }
+
+static size_t planes_floats(const forward *f) { return plane_floats(f) * (f->whole ? f->in_blocks : 1); }
 
 static size_t middle_floats(const forward *f) { return (size_t)f->in_blocks * f->strip * f->u->ow * BLOCK; }
 
-static void load_rows(const dw_frame *f, const float *image, const unit_gate *gate, int first, int count,
-                      float *plane) {
-    int from, to;
-    dw_image_rows(f, first, count, &from, &to);
-    const int left = dw_max(f->left, 0), right = dw_min(f->left + f->w, f->cols);
-    for (int r = from; r < to; r++) {
-        const float *in = image + ((ptrdiff_t)(first + r - f->top) * f->w - f->left) * BLOCK;
-        float *out = plane + (size_t)r * f->cols * BLOCK;
-        for (ptrdiff_t c = left; c < right; c++) {
-            vstore(out + c * BLOCK, unit_pass(gate, vload(in + c * BLOCK)));
-        }
+/* The plane with the values that rows out .. out + rows of block `block` see, as seen from its row out*stride. */
+static float *load_block(const forward *f, workspace *w, int image, int block, int out, int rows) {
+    const nas__unit *u = f->u;
+    const unit_gate gate = unit_find_gate(f->load, block);
+    const int first = out * u->stride, count = rows_seen(f, rows);
+    const float *x = f->x + ((size_t)image * f->in_blocks + block) * u->h * u->w * BLOCK;
+    if (f->whole) {
+        float *plane = w->plane + block * plane_floats(f);
+        unit_load_rows(&f->frame, x, &gate, dw_max(w->loaded, first), first + count, plane);
+        return plane + (ptrdiff_t)first * f->frame.cols * BLOCK;
     }
+    if (w->bordered != out) {
+        dw_zero_border(&f->frame, first, count, w->plane);
+        w->bordered = out;
+    }
+    unit_load_rows(&f->frame, x, &gate, first, first + count, w->plane - (ptrdiff_t)first * f->frame.cols * BLOCK);
+    return w->plane;
 }
 
 /* Rows out .. out + rows of one block's depthwise result. */
 static void depthwise_rows(const forward *f, workspace *w, int image, int block, int out, int rows, float *y) {
     const nas__unit *u = f->u;
-    const int first = out * u->stride, count = (rows - 1) * u->stride + f->reach;
-    const unit_gate gate = unit_find_gate(f->load, block);
-    if (w->bordered != out) {
-        dw_zero_border(&f->frame, first, count, w->plane);
-        w->bordered = out;
-    }
-    load_rows(&f->frame, f->x + ((size_t)image * f->in_blocks + block) * u->h * u->w * BLOCK, &gate, first, count,
-              w->plane);
-    dw_correlation c = {.x = w->plane,
+    dw_correlation c = {.x = load_block(f, w, image, block, out, rows),
                         .w = u->depthwise + (size_t)block * u->kernel_h * u->kernel_w * BLOCK,
                         .y = y,
                         .x_row = (ptrdiff_t)f->frame.cols * BLOCK,
@@ -67,7 +70,7 @@ static void depthwise_rows(const forward *f, workspace *w, int image, int block,
                         .kernel_w = u->kernel_w,
                         .stride = u->stride,
                         .dilation = u->dilation};
-    dw_image_rows(&f->frame, first, count, &c.image_from, &c.image_to);
+    dw_image_rows(&f->frame, out * u->stride, rows_seen(f, rows), &c.image_from, &c.image_to);
     NAS_SIMD(nas__dw_correlate)(&c);
 }
 
@@ -158,9 +161,11 @@ static void run_task(const forward *f, workspace *w, int group, int part) {
     }
     for (int n = group_start(u->n, group, f->groups); n < group_start(u->n, group + 1, f->groups); n++) {
         memset(w->sums, 0, width * sizeof(float));
+        w->loaded = 0;
         for (int s = from; s < to; s++) {
             const int out = s * f->strip, rows = dw_min(f->strip, u->oh - out);
             (u->pointwise ? pointwise_strip : plain_strip)(f, w, n, out, rows);
+            w->loaded = out * u->stride + rows_seen(f, rows);
         }
         if (total) {
             fold_sums(f, w->sums, total);
@@ -181,6 +186,10 @@ static void cut(forward *f) {
     }
     f->strip = dw_min(dw_max(rows, f->groups < FEW_TASKS ? 2 : 4), u->oh);
     f->strips = dw_ceil_div(u->oh, f->strip);
+    f->strip = dw_min(dw_ceil_div(dw_ceil_div(u->oh, f->strips), 2) * 2, u->oh); /* of equal size */
+    f->strips = dw_ceil_div(u->oh, f->strip);
+    f->whole = true;
+    f->whole = u->depthwise && f->strips > 1 && planes_floats(f) <= IMAGE_FLOATS;
     f->parts = f->groups < FEW_TASKS ? dw_min(f->strips, dw_ceil_div(FEW_TASKS, f->groups)) : 1;
 }
 
@@ -191,7 +200,10 @@ static void run(const forward *f, nas__scratch *team) {
     {
         workspace w = {.sums = (vec *)nas__scratch_mine(team), .bordered = -1};
         w.plane = (float *)w.sums + sums_floats(f);
-        w.middle = w.plane + plane_floats(f);
+        w.middle = w.plane + planes_floats(f);
+        for (int block = 0; f->whole && block < f->in_blocks; block++) {
+            dw_zero_border(&f->frame, 0, rows_seen(f, f->u->oh), w.plane + block * plane_floats(f));
+        }
 #pragma omp for schedule(static)
         for (int task = 0; task < f->groups * f->parts; task++) {
             run_task(f, &w, task / f->parts, task % f->parts);
@@ -219,7 +231,7 @@ void NAS_SIMD(nas__unit_forward)(const nas__unit *u, const float *x, const nas__
     const size_t weights = u->pointwise && !u->packed ? (size_t)u->in * f.out_blocks * BLOCK : 0;
     nas__scratch *scratch = nas__scratch_acquire(weights + partial);
     nas__scratch *team =
-        scratch ? nas__scratch_acquire_team(sums_floats(&f) + plane_floats(&f) + middle_floats(&f)) : NULL;
+        scratch ? nas__scratch_acquire_team(sums_floats(&f) + planes_floats(&f) + middle_floats(&f)) : NULL;
     if (team) {
         float *memory = nas__scratch_floats(scratch);
         f.partial = sums ? (double *)memory : NULL;

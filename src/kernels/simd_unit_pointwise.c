@@ -44,16 +44,16 @@ NAS_INLINE void store_tile(const unit_pointwise *c, vec sum[16][UNIT_PANEL], int
     if (c->sums) {
 #pragma GCC unroll 2
         for (int b = 0; b < blocks; b++) {
-            vec s1 = c->sums[2 * b], s2 = c->sums[2 * b + 1];
+            vec s1[2] = {c->sums[2 * b], vzero()}, s2[2] = {c->sums[2 * b + 1], vzero()};
 #pragma GCC unroll 16
             for (int t = 0; t < pixels; t++) {
                 if (t >= skip) {
-                    s1 += sum[t][b];
-                    s2 = vfma(sum[t][b], sum[t][b], s2);
+                    s1[t % 2] += sum[t][b];
+                    s2[t % 2] = vfma(sum[t][b], sum[t][b], s2[t % 2]);
                 }
             }
-            c->sums[2 * b] = s1;
-            c->sums[2 * b + 1] = s2;
+            c->sums[2 * b] = s1[0] + s1[1];
+            c->sums[2 * b + 1] = s2[0] + s2[1];
         }
     }
 }
