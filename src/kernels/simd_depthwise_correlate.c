@@ -62,15 +62,21 @@ NAS_INLINE void tile_row(const float *x, ptrdiff_t x_row, const float *w, vec su
         return;
     }
     vec weight[7];
+    const float *line[ROWS];
 #pragma GCC unroll 7
     for (int j = 0; j < kw; j++) {
         weight[j] = vload(w + j * BLOCK);
+    }
+#pragma GCC unroll 2
+    for (int r = 0; r < rows; r++) {
+        line[r] = x + r * s * x_row;
+        __asm__("" : "+r"(line[r])); /* or else every distance from x is kept in a register, and spilled */
     }
 #pragma GCC unroll 32
     for (int q = 0; q <= (cols - 1) * s + (kw - 1) * d; q++) {
 #pragma GCC unroll 2
         for (int r = 0; r < rows; r++) {
-            const vec value = vload(x + r * s * x_row + q * BLOCK);
+            const vec value = vload(line[r] + q * BLOCK);
 #pragma GCC unroll 7
             for (int j = 0; j < kw; j++) {
                 if (q >= j * d && (q - j * d) % s == 0 && (q - j * d) / s < cols) {

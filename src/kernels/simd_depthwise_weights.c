@@ -3,10 +3,35 @@
  * strip, so that each dy is loaded once per group. */
 #include "simd_depthwise.h"
 
+/* `pixels` neighbouring outputs times the taps; each input is loaded once per row of the kernel for all of them. */
+NAS_INLINE void add_pixels(const float *x, ptrdiff_t x_step, const float *dy, vec sum[7][7], const int pixels,
+                           const int taps_h, const int taps_w, const int s, const int d) {
+    vec g[4];
+#pragma GCC unroll 4
+    for (int t = 0; t < pixels; t++) {
+        g[t] = vload(dy + t * BLOCK);
+    }
+#pragma GCC unroll 7
+    for (int i = 0; i < taps_h; i++) {
+        const float *line = x + i * x_step;
+        __asm__("" : "+r"(line)); /* or else every distance from x is kept in a register, and spilled */
+#pragma GCC unroll 32
+        for (int q = 0; q <= (pixels - 1) * s + (taps_w - 1) * d; q++) {
+            const vec value = vload(line + q * BLOCK);
+#pragma GCC unroll 4
+            for (int t = 0; t < pixels; t++) {
+                if (q >= t * s && (q - t * s) % d == 0 && (q - t * s) / d < taps_w) {
+                    sum[i][(q - t * s) / d] = vfma(g[t], value, sum[i][(q - t * s) / d]);
+                }
+            }
+        }
+    }
+}
+
 /* Taps kh .. kh + taps_h of the kernel's rows, kw .. kw + taps_w of its columns. taps, s and d are constants in the
  * fast instances. */
-NAS_INLINE void group(const dw_product *p, int kh, int kw, const int taps_h, const int taps_w, const int s,
-                      const int d) {
+NAS_INLINE void group(const dw_product *p, int kh, int kw, const int taps_h, const int taps_w, const int s, const int d,
+                      const int pixels) {
     vec sum[7][7];
     float *dw = p->dw + ((ptrdiff_t)kh * p->kernel_w + kw) * BLOCK;
     const ptrdiff_t dw_row = (ptrdiff_t)p->kernel_w * BLOCK, x_step = p->x_row * d;
@@ -22,6 +47,9 @@ NAS_INLINE void group(const dw_product *p, int kh, int kw, const int taps_h, con
     for (int r = from; r < to; r++) {
         const float *x = p->x + ((ptrdiff_t)r * s + (ptrdiff_t)kh * d) * p->x_row + (ptrdiff_t)kw * d * BLOCK;
         const float *dy = p->dy + r * p->dy_row, *end = dy + (ptrdiff_t)p->cols * BLOCK;
+        for (; pixels > 1 && end - dy >= pixels * BLOCK; dy += pixels * BLOCK, x += pixels * s * BLOCK) {
+            add_pixels(x, x_step, dy, sum, pixels, taps_h, taps_w, s, d);
+        }
         for (; dy < end; dy += BLOCK, x += s * BLOCK) {
             vec g = vload(dy);
 #pragma GCC unroll 7
@@ -42,22 +70,25 @@ NAS_INLINE void group(const dw_product *p, int kh, int kw, const int taps_h, con
     }
 }
 
-/* How many rows of a k x k kernel fit the registers beside the operands. */
+/* How many rows of a k x k kernel fit the registers beside the operands of how many pixels. */
 #if defined(__AVX512F__)
-#define GROUP(K) ((K) <= 5 ? (K) : 4)
+#define GROUP(K)  ((K) <= 5 ? (K) : 4)
+#define PIXELS(K) ((K) <= 3 ? 4 : (K) <= 5 ? 2 : 1)
 #elif defined(__AVX2__)
-#define GROUP(K) ((K) <= 3 ? (K) : 2)
+#define GROUP(K)  ((K) <= 3 ? (K) : 2)
+#define PIXELS(K) ((K) <= 5 ? 2 : 1)
 #else
-#define GROUP(K) ((K) <= 3 ? 2 : 1)
+#define GROUP(K)  ((K) <= 3 ? 2 : 1)
+#define PIXELS(K) 1
 #endif
 
 NAS_INLINE void square(const dw_product *p, const int k, const int s, const int d) {
     int kh = 0;
     for (; kh + GROUP(k) <= k; kh += GROUP(k)) {
-        group(p, kh, 0, GROUP(k), k, s, d);
+        group(p, kh, 0, GROUP(k), k, s, d, PIXELS(k));
     }
     if (k % GROUP(k)) {
-        group(p, kh, 0, k % GROUP(k), k, s, d);
+        group(p, kh, 0, k % GROUP(k), k, s, d, PIXELS(k));
     }
 }
 
@@ -84,10 +115,10 @@ static __attribute__((noinline)) void any_kernel(const dw_product *p) {
     for (int kh = 0; kh < p->kernel_h; kh++) {
         int kw = 0;
         for (; kw + 4 <= p->kernel_w; kw += 4) {
-            group(p, kh, kw, 1, 4, p->stride, p->dilation);
+            group(p, kh, kw, 1, 4, p->stride, p->dilation, 1);
         }
         for (; kw < p->kernel_w; kw++) {
-            group(p, kh, kw, 1, 1, p->stride, p->dilation);
+            group(p, kh, kw, 1, 1, p->stride, p->dilation, 1);
         }
     }
 }
