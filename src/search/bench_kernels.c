@@ -76,6 +76,66 @@ static double onednn_seconds(const job *j) {
     return fast ? fastest(j, onednn_conv) : none;
 }
 
+/* 1x1: the weights of both passes lie behind one another. The direction says which gradients are wanted. */
+static void own_pointwise(const job *j) {
+    const nas__conv_shape *s = &j->conv;
+    int block = j->k->block, out = (s->oc + block - 1) / block * block;
+    nas__unit u = {s->n, s->ic, s->oc, s->ih, s->iw, s->oh, s->ow, 1, 1, 1, 1, 0, 0};
+    u.pointwise = j->a[1];
+    u.pointwise_t = j->a[1] + (size_t)s->ic * out;
+    nas__late_grad dz = {.g = j->a[2], .scale = 1};
+    nas__unit_grads g = {.x = j->a[0], .dz = &dz};
+    if (j->direction == NAS__FORWARD) {
+        j->k->unit_forward(&u, j->a[0], NULL, NULL, NULL, j->a[2], NULL);
+    } else {
+        g.dx = j->direction == NAS__BACKWARD_DATA ? j->a[3] : NULL;
+        g.d_pointwise = j->direction == NAS__BACKWARD_WEIGHTS ? j->a[3] : NULL;
+        j->k->unit_backward(&u, &g);
+    }
+}
+
+/* 3x3: the weights are transformed anew, as they are in every step; the plain ones are any numbers. */
+static void own_conv3(const job *j) {
+    const nas__conv_shape *s = &j->conv;
+    nas__conv3 c = {s->n, s->ic, s->oc, s->ih, s->iw, s->oh, s->ow, s->pad_h, s->pad_w};
+    float *u = j->a[1];
+    nas__late_grad dz = {.g = j->a[2], .scale = 1};
+    nas__conv3_grads g = {.x = j->a[0], .dz = &dz, .u = u};
+    if (j->direction != NAS__BACKWARD_WEIGHTS) {
+        j->k->conv3_weights(&c, j->a[0], j->direction == NAS__BACKWARD_DATA, u);
+    }
+    if (j->direction == NAS__FORWARD) {
+        j->k->conv3_forward(&c, j->a[0], NULL, u, NULL, NULL, j->a[2], NULL);
+    } else {
+        g.dx = j->direction == NAS__BACKWARD_DATA ? j->a[3] : NULL;
+        g.dw = j->direction == NAS__BACKWARD_WEIGHTS ? j->a[3] : NULL;
+        j->k->conv3_backward(&c, &g);
+    }
+}
+
+/* Half of a separable convolution, with what the engine asks for: ReLU on load, moments on store; both gradients. */
+static void own_unit(const job *j) {
+    int block = j->k->block, wide = (j->dw.c + block - 1) / block * block, taps = j->dw.kernel_h * j->dw.kernel_w;
+    const nas__dw_shape *s = &j->dw;
+    nas__unit u = {s->n,        s->c,        s->c,      s->h,        s->w,     s->oh,    s->ow,
+                   s->kernel_h, s->kernel_w, s->stride, s->dilation, s->pad_h, s->pad_w, j->a[1]};
+    u.pointwise = u.pointwise_t = j->a[1] + (size_t)wide * taps;
+    nas__on_load load = {.relu = true};
+    nas__late_grad dz = {.g = j->a[2], .scale = 1};
+    float *gradients = j->a[1] + (1 << 17);
+    nas__unit_grads g = {.x = j->a[0],
+                         .load = &load,
+                         .dz = &dz,
+                         .dx = j->a[3],
+                         .d_depthwise = gradients,
+                         .d_pointwise = gradients + (size_t)wide * taps};
+    if (j->direction == NAS__FORWARD) {
+        j->k->unit_forward(&u, j->a[0], &load, NULL, NULL, j->a[2], j->sums);
+    } else {
+        j->k->unit_backward(&u, &g);
+    }
+}
+
 static void own_depthwise(const job *j) {
     if (j->direction == NAS__FORWARD) {
         j->k->dw_forward(&j->dw, j->a[0], j->a[1], j->a[2], false);
@@ -128,6 +188,24 @@ static void convolution(job *j, const char *name, nas__conv_shape s, void (*own)
     }
 }
 
+static void separable(job *j) {
+    const nas__dw_shape *s = &j->dw;
+    double pixels = (double)s->n * s->oh * s->ow, weights = (double)s->c * (s->kernel_h * s->kernel_w + s->c);
+    double x = (double)blocked(j, s->n, s->c, s->h * s->w), y = (double)blocked(j, s->n, s->c, s->oh * s->ow);
+    for (int backward = 0; backward < 2; backward++) {
+        j->direction = backward ? NAS__BACKWARD_DATA : NAS__FORWARD;
+        nas__bench_kernel row = {.name = "separable unit",
+                                 .pass = backward ? "backward" : passes[0],
+                                 .flops = (backward ? 4 : 2) * pixels * weights,
+                                 .bytes = sizeof(float) * ((backward ? 2 : 1) * x + y + weights),
+                                 .ours = fastest(j, own_unit),
+                                 .onednn = none};
+        snprintf(row.shape, sizeof row.shape, "%dx%dx%dx%d k%d s%d d%d", s->n, s->c, s->h, s->w, s->kernel_h, s->stride,
+                 s->dilation);
+        report(j, row);
+    }
+}
+
 static void depthwise(job *j, int c, int size, int kernel, int stride, int dilation) {
     nas__conv_shape s = square_conv(j, c, c, size, kernel, stride, dilation, c);
     j->dw = (nas__dw_shape){.n = s.n,
@@ -143,6 +221,7 @@ static void depthwise(job *j, int c, int size, int kernel, int stride, int dilat
                             .pad_h = s.pad_h,
                             .pad_w = s.pad_w};
     convolution(j, "depthwise", s, own_depthwise);
+    separable(j);
 }
 
 /* --- passes over memory: tensors in and out, of one shape ------------------------------------------- */
@@ -162,6 +241,11 @@ static void pool_forward(const job *j) { j->k->pool_forward_late(&j->pool, j->ma
 static void pool_backward(const job *j) {
     nas__late_grad dy = {.g = j->a[2], .scale = 1};
     j->k->pool_backward_late(&j->pool, j->max, j->a[0], &dy, j->a[3], false);
+}
+
+static void pools_backward(const job *j) {
+    nas__late_grad dy = {.g = j->a[2], .scale = 1};
+    j->k->pools_backward_late(&j->pool, j->a[0], &dy, &dy, j->a[3], false);
 }
 
 static void bn_stats(const job *j) { j->k->bn_stats(j->n, j->c, j->hw, j->a[0], j->a[1], j->a[1] + 4096); }
@@ -206,6 +290,7 @@ static void passes_over(job *j, int c, int size) {
         passing(j, max ? "max_pool 3x3" : "avg_pool 3x3", passes[0], 2, pool_forward);
         passing(j, max ? "max_pool 3x3" : "avg_pool 3x3", passes[1], max ? 3 : 2, pool_backward);
     }
+    passing(j, "both pools 3x3", passes[1], 4, pools_backward);
     passing(j, "batch_norm statistics", passes[0], 1, bn_stats);
     passing(j, "batch_norm and relu", passes[0], 2, bn_apply);
     passing(j, "batch_norm and relu", passes[1], 5, bn_backward);
@@ -256,9 +341,9 @@ static void depthwise_kernels(job *j, int c, int size) {
 }
 
 static void dense_kernels(job *j, int c, int size) {
-    convolution(j, "conv 1x1", square_conv(j, c, c, size, 1, 1, 1, 1), NULL);
-    convolution(j, "conv 1x1", square_conv(j, 4 * c, c, size, 1, 1, 1, 1), NULL);
-    convolution(j, "conv 3x3", square_conv(j, c, c, size, 3, 1, 1, 1), NULL);
+    convolution(j, "conv 1x1", square_conv(j, c, c, size, 1, 1, 1, 1), own_pointwise);
+    convolution(j, "conv 1x1", square_conv(j, 4 * c, c, size, 1, 1, 1, 1), own_pointwise);
+    convolution(j, "conv 3x3", square_conv(j, c, c, size, 3, 1, 1, 1), own_conv3);
     if (size > 2) {
         convolution(j, "conv 3x3", square_conv(j, c, 2 * c, size, 3, 2, 1, 1), NULL);
     }
@@ -274,7 +359,7 @@ static void all(job *j) {
         passes_over(j, c, size);
     }
     for (int c = 64, size = 32; !j->quick && c <= 512; c *= 2, size /= 2) { /* ResNet-18 */
-        convolution(j, "conv 3x3", square_conv(j, c, c, size, 3, 1, 1, 1), NULL);
+        convolution(j, "conv 3x3", square_conv(j, c, c, size, 3, 1, 1, 1), own_conv3);
     }
     optimisers(j, j->quick ? 4096 : FLAT);
 }

