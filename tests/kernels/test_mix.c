@@ -7,12 +7,13 @@
 enum { MOST = 35 };
 
 /* Every third input is missing when `holes`. */
-static void check(int n, size_t count, bool holes) {
+static void check(uint64_t seed, int n, size_t count, bool holes) {
     const nas__kernels *tables[3];
-    float *x[MOST], *w = random_floats(99, n), *plain_dy = random_floats(98, count), *dy = copy_array(plain_dy, count);
+    float *x[MOST], *w = random_floats(100 * seed + 99, n), *plain_dy = random_floats(100 * seed + 98, count),
+                    *dy = copy_array(plain_dy, count);
     double *sum = calloc(count + 1, sizeof *sum), dots[MOST] = {0}, got_dots[MOST];
     for (int i = 0; i < n; i++) {
-        float *values = random_floats(i, count);
+        float *values = random_floats(100 * seed + i, count);
         x[i] = holes && i % 3 == 0 ? NULL : copy_array(values, count);
         for (size_t j = 0; j < count && x[i]; j++) {
             sum[j] += (double)w[i] * values[j];
@@ -55,16 +56,27 @@ static void check(int n, size_t count, bool holes) {
 static void all_numbers_of_inputs(void **state) {
     (void)state;
     for (int n = 1; n <= MOST; n++) {
-        check(n, 4096 + 16 * 3 + 5, n % 2);
+        check(n, n, 4096 + 16 * 3 + 5, n % 2);
     }
 }
 
 static void all_tails(void **state) {
     (void)state;
     for (size_t count = 0; count <= 70; count++) {
-        check(5, count, count % 2);
+        check(count, 5, count, count % 2);
     }
-    check(3, 100003, true); /* enough for several threads */
+    check(0, 3, 100003, true); /* enough for several threads */
+}
+
+/* As tensors have them: images of 1 to 33 pixels a side, channels that fill no block. */
+static void random_shapes(void **state) {
+    (void)state;
+    nas_rng rng = nas_rng_new(13, 5);
+    for (uint64_t i = 0; i < 500; i++) {
+        const int n = uniform_int(&rng, 1, MOST), side = uniform_int(&rng, 1, n > 8 ? 9 : 33);
+        const size_t count = (size_t)uniform_int(&rng, 1, 40) * (size_t)side * (size_t)uniform_int(&rng, 1, side);
+        check(i, n, count, uniform_int(&rng, 0, 1));
+    }
 }
 
 static void threads_do_not_matter(void **state) {
@@ -91,6 +103,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_numbers_of_inputs),
         cmocka_unit_test(all_tails),
+        cmocka_unit_test(random_shapes),
         cmocka_unit_test(threads_do_not_matter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

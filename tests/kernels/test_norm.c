@@ -3,9 +3,20 @@
 
 #include <stdio.h>
 
-static const int shapes[][3] = {{1, 1, 1},   {4, 17, 49},   {3, 40, 1},   {2, 3, 65},
-                                {130, 5, 7}, {16, 16, 256}, {1, 33, 200}, {9, 20, 130}};
-enum { SHAPES = sizeof shapes / sizeof *shapes };
+typedef struct shape {
+    int n, c, hw;
+} shape;
+
+static const shape shapes[] = {{1, 1, 1},   {4, 17, 49},   {3, 40, 1},   {2, 3, 65},
+                               {130, 5, 7}, {16, 16, 256}, {1, 33, 200}, {9, 20, 130}};
+enum { SHAPES = sizeof shapes / sizeof *shapes, RANDOM = 500 };
+
+/* The listed shapes, then random ones. */
+static shape shape_at(nas_rng *rng, int i) {
+    return i < SHAPES ? shapes[i]
+                      : (shape){uniform_int(rng, 1, 4), uniform_int(rng, 1, 40),
+                                uniform_int(rng, 1, 33) * uniform_int(rng, 1, 33)};
+}
 
 static void moments(int n, int c, int hw, const float *x, float *mean, float *var) {
     for (int ch = 0; ch < c; ch++) {
@@ -53,10 +64,11 @@ static void check_stats(int n, int c, int hw, const float *x, double tolerance) 
 
 static void statistics(void **state) {
     (void)state;
-    for (int i = 0; i < SHAPES; i++) {
-        const int n = shapes[i][0], c = shapes[i][1], hw = shapes[i][2];
-        float *x = random_floats(i, (size_t)n * c * hw);
-        check_stats(n, c, hw, x, 1e-5);
+    nas_rng rng = nas_rng_new(15, 5);
+    for (int i = 0; i < SHAPES + RANDOM; i++) {
+        const shape s = shape_at(&rng, i);
+        float *x = random_floats(i, (size_t)s.n * s.c * s.hw);
+        check_stats(s.n, s.c, s.hw, x, 1e-5);
         free(x);
     }
 }
@@ -83,8 +95,8 @@ typedef struct problem {
     float *mean, *scale, *shift, *a, *b, *k; /* c */
 } problem;
 
-static problem make_problem(int i, bool relu) {
-    problem p = {shapes[i][0], shapes[i][1], shapes[i][2], relu, i % 2 ? 1 : 0.37f};
+static problem make_problem(shape s, int i, bool relu) {
+    problem p = {s.n, s.c, s.hw, relu, i % 2 ? 1 : 0.37f};
     const size_t count = (size_t)p.n * p.c * p.hw;
     p.x = random_floats(10 * i, count);
     p.dy = random_floats(10 * i + 1, count);
@@ -164,8 +176,9 @@ static void check_passes(problem *p) {
 
 static void passes(void **state) {
     (void)state;
-    for (int i = 0; i < 2 * SHAPES; i++) {
-        problem p = make_problem(i / 2, i % 2);
+    nas_rng rng = nas_rng_new(16, 5);
+    for (int i = 0; i < SHAPES + RANDOM; i++) {
+        problem p = make_problem(shape_at(&rng, i), i, i / 2 % 2);
         check_passes(&p);
         free_problem(&p);
     }
