@@ -51,14 +51,15 @@ static void run_strip(const forward *f, int task, float *values, int32_t *source
     const pw_cut *c = &f->cut;
     const pw_strip s = pw_find_strip(c, task);
     pw_product product = {.x = values,
-                          .x_pixel = c->in_pixel,
-                          .y_pixel = BLOCK,
+                          .x_block = (ptrdiff_t)c->strip * BLOCK,
                           .y_block = (ptrdiff_t)c->pixels * BLOCK,
-                          .in = c->in_all,
+                          .parts = c->p->parts,
+                          .in = c->p->in,
                           .pixels = s.count};
     float *z = f->z + ((size_t)s.image * c->out_blocks * c->pixels + s.from) * BLOCK;
-    if (c->dense && c->in_pixel == BLOCK && (!c->load || (!c->load->relu && !c->load->scale))) {
+    if (c->dense && c->p->parts == 1 && (!c->load || (!c->load->relu && !c->load->scale))) {
         product.x = f->x[0] + pw_plane(c, &s, 0) + (size_t)s.from * BLOCK; /* it lies as it should already */
+        product.x_block = product.y_block;
     } else {
         pw_sources(c, &s, source);
         pw_gather(c, &s, f->x, source, values);
@@ -82,7 +83,7 @@ static void run(const forward *f, nas__scratch *team) {
 #pragma omp parallel for schedule(static) if (c->groups > 1)
     for (int group = 0; group < c->groups; group++) {
         float *values = nas__scratch_mine(team);
-        int32_t *source = (int32_t *)(values + c->strip * c->in_pixel);
+        int32_t *source = (int32_t *)(values + (size_t)c->strip * c->all_blocks * BLOCK);
         double *total = f->partial ? f->partial + group * width : NULL;
         if (total) {
             memset(total, 0, width * sizeof *total);
@@ -99,7 +100,8 @@ void NAS_SIMD(nas__pointwise_forward)(const nas__pointwise *p, const float *cons
     const pw_cut *c = &f.cut;
     const size_t width = (size_t)2 * c->out_blocks * BLOCK, partial = sums ? 2 * width * c->groups : 0;
     nas__scratch *scratch = nas__scratch_acquire(partial);
-    nas__scratch *team = scratch ? nas__scratch_acquire_team((size_t)c->strip * c->in_pixel + (size_t)c->strip) : NULL;
+    nas__scratch *team =
+        scratch ? nas__scratch_acquire_team((size_t)c->strip * c->all_blocks * BLOCK + (size_t)c->strip) : NULL;
     if (team) {
         f.partial = sums ? (double *)nas__scratch_floats(scratch) : NULL;
         run(&f, team);

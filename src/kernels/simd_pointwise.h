@@ -13,24 +13,26 @@
 #define PANEL 1
 #endif
 
-/* y[p][o] = bias[o] + sum over i of x[p][i]*w[i][o] for `blocks` (1 to PANEL) blocks of outputs. Pixel p of output
- * block b goes to y + b*y_block + p*y_pixel. */
+/* y[p][o] = bias[o] + sum over i of x[p][i]*w[i][o] for `blocks` (1 to PANEL) blocks of outputs o. The inputs are
+ * `parts` times `in` channels, the last block of each part may have a tail, which is skipped. Pixel p of input block b
+ * is at x + b*x_block + p*BLOCK, of output block b at y + b*y_block + p*BLOCK. */
 typedef struct pw_product {
-    const float *x, *w; /* w: [in][blocks*BLOCK] */
+    const float *x, *w; /* w: [parts*in][blocks*BLOCK] */
     float *y;
-    ptrdiff_t x_pixel, y_pixel, y_block;
-    int in, pixels, blocks;
+    ptrdiff_t x_block, y_block;
+    int parts, in, pixels, blocks;
     const float *bias; /* NULL: zero */
 } pw_product;
 
 void NAS_SIMD(nas__pw_multiply)(const pw_product *c);
 
-/* dw[i][o] += sum over pixels of x[p][i]*dy[p][o], i < in, o < blocks*BLOCK; rows of dw are dw_row apart. */
+/* dw[i][o] += sum over pixels of x[p][i]*dy[p][o] with x as above and all output blocks; a row of dw has blocks*BLOCK.
+ */
 typedef struct pw_gradient {
     const float *x, *dy;
     float *dw;
-    ptrdiff_t x_pixel, dy_pixel, dw_row;
-    int in, pixels, blocks;
+    ptrdiff_t x_block, dy_block;
+    int parts, in, pixels, blocks;
 } pw_gradient;
 
 void NAS_SIMD(nas__pw_accumulate)(const pw_gradient *c);

@@ -16,15 +16,13 @@ typedef struct backward {
 
 /* What one thread works in. */
 typedef struct workspace {
-    float *dz, *values, *middle; /* [strip][out padded], [strip][in_pixel], [blocks of all parts][strip] */
+    float *dz, *values, *middle; /* [out blocks][strip], [blocks of all parts][strip] both */
     int32_t *source;
 } workspace;
 
-static size_t all_blocks(const backward *b) { return (size_t)b->cut.p->parts * b->cut.in_blocks; }
-
 /* --- the gradient of the output ----------------------------------------------------------------------- */
-NAS_INLINE void late_block(const nas__grad_block *k, const float *g, const float *z, int count, ptrdiff_t step,
-                           float *out, const bool affine, const bool masked) {
+NAS_INLINE void late_block(const nas__grad_block *k, const float *g, const float *z, int count, float *out,
+                           const bool affine, const bool masked) {
 #pragma GCC unroll 2
     for (int i = 0; i < count; i++) {
         vec t = vload(g + (ptrdiff_t)i * BLOCK);
@@ -32,25 +30,24 @@ NAS_INLINE void late_block(const nas__grad_block *k, const float *g, const float
             t = mask_gradient(k, vload(z + (ptrdiff_t)i * BLOCK), t);
         }
         t = affine ? vfma(k->a, t, vfma(k->b, vload(z + (ptrdiff_t)i * BLOCK), k->k)) : k->a * t;
-        vstore(out + i * step, t);
+        vstore(out + (ptrdiff_t)i * BLOCK, t);
     }
 }
 
 static void finish_gradient(const backward *b, const pw_strip *s, float *dz) {
     const pw_cut *c = &b->cut;
     const nas__late_grad *l = b->g->dz;
-    const ptrdiff_t step = (ptrdiff_t)c->out_blocks * BLOCK;
     for (int block = 0; block < c->out_blocks; block++) {
         const nas__grad_block k = grad_block(l, block);
         const size_t at = (((size_t)s->image * c->out_blocks + block) * c->pixels + s->from) * BLOCK;
         const float *g = l->g + at, *z = l->z ? l->z + at : NULL;
-        float *out = dz + (ptrdiff_t)block * BLOCK;
+        float *out = dz + (size_t)block * c->strip * BLOCK;
         if (l->masked) {
-            late_block(&k, g, z, s->count, step, out, true, true);
+            late_block(&k, g, z, s->count, out, true, true);
         } else if (l->a && l->b) {
-            late_block(&k, g, z, s->count, step, out, true, false);
+            late_block(&k, g, z, s->count, out, true, false);
         } else {
-            late_block(&k, g, z, s->count, step, out, false, false);
+            late_block(&k, g, z, s->count, out, false, false);
         }
     }
 }
@@ -85,7 +82,7 @@ static nas__grad_block find_mask(const nas__on_load *load, int block) {
 static void scatter(const backward *b, const pw_strip *s, const workspace *w, double *total) {
     const pw_cut *c = &b->cut;
     const bool masked = c->load && c->load->relu;
-    for (int i = 0; i < (int)all_blocks(b); i++) {
+    for (int i = 0; i < b->cut.all_blocks; i++) {
         const int part = i / c->in_blocks, block = i % c->in_blocks;
         if (!b->g->dx[part]) {
             continue;
@@ -109,11 +106,11 @@ static void scatter(const backward *b, const pw_strip *s, const workspace *w, do
 
 static void input_gradient(const backward *b, const pw_strip *s, const workspace *w, double *total) {
     const pw_cut *c = &b->cut;
-    const int blocks = (int)all_blocks(b), out = c->p->out;
+    const int blocks = b->cut.all_blocks, out = c->p->out;
     pw_product product = {.x = w->dz,
-                          .x_pixel = (ptrdiff_t)c->out_blocks * BLOCK,
-                          .y_pixel = BLOCK,
+                          .x_block = (ptrdiff_t)c->strip * BLOCK,
                           .y_block = (ptrdiff_t)c->strip * BLOCK,
+                          .parts = 1,
                           .in = out,
                           .pixels = s->count};
     for (int block = 0; block < blocks; block += PANEL) {
@@ -135,10 +132,10 @@ static void run_strip(const backward *b, int task, const workspace *w, float *dw
         const pw_gradient gradient = {.x = w->values,
                                       .dy = w->dz,
                                       .dw = dw,
-                                      .x_pixel = c->in_pixel,
-                                      .dy_pixel = (ptrdiff_t)c->out_blocks * BLOCK,
-                                      .dw_row = (ptrdiff_t)c->out_blocks * BLOCK,
-                                      .in = c->in_all,
+                                      .x_block = (ptrdiff_t)c->strip * BLOCK,
+                                      .dy_block = (ptrdiff_t)c->strip * BLOCK,
+                                      .parts = c->p->parts,
+                                      .in = c->p->in,
                                       .pixels = s.count,
                                       .blocks = c->out_blocks};
         pw_gather(c, &s, b->g->x, w->source, w->values);
@@ -155,15 +152,15 @@ static size_t sums_width(const backward *b) { return (size_t)2 * b->cut.in_block
 
 static size_t work_floats(const backward *b) {
     const pw_cut *c = &b->cut;
-    return c->strip * (c->out_blocks * BLOCK + (size_t)c->in_pixel + all_blocks(b) * BLOCK + 1);
+    return (size_t)c->strip * ((size_t)(c->out_blocks + 2 * c->all_blocks) * BLOCK + 1);
 }
 
 static workspace find_workspace(const backward *b, float *memory) {
     const pw_cut *c = &b->cut;
     workspace w = {.dz = memory};
     w.values = w.dz + (size_t)c->strip * c->out_blocks * BLOCK;
-    w.middle = w.values + c->strip * c->in_pixel;
-    w.source = (int32_t *)(w.middle + c->strip * all_blocks(b) * BLOCK);
+    w.middle = w.values + (size_t)c->strip * c->all_blocks * BLOCK;
+    w.source = (int32_t *)(w.middle + (size_t)c->strip * c->all_blocks * BLOCK);
     return w;
 }
 

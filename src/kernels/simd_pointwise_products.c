@@ -25,30 +25,34 @@ NAS_INLINE void product_tile(const pw_product *c, int pixel, const int rows, con
             sum[t][b] = start;
         }
     }
-    const float *x = c->x + pixel * c->x_pixel, *end = x + c->in, *w = c->w;
-    const ptrdiff_t step = c->x_pixel;
+    const float *w = c->w, *block = c->x + (ptrdiff_t)pixel * BLOCK;
+    for (int part = 0; part < c->parts; part++) {
+        for (int left = c->in; left > 0; left -= BLOCK, block += c->x_block) {
+            const float *x = block, *end = x + (left < BLOCK ? left : BLOCK);
 #pragma GCC unroll 1
-    for (; x < end; x++, w += blocks * BLOCK) {
-        vec weight[PANEL];
+            for (; x < end; x++, w += blocks * BLOCK) {
+                vec weight[PANEL];
 #pragma GCC unroll 2
-        for (int b = 0; b < blocks; b++) {
-            weight[b] = vload(w + b * BLOCK);
-        }
+                for (int b = 0; b < blocks; b++) {
+                    weight[b] = vload(w + b * BLOCK);
+                }
 #pragma GCC unroll 16
-        for (int t = 0; t < rows; t++) {
-            const vec value = vset1(x[t * step]);
+                for (int t = 0; t < rows; t++) {
+                    const vec value = vset1(x[t * BLOCK]);
 #pragma GCC unroll 2
-            for (int b = 0; b < blocks; b++) {
-                sum[t][b] = vfma(value, weight[b], sum[t][b]);
+                    for (int b = 0; b < blocks; b++) {
+                        sum[t][b] = vfma(value, weight[b], sum[t][b]);
+                    }
+                }
             }
         }
     }
-    float *y = c->y + pixel * c->y_pixel;
+    float *y = c->y + (ptrdiff_t)pixel * BLOCK;
 #pragma GCC unroll 16
     for (int t = 0; t < rows; t++) {
 #pragma GCC unroll 2
         for (int b = 0; b < blocks; b++) {
-            vstore(y + t * c->y_pixel + b * c->y_block, sum[t][b]);
+            vstore(y + t * BLOCK + b * c->y_block, sum[t][b]);
         }
     }
 }
@@ -91,23 +95,26 @@ void NAS_SIMD(nas__pw_multiply)(const pw_product *c) {
 }
 
 /* --- the gradient of the weights --------------------------------------------------------------------- */
-NAS_INLINE void gradient_tile(const pw_gradient *c, int i, int block, const int rows, const int blocks) {
+/* Rows i.. of the gradient, whose inputs lie side by side at x, and `blocks` blocks of columns. */
+NAS_INLINE void gradient_tile(const pw_gradient *c, const float *x, int i, int block, const int rows,
+                              const int blocks) {
     vec sum[16][PANEL];
-    float *dw = c->dw + i * c->dw_row + (ptrdiff_t)block * BLOCK;
+    const ptrdiff_t row = (ptrdiff_t)c->blocks * BLOCK;
+    float *dw = c->dw + i * row + (ptrdiff_t)block * BLOCK;
 #pragma GCC unroll 16
     for (int t = 0; t < rows; t++) {
 #pragma GCC unroll 2
         for (int b = 0; b < blocks; b++) {
-            sum[t][b] = vload(dw + t * c->dw_row + b * BLOCK);
+            sum[t][b] = vload(dw + t * row + b * BLOCK);
         }
     }
-    const float *x = c->x + i, *dy = c->dy + (ptrdiff_t)block * BLOCK, *end = dy + c->pixels * c->dy_pixel;
+    const float *dy = c->dy + block * c->dy_block, *end = dy + (ptrdiff_t)c->pixels * BLOCK;
 #pragma GCC unroll 1
-    for (; dy < end; dy += c->dy_pixel, x += c->x_pixel) {
+    for (; dy < end; dy += BLOCK, x += BLOCK) {
         vec g[PANEL];
 #pragma GCC unroll 2
         for (int b = 0; b < blocks; b++) {
-            g[b] = vload(dy + b * BLOCK);
+            g[b] = vload(dy + b * c->dy_block);
         }
 #pragma GCC unroll 16
         for (int t = 0; t < rows; t++) {
@@ -122,43 +129,61 @@ NAS_INLINE void gradient_tile(const pw_gradient *c, int i, int block, const int 
     for (int t = 0; t < rows; t++) {
 #pragma GCC unroll 2
         for (int b = 0; b < blocks; b++) {
-            vstore(dw + t * c->dw_row + b * BLOCK, sum[t][b]);
+            vstore(dw + t * row + b * BLOCK, sum[t][b]);
         }
     }
 }
 
-NAS_INLINE int gradient_tiles(const pw_gradient *c, int i, int block, const int rows, const int blocks) {
-    for (; i + rows <= c->in; i += rows) {
-        gradient_tile(c, i, block, rows, blocks);
+/* The `count` inputs of one block, in tiles. */
+NAS_INLINE void gradient_tiles(const pw_gradient *c, const float *x, int i, int count, int block, const int rows,
+                               const int blocks) {
+    int t = 0;
+    for (; t + rows <= count; t += rows) {
+        gradient_tile(c, x + t, i + t, block, rows, blocks);
     }
-    return i;
+    for (; t < count; t++) {
+        gradient_tile(c, x + t, i + t, block, 1, blocks);
+    }
 }
 
-#define DEFINE_GRADIENT(NAME, ROWS, BLOCKS)                                                                            \
-    static __attribute__((noinline)) int gradient_##NAME(const pw_gradient *c, int i, int block) {                     \
-        return gradient_tiles(c, i, block, ROWS, BLOCKS);                                                              \
+static __attribute__((noinline)) void gradient_1(const pw_gradient *c, const float *x, int i, int count, int block) {
+    if (count < ROWS_1) {
+        gradient_tiles(c, x, i, count, block, 4, 1);
+    } else {
+        gradient_tiles(c, x, i, count, block, ROWS_1, 1);
     }
-DEFINE_GRADIENT(wide_1, ROWS_1, 1)
-DEFINE_GRADIENT(4_1, 4, 1)
-DEFINE_GRADIENT(1_1, 1, 1)
+}
+
 #if PANEL > 1
-DEFINE_GRADIENT(wide_2, ROWS_2, 2)
-DEFINE_GRADIENT(4_2, 4, 2)
-DEFINE_GRADIENT(1_2, 1, 2)
+static __attribute__((noinline)) void gradient_2(const pw_gradient *c, const float *x, int i, int count, int block) {
+    if (count < ROWS_2) {
+        gradient_tiles(c, x, i, count, block, 4, 2);
+    } else {
+        gradient_tiles(c, x, i, count, block, ROWS_2, 2);
+    }
+}
 #endif
 
-void NAS_SIMD(nas__pw_accumulate)(const pw_gradient *c) {
+static void gradient_of_block(const pw_gradient *c, const float *x, int i, int count) {
     int block = 0;
 #if PANEL > 1
     for (; block + 2 <= c->blocks; block += 2) {
-        int i = gradient_wide_2(c, 0, block);
-        i = gradient_4_2(c, i, block);
-        gradient_1_2(c, i, block);
+        gradient_2(c, x, i, count, block);
     }
 #endif
     for (; block < c->blocks; block++) {
-        int i = gradient_wide_1(c, 0, block);
-        i = gradient_4_1(c, i, block);
-        gradient_1_1(c, i, block);
+        gradient_1(c, x, i, count, block);
+    }
+}
+
+void NAS_SIMD(nas__pw_accumulate)(const pw_gradient *c) {
+    const float *x = c->x;
+    int i = 0;
+    for (int part = 0; part < c->parts; part++) {
+        for (int left = c->in; left > 0; left -= BLOCK, x += c->x_block) {
+            const int count = left < BLOCK ? left : BLOCK;
+            gradient_of_block(c, x, i, count);
+            i += count;
+        }
     }
 }

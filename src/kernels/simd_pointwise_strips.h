@@ -13,8 +13,7 @@ typedef struct pw_cut {
     const nas__pointwise *p;
     const nas__on_load *load;
     int in_blocks, out_blocks; /* of one part; of the output */
-    int in_all;                /* values of a pixel, all parts */
-    ptrdiff_t in_pixel;        /* their place, in whole vectors */
+    int in_all, all_blocks;    /* channels and blocks of all parts */
     int pixels;                /* of an image's output */
     int strip, strips, groups; /* pixels of a strip, strips of an image, groups of strips */
     bool dense;                /* output pixel i reads input pixel i */
@@ -26,10 +25,10 @@ static inline pw_cut pw_find_cut(const nas__pointwise *p, const nas__on_load *lo
     enum { STRIP_FLOATS = 6 * 1024 };
     pw_cut c = {.p = p, .load = load, .in_blocks = pw_ceil(p->in, BLOCK), .out_blocks = pw_ceil(p->out, BLOCK)};
     c.in_all = p->parts * p->in;
-    c.in_pixel = pw_ceil((p->parts - 1) * p->in + c.in_blocks * BLOCK, BLOCK) * BLOCK;
+    c.all_blocks = p->parts * c.in_blocks;
     c.pixels = p->oh * p->ow;
     c.dense = p->stride == 1 && p->top == 0 && p->left == 0 && p->h == p->oh && p->w == p->ow;
-    int most = STRIP_FLOATS / ((int)c.in_pixel + c.out_blocks * BLOCK) / 16 * 16;
+    int most = STRIP_FLOATS / ((c.all_blocks + c.out_blocks) * BLOCK) / 16 * 16;
     most = most < 32 ? 32 : most > 256 ? 256 : most;
     if (p->n * pw_ceil(c.pixels, most) < 8) { /* few images: something for every thread */
         most = pw_ceil(pw_ceil(c.pixels * p->n, 8), 16) * 16;
@@ -68,33 +67,32 @@ NAS_INLINE size_t pw_plane(const pw_cut *c, const pw_strip *s, int block) {
     return ((size_t)s->image * c->in_blocks + block) * c->p->h * c->p->w * BLOCK;
 }
 
-NAS_INLINE void gather_block(const float *x, const int32_t *source, int count, const nas__load_block *load,
-                             ptrdiff_t step, float *out, const bool plain, const bool relu, const bool capped) {
+NAS_INLINE void gather_block(const float *x, const int32_t *source, int count, const nas__load_block *load, float *out,
+                             const bool plain, const bool relu, const bool capped) {
 #pragma GCC unroll 4
     for (int i = 0; i < count; i++) {
         const vec v = vload(x + (ptrdiff_t)source[i] * BLOCK);
-        vstoreu(out + i * step, plain ? v : load_value(load, v, relu, capped));
+        __builtin_prefetch(x + (ptrdiff_t)(source[i] + count) * BLOCK); /* the next strip's */
+        vstore(out + (ptrdiff_t)i * BLOCK, plain ? v : load_value(load, v, relu, capped));
     }
 }
 
-/* The strip's values, through the gate, pixel by pixel. Parts in order: each overwrites the tail of the one before. */
+/* The strip's values, through the gate: values[block of all parts][strip]. */
 static inline void pw_gather(const pw_cut *c, const pw_strip *s, const float *const *x, const int32_t *source,
                              float *values) {
     const nas__on_load none = {0}, *load = c->load ? c->load : &none;
-    for (int part = 0; part < c->p->parts; part++) {
-        for (int block = 0; block < c->in_blocks; block++) {
-            const float *plane = x[part] + pw_plane(c, s, block);
-            const nas__load_block coefficients = load_block(load, part * c->in_blocks + block);
-            float *out = values + (ptrdiff_t)part * c->p->in + (ptrdiff_t)block * BLOCK;
-            if (!load->relu && !load->scale) {
-                gather_block(plane, source, s->count, &coefficients, c->in_pixel, out, true, false, false);
-            } else if (!load->relu) {
-                gather_block(plane, source, s->count, &coefficients, c->in_pixel, out, false, false, false);
-            } else if (load->cap > 0) {
-                gather_block(plane, source, s->count, &coefficients, c->in_pixel, out, false, true, true);
-            } else {
-                gather_block(plane, source, s->count, &coefficients, c->in_pixel, out, false, true, false);
-            }
+    for (int i = 0; i < c->all_blocks; i++) {
+        const float *plane = x[i / c->in_blocks] + pw_plane(c, s, i % c->in_blocks);
+        const nas__load_block k = load_block(load, i);
+        float *out = values + (size_t)i * c->strip * BLOCK;
+        if (!load->relu && !load->scale) {
+            gather_block(plane, source, s->count, &k, out, true, false, false);
+        } else if (!load->relu) {
+            gather_block(plane, source, s->count, &k, out, false, false, false);
+        } else if (load->cap > 0) {
+            gather_block(plane, source, s->count, &k, out, false, true, true);
+        } else {
+            gather_block(plane, source, s->count, &k, out, false, true, false);
         }
     }
 }
