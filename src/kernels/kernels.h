@@ -80,6 +80,7 @@ typedef struct nas__unit {
     const float *pointwise;                                 /* [in][out padded to the block], tails zero; NULL: none */
     const float *pointwise_t;                               /* [out][in padded]; for the backward pass */
     bool packed;                                            /* forward: pointwise is as unit_pack() left it */
+    const float *more;                                      /* forward: added to the result before act; NULL: none */
 } nas__unit;
 
 /* The gradients of a unit from that of its output, and what they are computed from. */

@@ -59,6 +59,7 @@ typedef struct unit_pointwise {
     const int32_t *place; /* NULL: p*BLOCK */
     int in, pixels, blocks;
     const float *bias;       /* NULL: zero */
+    const float *more;       /* NULL, or added to y before act; in the places of y, but not y */
     const nas__on_load *act; /* NULL: none; scale and shift are not used */
     vec *sums;               /* NULL, or [blocks][2]: sums of y and of y*y, added to */
 } unit_pointwise;

@@ -2,6 +2,8 @@
  * and pointwise convolution and leaves its sums, before the next strip is touched: what lies between stays in cache. */
 #include "simd_unit.h"
 
+#include <omp.h>
+
 /* A strip's depthwise result should stay in the first-level cache, the bordered planes of an image in the second. */
 enum { STRIP_FLOATS = 2 * 1024, IMAGE_FLOATS = 64 * 1024, FEW_TASKS = 16 };
 
@@ -90,12 +92,13 @@ static void middle_pixels(const forward *f, workspace *w, int image, int block, 
 }
 
 /* Bias, activation and sums of a unit without pointwise convolution. */
-static void finish_pixels(const forward *f, int block, int count, float *z, vec *sums) {
+static void finish_pixels(const forward *f, int block, int count, const float *more, float *z, vec *sums) {
     const unit_gate gate = unit_find_gate(f->act, 0);
     const vec bias = f->bias ? vload(f->bias + (size_t)block * BLOCK) : vzero();
     vec s1 = vzero(), s2 = vzero();
     for (ptrdiff_t p = 0; p < count; p++) {
-        const vec v = vmin(gate.high, vmax(gate.low, vload(z + p * BLOCK) + bias));
+        const vec own = vload(z + p * BLOCK) + bias, sum = more ? own + vload(more + p * BLOCK) : own;
+        const vec v = vmin(gate.high, vmax(gate.low, sum));
         vstore(z + p * BLOCK, v);
         s1 += v;
         s2 = vfma(v, v, s2);
@@ -107,10 +110,11 @@ static void finish_pixels(const forward *f, int block, int count, float *z, vec 
 static void plain_strip(const forward *f, workspace *w, int image, int out, int rows) {
     const nas__unit *u = f->u;
     for (int block = 0; block < f->out_blocks; block++) {
-        float *z = f->z + (((size_t)image * f->out_blocks + block) * u->oh + out) * u->ow * BLOCK;
+        const size_t at = (((size_t)image * f->out_blocks + block) * u->oh + out) * u->ow * BLOCK;
+        float *z = f->z + at;
         middle_pixels(f, w, image, block, out, rows, z);
-        if (f->bias || f->act || f->partial) {
-            finish_pixels(f, block, rows * u->ow, z, w->sums);
+        if (f->bias || f->act || f->partial || u->more) {
+            finish_pixels(f, block, rows * u->ow, u->more ? u->more + at : NULL, z, w->sums);
         }
     }
 }
@@ -135,7 +139,9 @@ static void pointwise_strip(const forward *f, workspace *w, int image, int out, 
     for (int block = 0; block < f->out_blocks; block += UNIT_PANEL) {
         c.blocks = dw_min(UNIT_PANEL, f->out_blocks - block);
         c.w = f->weights + (size_t)block * BLOCK * u->in;
-        c.y = f->z + (((size_t)image * f->out_blocks + block) * u->oh + out) * u->ow * BLOCK;
+        const size_t at = (((size_t)image * f->out_blocks + block) * u->oh + out) * u->ow * BLOCK;
+        c.y = f->z + at;
+        c.more = u->more ? u->more + at : NULL;
         c.bias = f->bias ? f->bias + (size_t)block * BLOCK : NULL;
         c.sums = f->partial ? w->sums + 2 * (size_t)block : NULL;
         NAS_SIMD(nas__unit_pointwise)(&c);
@@ -173,24 +179,26 @@ static void run_task(const forward *f, workspace *w, int group, int part) {
     }
 }
 
-/* Few images are cut into parts of several strips, which different threads take. */
-static void cut(forward *f) {
+/* Few images are cut into parts of several strips, which different threads take: as many as there are threads, unless
+ * sums are taken, whose order must not depend on it. */
+static void cut(forward *f, bool sums) {
     const nas__unit *u = f->u;
+    const int few = sums ? FEW_TASKS : omp_get_max_threads();
     f->groups = image_groups(u->n, 1);
     f->reach = u->dilation * (u->kernel_h - 1) + 1;
     f->frame =
         (dw_frame){u->h, u->w, u->pad_h, u->pad_w, (u->ow - 1) * u->stride + u->dilation * (u->kernel_w - 1) + 1};
     int rows = STRIP_FLOATS / (f->in_blocks * u->ow * BLOCK) / 2 * 2;
-    if (f->groups < FEW_TASKS) {
-        rows = dw_min(rows, u->oh * f->groups / FEW_TASKS / 2 * 2);
+    if (f->groups < few) {
+        rows = dw_min(rows, u->oh * f->groups / few / 2 * 2);
     }
-    f->strip = dw_min(dw_max(rows, f->groups < FEW_TASKS ? 2 : 4), u->oh);
+    f->strip = dw_min(dw_max(rows, f->groups < few ? 2 : 4), u->oh);
     f->strips = dw_ceil_div(u->oh, f->strip);
     f->strip = dw_min(dw_ceil_div(dw_ceil_div(u->oh, f->strips), 2) * 2, u->oh); /* of equal size */
     f->strips = dw_ceil_div(u->oh, f->strip);
     f->whole = true;
     f->whole = u->depthwise && f->strips > 1 && planes_floats(f) <= IMAGE_FLOATS;
-    f->parts = f->groups < FEW_TASKS ? dw_min(f->strips, dw_ceil_div(FEW_TASKS, f->groups)) : 1;
+    f->parts = f->groups < few ? dw_min(f->strips, dw_ceil_div(few, f->groups)) : 1;
 }
 
 static size_t sums_floats(const forward *f) { return (size_t)2 * f->out_blocks * BLOCK; }
@@ -226,7 +234,7 @@ void NAS_SIMD(nas__unit_forward)(const nas__unit *u, const float *x, const nas__
     forward f = {.u = u, .x = x, .bias = bias, .load = load, .act = act, .z = z};
     f.in_blocks = dw_ceil_div(u->in, BLOCK);
     f.out_blocks = dw_ceil_div(u->out, BLOCK);
-    cut(&f);
+    cut(&f, sums != NULL);
     const size_t partial = sums ? 2 * sums_floats(&f) * f.groups * f.parts : 0;
     const size_t weights = u->pointwise && !u->packed ? (size_t)u->in * f.out_blocks * BLOCK : 0;
     nas__scratch *scratch = nas__scratch_acquire(weights + partial);

@@ -23,6 +23,16 @@
 /* The first `skip` pixels were stored, and summed, by the tile before. */
 NAS_INLINE void store_tile(const unit_pointwise *c, vec sum[16][UNIT_PANEL], int pixel, int skip, const int pixels,
                            const int blocks) {
+    if (c->more) {
+#pragma GCC unroll 16
+        for (int t = 0; t < pixels; t++) {
+            const float *more = c->more + (c->place ? c->place[pixel + t] : (ptrdiff_t)(pixel + t) * BLOCK);
+#pragma GCC unroll 2
+            for (int b = 0; b < blocks; b++) {
+                sum[t][b] += vload(more + b * c->y_block);
+            }
+        }
+    }
     if (c->act) {
         const unit_gate gate = unit_find_gate(c->act, 0);
 #pragma GCC unroll 16

@@ -15,8 +15,12 @@ nas_tensor *nas__depthwise(nas_tensor *x, nas_tensor *weight, const nas__conv_sh
 bool nas__is_unit(const nas_tensor *x, const nas_tensor *bias, const nas__conv_shape *s);
 bool nas__is_pointwise(const nas_tensor *x, const nas_tensor *bias, const nas__conv_shape *s);
 bool nas__is_conv3(const nas_tensor *x, const nas_tensor *bias, const nas__conv_shape *s);
-/* A 1x1 convolution and the late depthwise one before it. */
+/* A 1x1 convolution and the late depthwise one before it. Late itself with frozen weights: a sum that reads it may have
+ * it computed into its own memory. */
 nas_tensor *nas__conv_unit(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, const nas__conv_shape *s);
+bool nas__is_late_unit(const nas_tensor *t);
+/* y = unit + more, blocked; more is not y's memory. False and an error on failure. */
+bool nas__unit_onto(const nas_tensor *unit, const float *more, nas_tensor *y);
 /* Any other 1x1 convolution. */
 nas_tensor *nas__conv_pointwise(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, const nas__conv_shape *s);
 /* A dense 3x3 convolution with stride 1. */

@@ -257,9 +257,41 @@ bool nas__is_unit(const nas_tensor *x, const nas_tensor *bias, const nas__conv_s
     return pointwise && x->layout == NAS__BLOCKED && !nas__wants(bias) && depthwise_before(x);
 }
 
+/* --- late units: of passes without gradients -------------------------------------------------------- */
+typedef struct late_unit {
+    unit_state state;
+    nas_tensor *bias;
+} late_unit;
+
+static bool compute_late(const nas_tensor *unit, const float *more, nas_tensor *y) {
+    const late_unit *late = unit->late->detail;
+    unit_state state = late->state;
+    state.unit.more = more;
+    return compute_unit("separable", unit->late->source, &state, late->bias, y);
+}
+
+static void unit_compute(nas_tensor *y) { compute_late(y, NULL, y); }
+
+bool nas__is_late_unit(const nas_tensor *t) { return t->late && t->late->kind == NAS__LATE_UNIT && !t->data; }
+
+bool nas__unit_onto(const nas_tensor *unit, const float *more, nas_tensor *y) { return compute_late(unit, more, y); }
+
+static nas_tensor *postpone_unit(nas_tensor *x, const unit_state *state, nas_tensor *bias, const int64_t dims[4]) {
+    nas_tensor *y = nas__postpone(&(nas__late){.kind = NAS__LATE_UNIT, .compute = unit_compute, .source = x}, dims,
+                                  sizeof(late_unit));
+    if (y) {
+        *(late_unit *)y->late->detail = (late_unit){*state, bias};
+    }
+    return y;
+}
+
 nas_tensor *nas__conv_unit(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, const nas__conv_shape *s) {
-    nas_tensor *y = nas__bare(4, (int64_t[]){s->n, s->oc, s->oh, s->ow}, NAS__BLOCKED);
+    const int64_t dims[4] = {s->n, s->oc, s->oh, s->ow};
     unit_state state = {.unit = bare_unit(s), .pointwise = weight};
     set_depthwise(&state, depthwise_before(x));
+    if (weight->frozen && !nas__tape()->config.grad) {
+        return postpone_unit(x->late->source, &state, bias, dims);
+    }
+    nas_tensor *y = nas__bare(4, dims, NAS__BLOCKED);
     return y && compute_unit("separable", x->late->source, &state, bias, y) ? y : NULL;
 }

@@ -2,6 +2,7 @@
  * pass gives in one go all dL/dw, what the batch norms behind the addends need, and the gradients of the addends: the
  * sum's own, scaled, without writing them out. */
 #include "ops/late_sum.h"
+#include "ops/conv_fused.h"
 #include "tensor/late.h"
 
 typedef struct addend {
@@ -55,8 +56,33 @@ static nas__node *record(nas_tensor *y, const late_sum *s) {
     return inputs ? nas__record(s->op, sum_backward, n, inputs, 1, &y, sizeof(late_sum *)) : NULL;
 }
 
+/* Two addends of weight 1, one of them a convolution that can add the other to its own result. */
+static bool compute_onto(const late_sum *s, nas_tensor *y, bool *done) {
+    *done = false;
+    for (int i = 0; s->n == 2 && i < 2; i++) {
+        nas_tensor *unit = s->addends[1 - i].is.x;
+        nas__term term;
+        const nas__on_load *norm;
+        if (s->addends[0].w != 1 || s->addends[1].w != 1 || !nas__is_late_unit(unit)) {
+            continue;
+        }
+        if (!read_addend(s->addends[i].is.x, &term, &norm)) {
+            return false;
+        }
+        if (!term.pool && !norm) {
+            *done = true;
+            return nas__unit_onto(unit, term.z, y);
+        }
+    }
+    return true;
+}
+
 static void compute(nas_tensor *y) {
     const late_sum *s = y->late->detail;
+    bool done;
+    if (!compute_onto(s, y, &done) || done) {
+        return;
+    }
     int n = (int)y->dims[0], c = (int)y->dims[1], hw = (int)(y->dims[2] * y->dims[3]), padded = nas__padded(c);
     nas__term *terms = arena((size_t)s->n * sizeof *terms);
     float *scale = terms ? arena(((size_t)s->n + 1) * (size_t)padded * sizeof *scale) : NULL;

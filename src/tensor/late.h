@@ -21,6 +21,7 @@ typedef enum nas__late_kind {
     NAS__LATE_DEPTHWISE,
     NAS__LATE_CONCAT,
     NAS__LATE_CROP,
+    NAS__LATE_UNIT,
     NAS__LATE_SUM
 } nas__late_kind;
 

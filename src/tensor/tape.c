@@ -1,5 +1,5 @@
 /* tape.c - the record of one forward pass, and the backward pass over it. */
-#include "tensor/tensor.h"
+#include "tensor/late.h"
 #include "core/threads.h"
 #include "kernels/kernels.h"
 
@@ -199,18 +199,28 @@ static void forget_other_forms(nas_tensor *t) {
     t->twin = t->twin && t->twin->left ? NULL : t->twin;
 }
 
+static bool is_part(const nas_tensor *concat, const nas_tensor *t) {
+    const nas__late_concat *c = concat->late->detail;
+    int i = 0;
+    while (i < c->n && c->parts[i] != t) {
+        i++;
+    }
+    return i < c->n;
+}
+
 nas_tensor *nas__scope_end(size_t begin, nas_tensor *y) {
     if (!y || !current || y->tape != current || current->config.grad || current->config.dry) {
         return y;
     }
-    if (!y->is_zero && !nas__data(y)) {
+    bool parts = y->late && y->late->kind == NAS__LATE_CONCAT && !y->data;
+    if (!parts && !y->is_zero && !nas__data(y)) {
         return NULL;
     }
-    y->late = NULL; /* nobody looks behind it any more */
+    y->late = parts ? y->late : NULL; /* nobody looks behind it any more */
     size_t kept = begin;
     for (size_t i = begin; i < current->n_tensors; i++) {
         nas_tensor *t = current->tensors[i];
-        t->left = t != y && !t->retained;
+        t->left = t != y && !t->retained && !(parts && is_part(y, t));
         if (t->left) {
             release(t);
         } else {

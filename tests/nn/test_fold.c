@@ -144,6 +144,29 @@ static void others_stay(void **state) {
     check("in a module of one's own", &m->base, C, H, W, 0, 1);
 }
 
+/* Sums of convolutions and of other things, in modules of a user's own. */
+typedef struct sums {
+    nas_module base;
+    nas_module *a, *b, *pool;
+} sums;
+
+static nas_tensor *sums_forward(nas_module *self, nas_tensor *x) {
+    sums *m = (sums *)self;
+    nas_tensor *a = nas_forward(m->a, x), *b = nas_forward(m->b, x), *p = nas_forward(m->pool, x);
+    nas_tensor *pair = nas_add(a, b), *twice = nas_add(b, b), *beside = nas_add(x, nas_forward(m->a, b));
+    nas_tensor *pooled = nas_add(nas_forward(m->b, a), p), *three = nas_sum_of(3, (nas_tensor *[]){a, x, p});
+    return nas_concat(5, (nas_tensor *[]){pair, twice, beside, pooled, three}, 1);
+}
+
+static void sums_of_folded_convolutions(void **state) {
+    (void)state;
+    sums *m = nas_module_new(sums, sums_forward);
+    m->a = nas_child(m, "a", nas_relu_conv_bn(.in = C, .out = C, .kernel = 1));
+    m->b = nas_child(m, "b", nas_dil_conv(.in = C, .kernel = 3));
+    m->pool = nas_child(m, "pool", nas_pool(.kind = NAS_POOL_MAX, .kernel = 3, .stride = 1, .padding = NAS_SAME));
+    check("sums", &m->base, C, H, W, 2, 0);
+}
+
 static nas_module *space_network(const char *name, const char *architecture) {
     nas_module *model = nas_space_build(name, &(nas_space_config){.channels = 3, .height = 32, .width = 32});
     nas_apply_fixed_architecture_text(model, architecture);
@@ -171,6 +194,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(blocks_fold, begin, end),
         cmocka_unit_test_setup_teardown(rows_fold_across_their_ends, begin, end),
         cmocka_unit_test_setup_teardown(others_stay, begin, end),
+        cmocka_unit_test_setup_teardown(sums_of_folded_convolutions, begin, end),
         cmocka_unit_test_setup_teardown(networks_fold, begin, end),
         cmocka_unit_test(nothing_is_an_error),
     };
