@@ -28,10 +28,10 @@ size_t NAS_SIMD(nas__conv3_group_floats)(const c3_job *j, int rows) {
            C3_POSITIONS * (c3_stride(tiles, j->in.blocks) + c3_stride(tiles, j->out.blocks));
 }
 
-/* Floats from the first row on. */
+/* Where a row of tiles begins; behind the plane if it sees nothing but the border. */
 static size_t row_offset(const c3_plane *p, int row) {
     const size_t image = (size_t)p->blocks * p->h * p->w * BLOCK;
-    return row / p->tile_rows * image + (size_t)(row % p->tile_rows) * 4 * p->w * BLOCK;
+    return row / p->tile_rows * image + (size_t)c3_min(row % p->tile_rows * 4, p->h) * p->w * BLOCK;
 }
 
 void NAS_SIMD(nas__conv3_look_ahead)(c3_ahead *a, const c3_plane *p, const float *array, int first, int rows) {
@@ -71,7 +71,8 @@ void NAS_SIMD(nas__conv3_convolve)(const c3_job *j, const float *x, const nas__o
 void NAS_SIMD(nas__conv3_forward)(const nas__conv3 *s, const float *x, const nas__on_load *load, const float *u,
                                   const float *bias, const nas__on_load *act, float *z, double *sums) {
     const c3_job j = NAS_SIMD(nas__conv3_forward_job)(s, u);
-    const int total = s->n * j.in.tile_rows, rows = c3_min(total, NAS_SIMD(nas__conv3_group_rows)(&j));
+    const int total = s->n * j.in.tile_rows; /* small batches still give work to some threads */
+    const int rows = c3_min((total + 3) / 4, NAS_SIMD(nas__conv3_group_rows)(&j));
     const int groups = (total + rows - 1) / rows, count = 2 * j.out.blocks * BLOCK;
     nas__scratch *shared = nas__scratch_acquire(sums ? (size_t)groups * count * 2 : 0);
     if (!shared) {

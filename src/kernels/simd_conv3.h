@@ -91,10 +91,15 @@ void NAS_SIMD(nas__conv3_outputs)(const c3_plane *p, const c3_tiles *m, int firs
 void NAS_SIMD(nas__conv3_multiply)(const float *v, int v_row, const float *u, int in, int out_blocks, int tiles,
                                    float *m);
 /* du[in][out] (+)= sum over tiles of v[tile][in] q[tile][out] */
-void NAS_SIMD(nas__conv3_correlate)(const float *v, int v_row, const float *q, int tiles, int in, int out_blocks,
-                                    bool first, float *du);
+void NAS_SIMD(nas__conv3_correlate)(const float *v, int v_row, const float *q, int q_row, int tiles, int in,
+                                    int out_blocks, bool first, float *du);
 
-/* dw = G^T (sum of n_parts dU) G, to plain weights. part: floats between two dU. */
+/* One kernel for each of `lanes` output channels: dw = G^T (sum of n_parts dU) G, lane_step floats from one to the
+ * next.
+ */
+void NAS_SIMD(nas__conv3_kernel_gradient)(const float *du, size_t position, size_t part, int n_parts, int lanes,
+                                          ptrdiff_t lane_step, float *dw);
+/* All kernels: dw = G^T (sum of n_parts dU) G, to plain weights. part: floats between two dU. */
 void NAS_SIMD(nas__conv3_weight_gradient)(const nas__conv3 *s, const float *du, size_t part, int n_parts, float *dw);
 
 /* A convolution of `in` planes to `out` planes, forwards or for the gradient of the data; for the gradient of the
@@ -140,5 +145,14 @@ NAS_INLINE void c3_prefetch(const c3_ahead *a, int position) {
 c3_space NAS_SIMD(nas__conv3_divide)(const c3_job *j, int rows, float *memory);
 void NAS_SIMD(nas__conv3_convolve)(const c3_job *j, const float *x, const nas__on_load *load, int first, int rows,
                                    float *memory, const c3_store *how, float *z, const c3_ahead *ahead);
+
+/* dz of some images: the buffer, if it can be read as it is, or computed into t. */
+const float *NAS_SIMD(nas__conv3_late_images)(const nas__conv3 *s, const nas__late_grad *d, int first, int images,
+                                              float *t);
+size_t NAS_SIMD(nas__conv3_late_floats)(const nas__conv3 *s, const nas__late_grad *d, int images);
+
+/* The gradient of many weights over few tiles. */
+bool NAS_SIMD(nas__conv3_many_weights)(const nas__conv3 *s);
+void NAS_SIMD(nas__conv3_gradient_of_many)(const nas__conv3 *s, const nas__conv3_grads *g);
 
 #endif

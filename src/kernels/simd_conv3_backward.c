@@ -44,7 +44,7 @@ static plan make_plan(const nas__conv3 *s, const nas__conv3_grads *g) {
     p.weight_rows = c3_min(NAS_SIMD(nas__conv3_group_rows)(&p.weights), p.images * p.weights.in.tile_rows);
     const size_t data = NAS_SIMD(nas__conv3_group_floats)(&p.data, p.data_rows);
     const size_t weights = NAS_SIMD(nas__conv3_group_floats)(&p.weights, p.weight_rows);
-    p.late_floats = is_plain(g->dz) ? 0 : (size_t)p.images * c3_blocks(s->out) * s->oh * s->ow * BLOCK;
+    p.late_floats = NAS_SIMD(nas__conv3_late_floats)(s, g->dz, p.images);
     p.own_floats = p.late_floats + (data > weights ? data : weights);
     p.du_floats = (size_t)C3_POSITIONS * s->in * c3_blocks(s->out) * BLOCK;
     p.tasks = g->dw ? weight_tasks(&p) : p.parts;
@@ -77,16 +77,21 @@ static void late_plane(const nas__late_grad *d, size_t at, size_t count, ptrdiff
     }
 }
 
-static const float *late_images(const plan *p, int first, int images, float *t) {
-    const int blocks = p->data.in.blocks;
-    const size_t plane = (size_t)p->s->oh * p->s->ow * BLOCK, start = (size_t)first * blocks * plane;
-    if (is_plain(p->g->dz)) {
-        return p->g->dz->g + start;
+const float *NAS_SIMD(nas__conv3_late_images)(const nas__conv3 *s, const nas__late_grad *d, int first, int images,
+                                              float *t) {
+    const int blocks = c3_blocks(s->out);
+    const size_t plane = (size_t)s->oh * s->ow * BLOCK, start = (size_t)first * blocks * plane;
+    if (is_plain(d)) {
+        return d->g + start;
     }
     for (int i = 0; i < images * blocks; i++) {
-        late_plane(p->g->dz, start + i * plane, plane, (ptrdiff_t)(i % blocks) * BLOCK, t + i * plane);
+        late_plane(d, start + i * plane, plane, (ptrdiff_t)(i % blocks) * BLOCK, t + i * plane);
     }
     return t;
+}
+
+size_t NAS_SIMD(nas__conv3_late_floats)(const nas__conv3 *s, const nas__late_grad *d, int images) {
+    return is_plain(d) ? 0 : (size_t)images * c3_blocks(s->out) * s->oh * s->ow * BLOCK;
 }
 
 static void data_gradient(const plan *p, int first, int images, const float *dz, float *memory, double *sums,
@@ -116,8 +121,8 @@ static void weight_gradient(const plan *p, int first, int images, const float *d
         NAS_SIMD(nas__conv3_spread)(&j->out, dz, r, rows, w.temp, &w.out);
         for (int i = 0; i < C3_POSITIONS; i++) {
             NAS_SIMD(nas__conv3_correlate)
-            (w.in.values + i * w.in.stride, j->in.blocks * BLOCK, w.out.values + i * w.out.stride, tiles, p->s->in,
-             j->out.blocks, fresh && r == 0, du + i * position);
+            (w.in.values + i * w.in.stride, j->in.blocks * BLOCK, w.out.values + i * w.out.stride,
+             j->out.blocks * BLOCK, tiles, p->s->in, j->out.blocks, fresh && r == 0, du + i * position);
             if (r == 0) {
                 c3_prefetch(ahead, i);
             }
@@ -144,7 +149,7 @@ static void run_task(const plan *p, int task, float *memory, float *sums, float 
     float *rest = memory + p->late_floats;
     for (int part = from; part < to; part++) {
         const int first = part * p->images, images = c3_min(p->images, p->s->n - first);
-        const float *dz = late_images(p, first, images, memory);
+        const float *dz = NAS_SIMD(nas__conv3_late_images)(p->s, p->g->dz, first, images, memory);
         c3_ahead data = {.arrays = 0}, weights = {.arrays = 0};
         look_ahead(p, first + images, &data, &weights);
         if (p->g->dx) {
@@ -157,7 +162,7 @@ static void run_task(const plan *p, int task, float *memory, float *sums, float 
     }
 }
 
-void NAS_SIMD(nas__conv3_backward)(const nas__conv3 *s, const nas__conv3_grads *g) {
+static void by_parts(const nas__conv3 *s, const nas__conv3_grads *g) {
     const plan p = make_plan(s, g);
     const size_t sum_floats = g->dx && g->in_sums ? ((size_t)p.parts * p.sum_count * 2 + 15) / 16 * 16 : 0;
     nas__scratch *shared = nas__scratch_acquire(sum_floats + (g->dw ? p.tasks * p.du_floats : 0));
@@ -185,4 +190,17 @@ void NAS_SIMD(nas__conv3_backward)(const nas__conv3 *s, const nas__conv3_grads *
     }
     nas__scratch_release(spaces);
     nas__scratch_release(shared);
+}
+
+void NAS_SIMD(nas__conv3_backward)(const nas__conv3 *s, const nas__conv3_grads *g) {
+    if (!g->dw || !NAS_SIMD(nas__conv3_many_weights)(s)) {
+        by_parts(s, g);
+        return;
+    }
+    if (g->dx) {
+        nas__conv3_grads data = *g;
+        data.dw = NULL;
+        by_parts(s, &data);
+    }
+    NAS_SIMD(nas__conv3_gradient_of_many)(s, g);
 }

@@ -104,8 +104,8 @@ void NAS_SIMD(nas__conv3_multiply)(const float *v, int v_row, const float *u, in
     }
 }
 
-void NAS_SIMD(nas__conv3_correlate)(const float *v, int v_row, const float *q, int tiles, int in, int out_blocks,
-                                    bool first, float *du) {
+void NAS_SIMD(nas__conv3_correlate)(const float *v, int v_row, const float *q, int q_row, int tiles, int in,
+                                    int out_blocks, bool first, float *du) {
     for (int block = 0; block < out_blocks; block += C3_PANEL) {
         const int width = c3_min(C3_PANEL, out_blocks - block);
         int rows = in;
@@ -114,7 +114,7 @@ void NAS_SIMD(nas__conv3_correlate)(const float *v, int v_row, const float *q, i
                      .c = du + (ptrdiff_t)block * in * BLOCK,
                      .a_row = 1,
                      .a_step = v_row,
-                     .b_step = (ptrdiff_t)out_blocks * BLOCK,
+                     .b_step = q_row,
                      .c_row = width * BLOCK,
                      .steps = tiles};
         if (width == 2 && first) {

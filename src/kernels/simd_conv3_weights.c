@@ -88,11 +88,9 @@ void NAS_SIMD(nas__conv3_weights)(const nas__conv3 *s, const float *w, bool back
     }
 }
 
-static void one_gradient(const nas__conv3 *s, const float *du, size_t part, int n_parts, int i, int block, float *dw) {
-    const int blocks = c3_blocks(s->out), lanes = c3_min(BLOCK, s->out - block * BLOCK);
-    const size_t position = (size_t)s->in * blocks * BLOCK;
+void NAS_SIMD(nas__conv3_kernel_gradient)(const float *du, size_t position, size_t part, int n_parts, int lanes,
+                                          ptrdiff_t lane_step, float *dw) {
     vec half[3][6];
-    du += place(s->in, blocks, i, block);
     for (int q = 0; q < 6; q++) {
         vec u[6], g[3];
         for (int p = 0; p < 6; p++) {
@@ -115,18 +113,21 @@ static void one_gradient(const nas__conv3 *s, const float *du, size_t part, int 
             vstore(taps[r * 3 + c], g[c]);
         }
     }
-    for (int lane = 0; lane < lanes; lane++) {
-        float *to = dw + ((size_t)(block * BLOCK + lane) * s->in + i) * 9;
+    for (int lane = 0; lane < lanes; lane++, dw += lane_step) {
         for (int t = 0; t < 9; t++) {
-            to[t] = taps[t][lane];
+            dw[t] = taps[t][lane];
         }
     }
 }
 
 void NAS_SIMD(nas__conv3_weight_gradient)(const nas__conv3 *s, const float *du, size_t part, int n_parts, float *dw) {
     const int blocks = c3_blocks(s->out);
+    const size_t position = (size_t)s->in * blocks * BLOCK;
 #pragma omp for schedule(static)
     for (int task = 0; task < blocks * s->in; task++) {
-        one_gradient(s, du, part, n_parts, task % s->in, task / s->in, dw);
+        const int i = task % s->in, block = task / s->in;
+        NAS_SIMD(nas__conv3_kernel_gradient)
+        (du + place(s->in, blocks, i, block), position, part, n_parts, c3_min(BLOCK, s->out - block * BLOCK),
+         (ptrdiff_t)s->in * 9, dw + ((size_t)block * BLOCK * s->in + i) * 9);
     }
 }

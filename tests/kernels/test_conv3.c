@@ -283,6 +283,21 @@ static void random_shapes(void **state) {
     }
 }
 
+/* More weights than the cache holds take a way of their own; pieces and panels with remainders. */
+static void many_weights(void **state) {
+    (void)state;
+    nas_rng rng = nas_rng_new(13, 5);
+    for (int i = 0; i < 4; i++) {
+        problem p = random_problem(&rng, (nas__conv3){.n = 3, .in = 170, .out = 180, .h = 5, .w = 3});
+        p.s.pad_h = p.s.pad_w = 1 + i % 2;
+        p.s.oh = p.s.h + 2 * p.s.pad_h - 2;
+        p.s.ow = p.s.w + 2 * p.s.pad_w - 2;
+        p.want_dw = true;
+        p.want_dx = i != 1;
+        check(p, &rng);
+    }
+}
+
 /* Sums over images and positions repeat, and do not depend on the number of threads while the weights are small. */
 static void threads_do_not_matter(void **state) {
     (void)state;
@@ -317,6 +332,7 @@ static void threads_do_not_matter(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_shapes),
+        cmocka_unit_test(many_weights),
         cmocka_unit_test(threads_do_not_matter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
