@@ -102,9 +102,14 @@ NAS_INLINE int group_start(int n, int group, int groups) { return (int)((int64_t
 
 /* total[i] += lane i */
 NAS_INLINE void fold(double *total, vec v) {
-    for (int i = 0; i < BLOCK; i++) {
-        total[i] += (double)v[i];
-    }
+    typedef float half __attribute__((vector_size(BLOCK * 2)));
+    typedef double wide_half __attribute__((vector_size(BLOCK * 4), aligned(8), may_alias));
+    union {
+        vec whole;
+        half part[2];
+    } x = {v};
+    *(wide_half *)total += __builtin_convertvector(x.part[0], wide_half);
+    *(wide_half *)(total + BLOCK / 2) += __builtin_convertvector(x.part[1], wide_half);
 }
 
 /* Adds up the lanes in a fixed order. */

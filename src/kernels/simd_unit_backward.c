@@ -316,6 +316,9 @@ static void run_task(const backward *b, workspace *w, int group, int part) {
     const int from = group_start(panels, part, b->parts) * UNIT_PANEL;
     const int to = dw_min(group_start(panels, part + 1, b->parts) * UNIT_PANEL, b->in_blocks);
     float *partial = b->partial + (size_t)group * (b->pointwise_floats + b->depthwise_floats);
+    if (b->parts == 1) {
+        memset(partial, 0, (b->pointwise_floats + b->depthwise_floats) * sizeof(float));
+    }
     for (int n = group_start(u->n, group, b->groups); n < group_start(u->n, group + 1, b->groups); n++) {
         memset(w->sums, 0, sizeof(vec) * 2 * b->in_blocks);
         for (strip s = {.image = n}; s.from < u->oh; s.from = s.to) {
@@ -441,10 +444,9 @@ static void finish(const backward *b) {
     if (b->g->d_depthwise) {
         add_groups(b, b->pointwise_floats, b->depthwise_floats, b->g->d_depthwise);
     }
-    for (size_t i = 0; b->sums && i < width; i++) {
-        b->g->in_sums[i] = 0;
-        for (int group = 0; group < b->groups; group++) {
-            b->g->in_sums[i] += b->sums[group * width + i];
+    for (int group = 0; b->sums && group < b->groups; group++) {
+        for (size_t i = 0; i < width; i++) {
+            b->g->in_sums[i] = (group ? b->g->in_sums[i] : 0) + b->sums[group * width + i];
         }
     }
 }
@@ -469,7 +471,10 @@ static void prepare_shared(backward *b, float *memory, size_t flipped, size_t pa
     b->sums = sums ? (double *)memory : NULL;
     memory += sums;
     b->partial = memory;
-    memset(memory - sums, 0, (sums + b->groups * (b->pointwise_floats + b->depthwise_floats)) * sizeof(float));
+    memset(memory - sums, 0, sums * sizeof(float));
+    if (b->parts > 1) { /* else each group's task does it */
+        memset(memory, 0, b->groups * (b->pointwise_floats + b->depthwise_floats) * sizeof(float));
+    }
 }
 
 void NAS_SIMD(nas__unit_backward)(const nas__unit *u, const nas__unit_grads *g) {

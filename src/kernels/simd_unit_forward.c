@@ -220,10 +220,10 @@ static void run(const forward *f, nas__scratch *team) {
 }
 
 static void add_tasks(const forward *f, double *sums) {
-    const size_t width = sums_floats(f), tasks = (size_t)f->groups * f->parts;
-    for (size_t i = 0; i < width; i++) {
-        sums[i] = 0;
-        for (size_t task = 0; task < tasks; task++) {
+    const size_t width = sums_floats(f);
+    memset(sums, 0, width * sizeof *sums);
+    for (int task = 0; task < f->groups * f->parts; task++) {
+        for (size_t i = 0; i < width; i++) {
             sums[i] += f->partial[task * width + i];
         }
     }
