@@ -14,13 +14,12 @@
 #include "simd_functions.h"
 #include "kernels/scratch.h"
 
-/* The points, and their squares. */
-#ifndef C3_A
+/* The points, exact in binary, and their squares: errors are half of those with 1 and 2 or 1 and 1/2 (rms 5e-7 of the
+ * results' rms with 16 channels, 2.3e-6 with 512). */
 #define C3_A  0.75f
 #define C3_B  1.5f
 #define C3_A2 0.5625f
 #define C3_B2 2.25f
-#endif
 
 enum { C3_POSITIONS = 36, C3_PANEL = 2 };
 
