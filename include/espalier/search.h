@@ -106,7 +106,7 @@ NAS_API const nas_strategy_info *nas_strategies(void);
 typedef struct nas_evaluation {
     int64_t images;
     double loss, seconds;
-    double metrics[16]; /* in the order of the metrics given, the first 8 */
+    double metrics[16]; /* in the order of the metrics given, the first 16 */
 } nas_evaluation;
 
 typedef struct nas_fit_config {

@@ -164,7 +164,7 @@ static nas_status check(const cli_args *a, const nas__bench_workload **only) {
 nas_status cli_bench(cli_args *a) {
     bench b = {.a = a};
     const nas__bench_workload *only;
-    if (check(a, &only) || measure_peaks(&b)) {
+    if (cli_precision_check(a) || check(a, &only) || measure_peaks(&b)) {
         return nas_error_status();
     }
     json_t *machine = cli_bench_machine(&b.peaks);

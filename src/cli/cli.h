@@ -14,7 +14,8 @@ enum { CLI_MOST_SETTINGS = 64 };
 
 /* What the options of all subcommands fill in; texts are borrowed from argv, or kept (cli_keep). */
 typedef struct cli_args {
-    const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *input, *first_step;
+    const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *input, *first_step,
+        *precision;
     const char *set[CLI_MOST_SETTINGS];
     int n_set;
     int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,
@@ -28,7 +29,7 @@ typedef struct cli_args {
     const struct cli_command *command;
 } cli_args;
 
-typedef enum cli_option_type { CLI_FLAG, CLI_TEXT, CLI_INT, CLI_REAL, CLI_LIST } cli_option_type;
+typedef enum cli_option_type { CLI_FLAG, CLI_TEXT, CLI_PATH, CLI_INT, CLI_REAL, CLI_LIST } cli_option_type;
 typedef struct cli_option {
     const char *name; /* without the dashes */
     cli_option_type type;
@@ -198,6 +199,9 @@ const char *cli_class_name(const cli_network *n, int64_t index, char *text, size
 
 /* --- retraining ----------------------------------------------------------------------------------- */
 const cli_command *cli_retrain_command(void);
+const char *cli_precision_in_effect(void);
+/* Checks --precision, notes when it cannot be had here. */
+nas_status cli_precision_check(const cli_args *a);
 /* Data and budget as a retraining takes them. */
 nas_status cli_retrain_check(const cli_args *a, nas_budget *budget);
 /* What `espalier retrain` does with these options, printing apart; `architecture`: JSON, NULL: that of the options.

@@ -10,13 +10,16 @@
 const cli_command cli_commands[] = {
     {"search", "find a network for a data set", "",
      "espalier search --space darts --strategy darts --data fashion-mnist --epochs 10 --out runs/first",
-     "space strategy data data-dir epochs batch lr weight-decay score-steps set config budget out resume limit-batches "
+     "space strategy data data-dir epochs batch lr weight-decay score-steps precision set config budget out resume "
+     "limit-batches "
      "limit-images log-frequency op-times",
-     "space=darts strategy=darts data=fashion-mnist epochs=50 batch=64 lr=0.025 weight-decay=3e-4 score-steps=0 seed=0",
+     "space=darts strategy=darts data=fashion-mnist epochs=50 batch=64 lr=0.025 weight-decay=3e-4 score-steps=0 "
+     "precision=f32 seed=0",
      0, 0, NULL, cli_search},
     {"retrain", "train the network that a search found, from scratch, and score it on the test part", "[RUN]",
-     "espalier retrain runs/first --epochs 20 --set channels=24", "space arch config inherit resume op-times" TRAINING,
-     TRAINING_DEFAULTS, 0, 1, NULL, cli_retrain},
+     "espalier retrain runs/first --epochs 20 --set channels=24",
+     "space arch config inherit resume op-times precision" TRAINING, "precision=f32 " TRAINING_DEFAULTS, 0, 1, NULL,
+     cli_retrain},
     {"compare", "the network that a search found against random ones of its space, or finished runs in one table",
      "RUN ...", "espalier compare runs/first --random 10 --epochs 10", "random seeds" TRAINING,
      "seeds=1 " TRAINING_DEFAULTS, 1, -1, NULL, cli_compare},
@@ -29,8 +32,8 @@ const cli_command cli_commands[] = {
      "seed=0", 0, 1, NULL, cli_profile},
     {"bench",
      "speed of whole steps of search, training and inference, or of single kernels, against what this machine can do",
-     "[NAME|ops]", "espalier bench darts --op-times", "batch steps op-times scaling first-step", "steps=5 seed=0", 0, 1,
-     cli_bench_word, cli_bench},
+     "[NAME|ops]", "espalier bench darts --op-times", "batch steps op-times scaling first-step precision",
+     "steps=5 precision=f32 seed=0", 0, 1, cli_bench_word, cli_bench},
     {"log", "what a run has measured so far", "RUN", "espalier log runs/first --csv", "csv", "", 1, 1, NULL, cli_log},
     {"list", "spaces, strategies, data sets and their options", "[spaces|strategies|data|options NAME]",
      "espalier list options darts", "", "", 0, 2, cli_list_word, cli_list},

@@ -79,6 +79,8 @@ static void print_human(json_t *result) {
     json_object_foreach(json_object_get(result, "machine"), name, value) {
         if (json_is_string(value)) {
             printf("  %-14s %s\n", name, json_string_value(value));
+        } else if (json_is_boolean(value)) {
+            printf("  %-14s %s\n", name, json_is_true(value) ? "yes" : "no");
         } else {
             printf("  %-14s %s\n", name, cli_count(json_number_value(value), text, sizeof text));
         }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char *precision_word(int i) { return (const char *[]){"f32", "bf16", "auto", NULL}[i]; }
 static const char *split_word(int i) { return (const char *[]){"test", "train", NULL}[i]; }
 
 #define AT(field) offsetof(cli_args, field)
@@ -20,7 +21,7 @@ const cli_option cli_options[] = {
     {"arch", CLI_TEXT, AT(arch), "FILE", 0, 0, "architecture as JSON; otherwise RUN/final_architecture.json", CLI_FREE,
      NULL},
     {"data", CLI_TEXT, AT(data), "D", 0, 0, "data set (`espalier list data`)", CLI_STORED, cli_data_word},
-    {"data-dir", CLI_TEXT, AT(data_dir), "DIR", 0, 0, "where the data set's files are", CLI_STORED, NULL},
+    {"data-dir", CLI_PATH, AT(data_dir), "DIR", 0, 0, "where the data set's files are", CLI_STORED, NULL},
     {"split", CLI_TEXT, AT(split), "PART", 0, 0, "test or train", CLI_FREE, split_word},
     {"epochs", CLI_INT, AT(epochs), "N", 1, 1e6, "passes over the training part", CLI_MAY_GROW, NULL},
     {"batch", CLI_INT, AT(batch), "N", 1, 1e6, "images per step", CLI_STORED, NULL},
@@ -38,6 +39,9 @@ const cli_option cli_options[] = {
      NULL},
     {"valid-share", CLI_REAL, AT(valid_share), "X", 0, 0.9, "share of the training images that is held out and watched",
      CLI_STORED, NULL},
+    {"precision", CLI_TEXT, AT(precision), "f32|bf16|auto", 0, 0,
+     "numbers that activations are stored in; where bf16 is not to be had, f32 with a note", CLI_STORED,
+     precision_word},
     {"set", CLI_LIST, AT(set), "KEY=VALUE", 0, 0,
      "an option of the strategy or the space (`espalier list options NAME`); may be repeated", CLI_FREE, NULL},
     {"config", CLI_TEXT, AT(config), "FILE.json", 0, 0,
@@ -70,7 +74,8 @@ const cli_option cli_options[] = {
     {"scaling", CLI_FLAG, AT(scaling), NULL, 0, 0, "with one thread, too: how much faster all of them are", CLI_FREE,
      NULL},
     /* common to all subcommands, from here on */
-    {"threads", CLI_INT, AT(threads), "N", 1, 4096, "threads; by default all cores", CLI_MAY_CHANGE, NULL},
+    {"threads", CLI_INT, AT(threads), "N", 1, 4096, "threads; by default what OMP_NUM_THREADS says, else all cores",
+     CLI_MAY_CHANGE, NULL},
     {"seed", CLI_INT, AT(seed), "N", 0, 9e15, "seed of everything random", CLI_STORED, NULL},
     {"json", CLI_FLAG, AT(json), NULL, 0, 0, "the result as one JSON object on stdout", CLI_FREE, NULL},
     {"quiet", CLI_FLAG, AT(quiet), NULL, 0, 0, "only warnings and errors on stderr", CLI_FREE, NULL},
@@ -133,6 +138,13 @@ static nas_status set_number(const cli_option *option, void *field, const char *
     return NAS_OK;
 }
 
+/* A run's config.json is read from other working directories, too. What does not exist stays as it was typed: the error
+ * message is about that. */
+static const char *absolute(const char *path) {
+    char *real = realpath(path, NULL);
+    return real ? cli_keep(real) : path;
+}
+
 nas_status cli_set_option(cli_args *a, const cli_option *option, const char *value) {
     void *field = (char *)a + option->offset;
     switch (option->type) {
@@ -142,6 +154,9 @@ nas_status cli_set_option(cli_args *a, const cli_option *option, const char *val
     case CLI_TEXT:
         *(const char **)field = value;
         return *value ? NAS_OK : nas__fail(NAS_USAGE, "--%s: its value is empty", option->name);
+    case CLI_PATH:
+        *(const char **)field = absolute(value);
+        return *value ? nas_error_status() : nas__fail(NAS_USAGE, "--%s: its value is empty", option->name);
     case CLI_LIST:
         if (a->n_set == CLI_MOST_SETTINGS) {
             return nas__fail(NAS_USAGE, "--%s: more than %d of them", option->name, CLI_MOST_SETTINGS);
@@ -161,6 +176,7 @@ const char *cli_option_text(const cli_args *a, const cli_option *option, char *t
     case CLI_FLAG:
         return *(const bool *)field ? "1" : NULL;
     case CLI_TEXT:
+    case CLI_PATH:
         return *(const char *const *)field;
     case CLI_INT:
         snprintf(text, size, "%lld", (long long)*(const int64_t *)field);

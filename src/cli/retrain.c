@@ -50,6 +50,7 @@ static nas_status choose_directory(retrain *r) {
 nas_status cli_retrain_check(const cli_args *a, nas_budget *budget) {
     nas_status status = cli_budget(a, budget);
     status = status ? status : cli_data_check(a);
+    status = status ? status : cli_precision_check(a);
     if (!status && budget->trials) {
         status = nas__fail(NAS_USAGE, "--budget: a retraining evaluates no architectures; minutes=M is what it takes");
     }
@@ -393,9 +394,10 @@ static void print_human(json_t *result) {
     char time[32], parameters[32], macs[32];
     const char *name, *out = json_string_value(json_object_get(result, "run"));
     json_t *metrics = json_object_get(result, "metrics"), *value;
-    printf("%sRetraining %s%s: %lld epochs in %s\n", cli_bold(stdout),
+    printf("%sRetraining %s%s: %lld epoch%s in %s\n", cli_bold(stdout),
            json_string_value(json_object_get(result, "status")), cli_plain(stdout),
            (long long)json_integer_value(json_object_get(result, "epochs")),
+           json_integer_value(json_object_get(result, "epochs")) == 1 ? "" : "s",
            cli_duration(json_number_value(json_object_get(result, "seconds")), time, sizeof time));
     json_object_foreach(metrics, name, value) { printf("  test      %s %.4f\n", name, json_number_value(value)); }
     bool scored = json_object_size(metrics) > 0;

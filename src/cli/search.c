@@ -56,6 +56,7 @@ static nas_status read_options(search *s) {
     }
     status = status ? status : cli_budget(a, &s->budget);
     status = status ? status : cli_data_check(a);
+    status = status ? status : cli_precision_check(a);
     status = status ? status : cli_strategy_open(&s->strategy, a->strategy);
     status = status ? status : cli_space_open(&s->space, a->space);
     status = status ? status : cli_apply_settings(a, &s->strategy, &s->space);
@@ -113,10 +114,11 @@ static void print_human(const char *out, json_t *result) {
     char time[32];
     json_t *metrics = json_object_get(result, "metrics"), *value;
     const char *name;
-    printf("%sSearch %s%s: %s on %s, %lld epochs in %s\n", cli_bold(stdout),
+    printf("%sSearch %s%s: %s on %s, %lld epoch%s in %s\n", cli_bold(stdout),
            json_string_value(json_object_get(result, "status")), cli_plain(stdout),
            json_string_value(json_object_get(result, "strategy")), json_string_value(json_object_get(result, "space")),
            (long long)json_integer_value(json_object_get(result, "epochs")),
+           json_integer_value(json_object_get(result, "epochs")) == 1 ? "" : "s",
            cli_duration(json_number_value(json_object_get(result, "seconds")), time, sizeof time));
     json_object_foreach(metrics, name, value) {
         printf("  best      %s %.4f on the valid part\n", name, json_number_value(value));

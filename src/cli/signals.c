@@ -2,12 +2,17 @@
 #include "cli/cli.h"
 
 #include <stddef.h>
+#include <unistd.h>
 
 volatile sig_atomic_t cli_signal;
 static nas_trainer *volatile running;
 
 static void on_signal(int number) {
     if (cli_signal) {
+        static const char text[] = "\nespalier: ended at once; what a run did since its last checkpoint is lost "
+                                   "(--resume goes on from there)\n";
+        if (write(STDERR_FILENO, text, sizeof text - 1) < 0) { /* nobody listens: nothing to do */
+        }
         signal(number, SIG_DFL);
         raise(number);
         return;

@@ -5,6 +5,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 int nas__usable_kernel_tables(const nas__kernels *tables[3]) {
     int n = 0;
@@ -45,4 +48,13 @@ const nas__kernels *nas__kernel_table(void) {
         atomic_store_explicit(&chosen, table, memory_order_release);
     }
     return table;
+}
+
+bool nas__cpu_has_amx_bf16(void) {
+#if defined(__x86_64__)
+    unsigned a, b, c, d; /* older compilers know no name for it: leaf 7, AMX-BF16 and AMX-TILE */
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1) && (d >> 24 & 1);
+#else
+    return false;
+#endif
 }

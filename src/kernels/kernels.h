@@ -220,4 +220,7 @@ typedef struct nas__kernels {
  */
 const nas__kernels *nas__kernel_table(void);
 
+/* Does the processor multiply tiles of bf16 (AMX)? */
+bool nas__cpu_has_amx_bf16(void);
+
 #endif

@@ -54,6 +54,7 @@ char *nas__machine_json(void) {
                              system.machine, "isa", nas__kernel_table()->isa, "memory_bytes", (json_int_t)pages * page,
                              "kernel", kernel, "compiler", __VERSION__, "onednn", nas__onednn_version(), "sqlite",
                              sqlite3_libversion(), "espalier", nas_version());
+    json_object_set_new(root, "amx_bf16", json_boolean(nas__cpu_has_amx_bf16()));
     char *text = json_dumps(root, JSON_COMPACT);
     json_decref(root);
     return text ? text : nas__fail_null(NAS_NO_MEMORY, "no memory for the machine's description");

@@ -10,7 +10,7 @@
 
 #include <signal.h>
 
-enum { NAS__MOST_METRICS = 8 };
+enum { NAS__MOST_METRICS = 16 };
 
 /* Ids of what searches and retrainings log alike. */
 typedef struct nas__metric_ids {

@@ -30,6 +30,22 @@ for strategy in $(sed -n 's/^  \([a-z0-9_-]*\) .*/\1/p' out); do
     [ -s "N-$strategy/final_architecture.json" ] || fail "$strategy left no architecture"
 done
 
+# bf16 that is not to be had is said so, and the plan has what is in effect; the images are found from elsewhere, too
+where=$("$espalier" doctor --json | sed -n 's/.*"directory": *"\([^"]*fashion-mnist[^"]*\)".*/\1/p' | head -n 1)
+ln -s "$where" linked-images
+# shellcheck disable=SC2086
+expect 0 search $small --precision bf16 --data-dir linked-images --epochs 1 --out P
+in_file err 'precision bf16 is off'
+in_file out ', 1 epoch in'
+tr -d ' \n' <P/config.json >plain
+in_file plain '"plan":{"precision":"f32"}'
+in_file plain '"precision":"bf16"'
+in_file plain '"data-dir":"/'
+mkdir elsewhere && cd elsewhere
+# shellcheck disable=SC2086
+expect 0 search --out ../P --resume --epochs 2
+cd ..
+
 # a budget of evaluations is kept, by a strategy that scores one architecture per epoch and by one that scores many
 for strategy in darts enas; do
     # shellcheck disable=SC2086

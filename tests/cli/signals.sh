@@ -36,6 +36,19 @@ stop TERM 143 'T/checkpoint-*' search $small --strategy darts --epochs 500 --out
 in_file out '"status": "stopped"'
 in_file out '"canonical": "|'
 
+# a second signal does not wait, and says what that costs
+bash -c 'set -m; "$@" >out 2>err & echo $! >pid; wait $!' twice "$espalier" search --space darts --limit-images 4000 \
+    --batch 512 --epochs 2 --out W & shell=$!
+tries=0
+until grep -q 'run directory W' err 2>/dev/null || [ $tries -ge 1000 ]; do sleep 0.05; tries=$((tries + 1)); done
+kill -INT "$(cat pid)"
+sleep 0.2
+kill -INT "$(cat pid)" || fail "a step of 512 images ended before the second signal"
+got=0
+wait $shell || got=$?
+[ "$got" = 130 ] || fail "the second SIGINT: exit status $got, not 130"
+in_file err 'since its last checkpoint is lost'
+
 # what was found can be retrained at once
 stop INT 130 'R/retrain-1/checkpoint-*' retrain R --epochs 500 --limit-batches 2 --batch 16 --limit-images 300 --threads 1
 in_file out 'Retraining stopped'

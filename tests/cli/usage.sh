@@ -28,6 +28,8 @@ refused 'did you mean "bash"?' completion bas
 refused 'exclude each other' search --quiet --verbose
 refused 'neither a space nor a strategy' list options dartz
 refused 'there are test and train' eval run --split valid
+refused 'there are f32, bf16 and auto' search --precision fp8
+refused 'there are f32, bf16 and auto' bench --precision fp8
 refused 'CxHxW' profile --space nb201 --input 28
 expect 2
 in_file err 'usage: espalier COMMAND'
@@ -62,7 +64,7 @@ in_file out 'channels'
 in_file out 'order'
 
 expect 0 doctor --json
-for text in '"onednn"' '"sqlite"' '"isa"' '"threads": ' '"runs_writable": true' '"fashion-mnist"'; do in_file out "$text"; done
+for text in '"onednn"' '"sqlite"' '"isa"' '"amx_bf16"' '"threads": ' '"runs_writable": true' '"fashion-mnist"'; do in_file out "$text"; done
 
 expect 0 profile --space nb201 --input 3x32x32 --outputs 100 --json
 in_file out '"parameters": '
