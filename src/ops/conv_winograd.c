@@ -62,7 +62,7 @@ static void conv3_backward(nas__node *node) {
 }
 
 bool nas__is_conv3(const nas_tensor *x, const nas_tensor *bias, const nas__conv_shape *s) {
-    enum { MOST_CHANNELS = 128 };
+    enum { MOST_CHANNELS = 512 };
     return s->kh == 3 && s->kw == 3 && s->stride == 1 && s->dilation == 1 && s->groups == 1 && s->pad_h <= 2 &&
            s->pad_w <= 2 && x->layout == NAS__BLOCKED && s->ic >= nas__block() / 2 && s->ic <= MOST_CHANNELS &&
            s->oc <= MOST_CHANNELS && s->oh >= 4 && s->ow >= 4 && !nas__wants(bias);
