@@ -68,6 +68,9 @@ void NAS_SIMD(nas__late_sums)(int n, int c, int hw, const nas__late_grad *late, 
     const int cb = (c + BLOCK - 1) / BLOCK, groups = image_groups(n, cb);
     const size_t plane = (size_t)hw * BLOCK;
     nas__scratch *scratch = nas__scratch_acquire((size_t)groups * cb * sizeof(pair) / sizeof(float));
+    if (!scratch) {
+        return;
+    }
     pair *partial = (pair *)nas__scratch_floats(scratch);
 #pragma omp parallel for schedule(static) if (!is_small(n, c, hw))
     for (int task = 0; task < groups * cb; task++) {

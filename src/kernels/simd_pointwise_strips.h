@@ -52,7 +52,7 @@ NAS_INLINE pw_strip pw_find_strip(const pw_cut *c, int task) {
     return s;
 }
 
-/* Calls work(pixel of the strip, pixel of the input) in runs: fills source[] with the input pixel of each. */
+/* Fills source[] with the input pixel of each of the strip. */
 static inline void pw_sources(const pw_cut *c, const pw_strip *s, int32_t *source) {
     const nas__pointwise *p = c->p;
     for (int i = 0; i < s->count; i++) {

@@ -78,8 +78,53 @@ static inline void check_blocked(float *got, const float *plain, int n, int c, i
 /* Coefficients per channel, with a zero tail. */
 static inline float *channel_array(const float *values, int c, int block) { return to_blocked(values, 1, c, 1, block); }
 
+/* Weights (rows, columns) with the columns padded. */
+static inline float *padded_rows(const float *w, int rows, int columns, int block) {
+    return to_blocked(w, rows, columns, 1, block);
+}
+
+static inline float *transposed(const float *w, int rows, int columns) {
+    float *out = malloc((size_t)rows * columns * sizeof *out);
+    for (int i = 0; i < rows * columns; i++) {
+        out[i % columns * rows + i / columns] = w[i];
+    }
+    return out;
+}
+
+/* [2][padded] against [2][c], relative to the number of addends. Frees `got`. */
+static inline void check_channel_sums(double *got, const double *expected, int c, int block, double count,
+                                      const char *what) {
+    const int width = padded(c, block);
+    for (int i = 0; i < 2 * width; i++) {
+        const double e = i % width < c ? expected[i / width * c + i % width] : 0;
+        if (!(fabs(got[i] - e) <= 2e-5 * (count + fabs(e)))) {
+            fail_msg("%s: sum %d is %g instead of %g", what, i, got[i], e);
+        }
+    }
+    free(got);
+}
+
 static inline int uniform_int(nas_rng *rng, int from, int to) {
     return from + (int)(nas_rng_uniform(rng) * (to - from + 1));
+}
+
+static inline bool coin(nas_rng *rng) { return uniform_int(rng, 0, 1); }
+
+/* Multiples of 1/8 up to limit/8, whose products and sums have exact signs. */
+static inline float *eighths(nas_rng *rng, size_t count, int limit) {
+    float *v = malloc(count * sizeof *v);
+    for (size_t i = 0; i < count; i++) {
+        v[i] = (float)uniform_int(rng, -limit, limit) / 8;
+    }
+    return v;
+}
+
+static inline float *scaled(nas_rng *rng, size_t count, double factor) {
+    float *v = malloc(count * sizeof *v);
+    for (size_t i = 0; i < count; i++) {
+        v[i] = (float)(factor * (2 * nas_rng_uniform(rng) - 1));
+    }
+    return v;
 }
 
 #endif

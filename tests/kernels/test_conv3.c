@@ -22,22 +22,6 @@ static size_t count_in(const nas__conv3 *s) { return (size_t)s->n * s->in * s->h
 static size_t count_out(const nas__conv3 *s) { return (size_t)s->n * s->out * s->oh * s->ow; }
 static size_t count_weights(const nas__conv3 *s) { return (size_t)s->in * s->out * 9; }
 
-static float *eighths(nas_rng *rng, size_t count, int limit) {
-    float *v = malloc(count * sizeof *v);
-    for (size_t i = 0; i < count; i++) {
-        v[i] = (float)uniform_int(rng, -limit, limit) / 8;
-    }
-    return v;
-}
-
-static float *scaled(nas_rng *rng, size_t count, double factor) {
-    float *v = malloc(count * sizeof *v);
-    for (size_t i = 0; i < count; i++) {
-        v[i] = (float)(factor * (2 * nas_rng_uniform(rng) - 1));
-    }
-    return v;
-}
-
 static double clamp(double v, bool relu, float cap) { return !relu ? v : v < 0 ? 0 : cap > 0 && v > cap ? cap : v; }
 
 static bool inside(double v, float cap) { return v > 0 && (cap <= 0 || v < cap); }
@@ -131,17 +115,6 @@ static void describe(const problem *p, const char *isa, const char *what, char *
              (double)p->cap, p->masked);
 }
 
-static void check_sums(double *got, const double *expected, int c, int block, double scale, const char *text) {
-    const int padded_c = padded(c, block);
-    for (int i = 0; i < 2 * padded_c; i++) {
-        const double e = i % padded_c < c ? expected[i / padded_c * c + i % padded_c] : 0;
-        if (!(fabs(got[i] - e) <= 2e-5 * (scale + fabs(e)))) {
-            fail_msg("%s: sum %d is %g, not %g", text, i, got[i], e);
-        }
-    }
-    free(got);
-}
-
 static void check_forward(const problem *p, const nas__kernels *k) {
     const nas__conv3 *s = &p->s;
     const int b = k->block;
@@ -158,7 +131,7 @@ static void check_forward(const problem *p, const nas__kernels *k) {
     describe(p, k->isa, "forward", text, sizeof text);
     check_blocked(z, p->z, s->n, s->out, s->oh * s->ow, b, 3e-5, text);
     if (sums) {
-        check_sums(sums, p->z_sums, s->out, b, s->n * s->oh * s->ow, text);
+        check_channel_sums(sums, p->z_sums, s->out, b, s->n * s->oh * s->ow, text);
     }
     free_array(u, k->conv3_weights_size(s));
     free(x), free(bias), free(scale), free(shift);
@@ -204,7 +177,7 @@ static void check_backward(const problem *p, const nas__kernels *k) {
         free(dx);
     }
     if (p->want_dx && sums) {
-        check_sums(sums, p->in_sums, s->in, block, s->n * hw, text);
+        check_channel_sums(sums, p->in_sums, s->in, block, s->n * hw, text);
     } else {
         free(sums);
     }
@@ -243,8 +216,6 @@ static void check(problem p, nas_rng *rng) {
     free(p.mask_shift), free(p.g), free(p.a), free(p.b), free(p.k), free(p.before), free(p.z), free(p.dx), free(p.dw);
     free(p.z_sums), free(p.in_sums);
 }
-
-static bool coin(nas_rng *rng) { return uniform_int(rng, 0, 1); }
 
 static problem random_problem(nas_rng *rng, nas__conv3 s) {
     problem p = {.s = s, .affine = coin(rng), .relu = coin(rng), .bias = coin(rng), .act_relu = coin(rng)};

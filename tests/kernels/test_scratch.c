@@ -66,6 +66,30 @@ static void unit_backward(const nas__kernels *k, arrays *a) {
     k->unit_backward(
         &u, &(nas__unit_grads){.x = a->x, .dz = &(nas__late_grad){.g = a->dy, .scale = 1}, .d_depthwise = a->out});
 }
+static const nas__pointwise pointwise = {.n = IMAGES,
+                                         .parts = 1,
+                                         .in = CHANNELS,
+                                         .out = CHANNELS,
+                                         .h = SIDE,
+                                         .w = SIDE,
+                                         .oh = SIDE,
+                                         .ow = SIDE,
+                                         .stride = 1};
+static void pointwise_forward(const nas__kernels *k, arrays *a) {
+    nas__pointwise p = pointwise;
+    p.weights = a->w;
+    k->pointwise_forward(&p, (const float *const[]){a->x}, NULL, NULL, NULL, a->out, NULL);
+}
+static void pointwise_backward(const nas__kernels *k, arrays *a) {
+    k->pointwise_backward(&pointwise, &(nas__pointwise_grads){.x = (const float *const[]){a->x},
+                                                              .dz = &(nas__late_grad){.g = a->dy, .scale = 1},
+                                                              .d_weights = a->out});
+}
+static void late_sums(const nas__kernels *k, arrays *a) {
+    double sums[2 * 16] = {0};
+    k->late_sums(IMAGES, CHANNELS, PIXELS, &(nas__late_grad){.g = a->dy, .scale = 1}, a->x, sums);
+    a->out[0] = (float)sums[0];
+}
 static void pool_sums(const nas__kernels *k, arrays *a) {
     double sums[2 * 16];
     k->pool_sums(&pool, true, a->x, sums);
@@ -107,6 +131,9 @@ static const struct {
                {"depthwise weights", dw_weights},
                {"unit", unit_forward},
                {"gradients of a unit", unit_backward},
+               {"1x1 convolution", pointwise_forward},
+               {"gradients of a 1x1 convolution", pointwise_backward},
+               {"sums of late gradients", late_sums},
                {"sums of a pooling", pool_sums},
                {"average backward", pool_backward},
                {"terms", terms},

@@ -1,5 +1,5 @@
 /* Separable units of every instruction set against plain loops in double, over random shapes and options. */
-#include "blocked.h"
+#include "late_reference.h"
 
 #include <stdio.h>
 
@@ -20,18 +20,6 @@ static size_t out_size(const nas__unit *u) { return (size_t)u->n * u->out * u->o
 static int taps(const nas__unit *u) { return u->kernel_h * u->kernel_w; }
 
 static bool chance(nas_rng *rng, double p) { return nas_rng_uniform(rng) < p; }
-
-static double before_act(const nas__on_load *l, int c, double x) {
-    return l->scale ? (double)l->scale[c] * x + (double)l->shift[c] : x;
-}
-
-static double activate(const nas__on_load *l, double h) {
-    if (l->relu) {
-        h = h > 0 ? h : 0;
-        h = l->cap > 0 && h > l->cap ? l->cap : h;
-    }
-    return h;
-}
 
 /* Index of the input pixel that output pixel o of the plane (w, h from u) sees through tap k; -1 in the padding. */
 static ptrdiff_t seen(const nas__unit *u, int o, int k) {
@@ -77,20 +65,6 @@ static void forward(problem *p, const double *mid) {
     }
 }
 
-/* The gradient of the output. */
-static double late(const problem *p, size_t o) {
-    const nas__unit *u = &p->u;
-    const nas__late_grad *l = &p->late;
-    const int c = (int)(o / (u->oh * u->ow) % u->out);
-    double g = (double)l->scale * (double)p->g[o], z = p->z[o];
-    if (l->masked) {
-        const double h = l->mask_scale ? (double)l->mask_scale[c] * z + (double)l->mask_shift[c] : z;
-        g = h > 0 && (l->cap <= 0 || h < (double)l->cap) ? g : 0;
-    }
-    g = l->a ? (double)l->a[c] * g : g;
-    return l->b ? g + (double)l->b[c] * z + (double)l->k[c] : g;
-}
-
 static void backward(problem *p, const double *value, const double *mid) {
     const nas__unit *u = &p->u;
     const int hw = u->h * u->w, ohw = u->oh * u->ow;
@@ -100,7 +74,7 @@ static void backward(problem *p, const double *value, const double *mid) {
     for (size_t o = 0; o < out_size(u); o++) {
         const int c = (int)(o / ohw % u->out), pixel = (int)(o % ohw);
         const size_t n = o / ohw / u->out;
-        const double g = late(p, o);
+        const double g = late_reference(&p->late, c, p->g[o], p->z[o]);
         for (int i = 0; p->pointwise && i < u->in; i++) {
             d_mid[(n * u->in + i) * ohw + pixel] += g * (double)p->wp[(size_t)i * u->out + c];
             d_wp[(size_t)i * u->out + c] += g * mid[(n * u->in + i) * ohw + pixel];
@@ -122,8 +96,7 @@ static void backward(problem *p, const double *value, const double *mid) {
     for (size_t i = 0; i < in_size(u); i++) {
         const int c = (int)(i / hw % u->in);
         const double h = before_act(&p->load, c, p->x[i]);
-        const bool open = !p->load.relu || (h > 0 && (p->load.cap <= 0 || h < (double)p->load.cap));
-        const double d = open ? dx[i] : 0;
+        const double d = !p->load.relu || passes(h, p->load.cap) ? dx[i] : 0;
         p->in_sums[c] += d;
         p->in_sums[u->in + c] += d * (double)p->x[i];
         p->dx[i] = (float)(d + (p->accumulate ? (double)p->dx0[i] : 0));
@@ -159,38 +132,6 @@ static const char *describe(const problem *p, const char *isa, const char *what)
     return text;
 }
 
-/* [2][padded] against [2][c], relative to the number of addends. */
-static void check_sums(double *got, const double *expected, int c, int block, double count, const char *what) {
-    const int width = padded(c, block);
-    for (int i = 0; i < 2 * width; i++) {
-        const double e = i % width < c ? expected[i / width * c + i % width] : 0;
-        if (!(fabs(got[i] - e) <= 2e-5 * (count + fabs(e)))) {
-            fail_msg("%s: sum %d is %g instead of %g", what, i, got[i], e);
-        }
-    }
-    free(got);
-}
-
-static float *maybe(const float *values, int c, int block) { return values ? channel_array(values, c, block) : NULL; }
-
-/* Weights (rows, columns) with the columns padded. */
-static float *padded_rows(const float *w, int rows, int columns, int block) {
-    const int width = padded(columns, block);
-    float *out = new_array((size_t)rows * width);
-    for (int i = 0; i < rows * width; i++) {
-        out[i] = i % width < columns ? w[i / width * columns + i % width] : 0;
-    }
-    return out;
-}
-
-static float *transposed(const float *w, int rows, int columns) {
-    float *out = malloc((size_t)rows * columns * sizeof(float));
-    for (int i = 0; i < rows * columns; i++) {
-        out[i % columns * rows + i / columns] = w[i];
-    }
-    return out;
-}
-
 /* The problem in the layout of one table. */
 typedef struct blocked {
     nas__unit u;
@@ -201,7 +142,7 @@ typedef struct blocked {
 
 static blocked to_table(const problem *p, int block) {
     const nas__unit *u = &p->u;
-    blocked b = {.u = *u, .load = p->load, .late = p->late};
+    blocked b = {.u = *u, .load = load_to_blocked(&p->load, 1, u->in, block)};
     float *wpt = transposed(p->wp, u->in, u->out);
     b.x = to_blocked(p->x, u->n, u->in, u->h * u->w, block);
     b.z = to_blocked(p->z, u->n, u->out, u->oh * u->ow, block);
@@ -209,27 +150,18 @@ static blocked to_table(const problem *p, int block) {
     b.wd = to_blocked(p->wd, 1, u->in, taps(u), block);
     b.wp = padded_rows(p->wp, u->in, u->out, block);
     b.wpt = padded_rows(wpt, u->out, u->in, block);
+    b.late = late_to_blocked(&p->late, u->out, block, b.g, b.z);
     b.bias = channel_array(p->b, u->out, block);
     b.u.depthwise = p->depthwise ? b.wd : NULL;
     b.u.pointwise = p->pointwise ? b.wp : NULL;
     b.u.pointwise_t = p->pointwise ? b.wpt : NULL;
-    b.load.scale = maybe(p->load.scale, u->in, block);
-    b.load.shift = maybe(p->load.shift, u->in, block);
-    b.late.g = b.g;
-    b.late.z = p->late.b || p->late.masked ? b.z : NULL;
-    b.late.a = maybe(p->late.a, u->out, block);
-    b.late.b = maybe(p->late.b, u->out, block);
-    b.late.k = maybe(p->late.k, u->out, block);
-    b.late.mask_scale = maybe(p->late.mask_scale, u->out, block);
-    b.late.mask_shift = maybe(p->late.mask_shift, u->out, block);
     free(wpt);
     return b;
 }
 
 static void free_blocked(blocked *b) {
     free(b->x), free(b->wd), free(b->wp), free(b->wpt), free(b->bias), free(b->z), free(b->g);
-    free((void *)b->load.scale), free((void *)b->load.shift), free((void *)b->late.a), free((void *)b->late.b);
-    free((void *)b->late.k), free((void *)b->late.mask_scale), free((void *)b->late.mask_shift);
+    free_coefficients(&b->load, &b->late);
 }
 
 static void check_forward(const problem *p, const nas__kernels *k, const blocked *b) {
@@ -242,7 +174,7 @@ static void check_forward(const problem *p, const nas__kernels *k, const blocked
                     p->has_act ? &p->act : NULL, z, p->want_sums ? sums : NULL);
     check_blocked(z, p->z, u->n, u->out, u->oh * u->ow, k->block, 1e-5, describe(p, k->isa, "forward"));
     if (p->want_sums) {
-        check_sums(sums, p->sums, u->out, k->block, (double)u->n * u->oh * u->ow, describe(p, k->isa, "sums"));
+        check_channel_sums(sums, p->sums, u->out, k->block, (double)u->n * u->oh * u->ow, describe(p, k->isa, "sums"));
     } else {
         free(sums);
     }
@@ -271,8 +203,8 @@ static void check_backward(const problem *p, const nas__kernels *k, const blocke
         free(dx);
     }
     if (g.in_sums) {
-        check_sums(sums, p->in_sums, u->in, k->block, count * sqrt(u->out) * sqrt(taps(u)) + 10,
-                   describe(p, k->isa, "in_sums"));
+        check_channel_sums(sums, p->in_sums, u->in, k->block, count * sqrt(u->out) * sqrt(taps(u)) + 10,
+                           describe(p, k->isa, "in_sums"));
     } else {
         free(sums);
     }
@@ -345,8 +277,7 @@ static void make(problem *p, nas_rng *rng, uint64_t seed) {
 static void free_problem(problem *p) {
     free(p->x), free(p->wd), free(p->wp), free(p->b), free(p->g), free(p->dx0), free(p->z), free(p->dx);
     free(p->d_wd), free(p->d_wp), free(p->sums), free(p->in_sums);
-    free((void *)p->load.scale), free((void *)p->load.shift), free((void *)p->late.a), free((void *)p->late.b);
-    free((void *)p->late.k), free((void *)p->late.mask_scale), free((void *)p->late.mask_shift);
+    free_coefficients(&p->load, &p->late);
 }
 
 static void check(problem *p, nas_rng *rng, uint64_t seed) {
