@@ -50,6 +50,42 @@ NAS_INLINE void unit_load_rows(const dw_frame *f, const float *image, const unit
     }
 }
 
+NAS_INLINE void unit_late_row(const nas__late_grad *l, int block, size_t at, int count, float *out, const bool affine,
+                              const bool masked) {
+    const size_t channel = (size_t)block * BLOCK;
+    const vec one = vset1(1), scale = vset1(l->scale);
+    const vec a = l->a ? scale * vload(l->a + channel) : scale;
+    const vec b = affine ? vload(l->b + channel) : vzero(), k = affine ? vload(l->k + channel) : vzero();
+    const vec mask_scale = masked && l->mask_scale ? vload(l->mask_scale + channel) : one;
+    const vec mask_shift = masked && l->mask_scale ? vload(l->mask_shift + channel) : vzero();
+    const vec high = vset1(l->cap > 0 ? l->cap : INFINITY);
+    for (ptrdiff_t p = 0; p < (ptrdiff_t)count * BLOCK; p += BLOCK) {
+        vec t = vload(l->g + at + p);
+        if (masked) {
+            const vec h = vfma(mask_scale, vload(l->z + at + p), mask_shift);
+            t = vmask_pos(high - h, vmask_pos(h, t));
+        }
+        t = affine ? vfma(a, t, vfma(b, vload(l->z + at + p), k)) : a * t;
+        vstore(out + p, t);
+    }
+}
+
+/* Rows of `cols` pixels of the finished gradient, `row` floats apart in `out`; the first pixel is at g + at. */
+static inline void unit_late_rows(const nas__late_grad *l, int block, size_t at, int rows, int cols, float *out,
+                                  ptrdiff_t row) {
+    for (int r = 0; r < rows; r++, at += (size_t)cols * BLOCK, out += row) {
+        if (l->masked && l->b) {
+            unit_late_row(l, block, at, cols, out, true, true);
+        } else if (l->masked) {
+            unit_late_row(l, block, at, cols, out, false, true);
+        } else if (l->b) {
+            unit_late_row(l, block, at, cols, out, true, false);
+        } else {
+            unit_late_row(l, block, at, cols, out, false, false);
+        }
+    }
+}
+
 /* y[o] = bias[o] + sum over i of x[i]*w[i][o], for `pixels` pixels and `blocks` (1 or UNIT_PANEL) blocks of outputs o.
  * Pixel p of input block b is at x + b*x_block + p*BLOCK, that of output block b at y + b*y_block + place[p]. */
 typedef struct unit_pointwise {

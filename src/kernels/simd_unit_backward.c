@@ -37,44 +37,10 @@ typedef struct workspace {
     float *in;     /* bordered planes of a panel, or of all blocks: the values that the depthwise convolution reads */
     float *middle; /* a strip of one block: the depthwise result */
     float *out;    /* bordered planes as those of `in`: the gradient of the depthwise result */
+    float *dx;     /* with a stride: complete rows before the activation */
     vec *sums;     /* [in_blocks][2], of one image */
     int32_t *place;
 } workspace;
-
-NAS_INLINE void late_row(const nas__late_grad *l, int block, size_t at, int count, float *out, const bool affine,
-                         const bool masked) {
-    const size_t channel = (size_t)block * BLOCK;
-    const vec one = vset1(1), scale = vset1(l->scale);
-    const vec a = l->a ? scale * vload(l->a + channel) : scale;
-    const vec b = affine ? vload(l->b + channel) : vzero(), k = affine ? vload(l->k + channel) : vzero();
-    const vec mask_scale = masked && l->mask_scale ? vload(l->mask_scale + channel) : one;
-    const vec mask_shift = masked && l->mask_scale ? vload(l->mask_shift + channel) : vzero();
-    const vec high = vset1(l->cap > 0 ? l->cap : INFINITY);
-    for (ptrdiff_t p = 0; p < (ptrdiff_t)count * BLOCK; p += BLOCK) {
-        vec t = vload(l->g + at + p);
-        if (masked) {
-            const vec h = vfma(mask_scale, vload(l->z + at + p), mask_shift);
-            t = vmask_pos(high - h, vmask_pos(h, t));
-        }
-        t = affine ? vfma(a, t, vfma(b, vload(l->z + at + p), k)) : a * t;
-        vstore(out + p, t);
-    }
-}
-
-/* Rows of `cols` pixels of the finished gradient, `row` floats apart in `out`; the first pixel is at g + at. */
-static void late_rows(const nas__late_grad *l, int block, size_t at, int rows, int cols, float *out, ptrdiff_t row) {
-    for (int r = 0; r < rows; r++, at += (size_t)cols * BLOCK, out += row) {
-        if (l->masked && l->b) {
-            late_row(l, block, at, cols, out, true, true);
-        } else if (l->masked) {
-            late_row(l, block, at, cols, out, false, true);
-        } else if (l->b) {
-            late_row(l, block, at, cols, out, true, false);
-        } else {
-            late_row(l, block, at, cols, out, false, false);
-        }
-    }
-}
 
 static bool wants_values(const backward *b) {
     return b->g->d_pointwise || b->g->d_depthwise; /* of the input, and of the depthwise result */
@@ -152,16 +118,33 @@ static void depthwise_weights(const backward *b, const strip *s, const float *in
     NAS_SIMD(nas__dw_multiply)(&p);
 }
 
-/* The complete rows of dx of one plane. at: the plane's place in x and dx. */
-static void depthwise_data(const backward *b, const strip *s, const float *out, const float *w, size_t at,
-                           const dw_finish *finish) {
+/* dx from pixel `at` of all of dx on, from `count` floats that lack only the activation. */
+static void pass_data(const backward *b, const float *out, size_t at, size_t count, const dw_finish *f) {
+    float *dx = b->g->dx + at;
+    vec s1 = vzero(), s2 = vzero();
+    for (size_t p = 0; p < count; p += BLOCK) {
+        const vec x = vload(b->g->x + at + p), v = dw_mask(f, x, vload(out + p));
+        s1 += v;
+        s2 = vfma(v, x, s2);
+        vstore(dx + p, f->accumulate ? v + vload(dx + p) : v);
+    }
+    if (f->sums) {
+        f->sums[0] += s1;
+        f->sums[1] += s2;
+    }
+}
+
+/* The complete rows of dx of one plane. at: the plane's place in x and dx. With a stride the correlations write pixels
+ * apart from each other, so they go to scratch memory first: x and dx are read and written in order. */
+static void depthwise_data(const backward *b, const workspace *work, const strip *s, const float *out, const float *w,
+                           size_t at, const dw_finish *finish) {
     const nas__unit *u = b->u;
     const dw_frame *frame = &b->out_frame;
     dw_finish f = *finish;
     dw_correlation c = {.x_row = (ptrdiff_t)frame->cols * BLOCK,
                         .y_row = (ptrdiff_t)u->w * u->stride * BLOCK,
                         .y_col = (ptrdiff_t)u->stride * BLOCK,
-                        .finish = &f,
+                        .finish = u->stride > 1 ? NULL : &f,
                         .stride = 1,
                         .dilation = b->step};
     for (int rest_h = 0; rest_h < u->stride; rest_h++) {
@@ -174,7 +157,7 @@ static void depthwise_data(const backward *b, const strip *s, const float *out, 
             const size_t first = at + ((size_t)top * u->w + rest_w) * BLOCK;
             c.x = out + row * c.x_row + (ptrdiff_t)col * BLOCK;
             c.w = w;
-            c.y = b->g->dx + first;
+            c.y = u->stride > 1 ? work->dx + ((size_t)rest_h * u->w + rest_w) * BLOCK : b->g->dx + first;
             f.x = b->g->x + first;
             c.rows = dw_max(0, dw_min(s->dx_to - s->dx_from, dw_ceil_div(u->h - top, u->stride)));
             c.cols = dw_max(0, dw_ceil_div(u->w - rest_w, u->stride));
@@ -189,22 +172,10 @@ static void depthwise_data(const backward *b, const strip *s, const float *out, 
             w += (size_t)ph.taps * pw.taps * BLOCK;
         }
     }
-}
-
-/* Without depthwise convolution its result's gradient is dh already, but for the activation. */
-static void pass_data(const backward *b, const strip *s, const float *out, size_t at, const dw_finish *f) {
-    const ptrdiff_t from = (ptrdiff_t)s->from * b->u->ow * BLOCK, to = (ptrdiff_t)s->to * b->u->ow * BLOCK;
-    float *dx = b->g->dx + at;
-    vec s1 = vzero(), s2 = vzero();
-    for (ptrdiff_t p = from; p < to; p += BLOCK) {
-        const vec x = vload(b->g->x + at + p), v = dw_mask(f, x, vload(out + p));
-        s1 += v;
-        s2 = vfma(v, x, s2);
-        vstore(dx + p, f->accumulate ? v + vload(dx + p) : v);
-    }
-    if (f->sums) {
-        f->sums[0] += s1;
-        f->sums[1] += s2;
+    if (u->stride > 1) {
+        const int from = s->dx_from * u->stride, rows = dw_max(0, dw_min(s->dx_to * u->stride, u->h) - from);
+        const size_t row = (size_t)u->w * BLOCK;
+        pass_data(b, work->dx, at + from * row, rows * row, finish);
     }
 }
 
@@ -214,8 +185,8 @@ static void middle_gradient(const backward *b, workspace *w, const strip *s, int
     const int rows = s->to - s->from;
     if (!u->pointwise) {
         for (int i = block; i < block + blocks; i++) {
-            late_rows(b->g->dz, i, out_at(b, s, i, b->in_blocks), rows, u->ow, strip_of(b, s, out_plane(b, w, i)),
-                      (ptrdiff_t)b->out_frame.cols * BLOCK);
+            unit_late_rows(b->g->dz, i, out_at(b, s, i, b->in_blocks), rows, u->ow, strip_of(b, s, out_plane(b, w, i)),
+                           (ptrdiff_t)b->out_frame.cols * BLOCK);
         }
         return;
     }
@@ -267,9 +238,11 @@ static void data(const backward *b, workspace *w, const strip *s, int block) {
                          .sums = b->sums ? w->sums + 2 * (size_t)block : NULL};
     if (u->depthwise) {
         const float *flipped = b->flipped + (size_t)block * u->kernel_h * u->kernel_w * BLOCK;
-        depthwise_data(b, s, out_plane(b, w, block), flipped, in_at(b, s, block), &f);
+        depthwise_data(b, w, s, out_plane(b, w, block), flipped, in_at(b, s, block), &f);
     } else {
-        pass_data(b, s, out_plane(b, w, block), in_at(b, s, block), &f);
+        const size_t row = (size_t)u->w * BLOCK;
+        pass_data(b, out_plane(b, w, block) + s->from * row, in_at(b, s, block) + s->from * row,
+                  (s->to - s->from) * row, &f);
     }
 }
 
@@ -324,8 +297,8 @@ static void run_task(const backward *b, workspace *w, int group, int part) {
         for (strip s = {.image = n}; s.from < u->oh; s.from = s.to) {
             advance(b, &s);
             for (int block = 0; u->pointwise && block < b->out_blocks; block++) {
-                late_rows(b->g->dz, block, out_at(b, &s, block, b->out_blocks), 1, (s.to - s.from) * u->ow,
-                          w->dz + block * strip_floats(b), 0);
+                unit_late_rows(b->g->dz, block, out_at(b, &s, block, b->out_blocks), 1, (s.to - s.from) * u->ow,
+                               w->dz + block * strip_floats(b), 0);
             }
             for (int block = from; block < to; block += UNIT_PANEL) {
                 run_panel(b, w, &s, block, partial);
@@ -356,8 +329,9 @@ static void prepare(const backward *b, workspace *w) {
 static size_t dz_part(const backward *b) { return b->u->pointwise ? b->out_blocks * strip_floats(b) : 0; }
 static size_t in_part(const backward *b) { return wants_values(b) ? planes(b) * in_floats(b) : 0; }
 static size_t sums_part(const backward *b) { return (size_t)2 * b->in_blocks * BLOCK; }
+static size_t dx_part(const backward *b) { return b->u->stride > 1 ? (size_t)b->u->h * b->u->w * BLOCK : 0; }
 static size_t workspace_floats(const backward *b) { /* place has one entry where a strip has BLOCK floats */
-    return dz_part(b) + in_part(b) + 2 * strip_floats(b) + planes(b) * out_floats(b) + sums_part(b);
+    return dz_part(b) + in_part(b) + 2 * strip_floats(b) + planes(b) * out_floats(b) + sums_part(b) + dx_part(b);
 }
 
 static void run(const backward *b, nas__scratch *team) {
@@ -368,7 +342,8 @@ static void run(const backward *b, nas__scratch *team) {
         w.middle = w.in + in_part(b);
         w.out = w.middle + strip_floats(b);
         w.sums = (vec *)(w.out + planes(b) * out_floats(b));
-        w.place = (int32_t *)((float *)w.sums + sums_part(b));
+        w.dx = (float *)w.sums + sums_part(b);
+        w.place = (int32_t *)(w.dx + dx_part(b));
         prepare(b, &w);
 #pragma omp for schedule(static)
         for (int task = 0; task < b->groups * b->parts; task++) {
