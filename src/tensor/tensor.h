@@ -119,9 +119,9 @@ float *nas__give_memory(nas_tensor *t);
 /* A zero tensor (no memory) of t's shape. */
 nas_tensor *nas__zero_like(const nas_tensor *t, nas__layout layout);
 /* What a function computes beside its result: in a pass without gradients the tensors that were made since
- * nas__scope_begin() are released by nas__scope_end(), unless they are retained, and y is computed (or the parts of
- * a concatenation), which it returns;
- * in other passes nothing happens. y (NULL passes through) is all that may be read of them afterwards. */
+ * nas__scope_begin() are released by nas__scope_end(), unless they are retained; y, which it returns, is computed (of a
+ * late concatenation its parts are kept). In other passes nothing happens. Apart from y (NULL passes through) none of
+ * them may be read afterwards. */
 size_t nas__scope_begin(void);
 nas_tensor *nas__scope_end(size_t begin, nas_tensor *y);
 /* A second tensor over x's memory with another (plain) shape. */
