@@ -6,6 +6,7 @@
 #include "kernels/simd_functions.h"
 
 #include "kernels/scratch.h"
+#include "kernels/simd_ahead.h"
 
 /* A strip should stay in a core's second-level cache beside the rows it is computed from and written to. */
 #define DW_STRIP_FLOATS ((size_t)8 * 1024)
@@ -97,6 +98,7 @@ typedef struct dw_correlation {
     ptrdiff_t x_row, y_row, y_col;
     int rows, cols, image_from, image_to;
     int kernel_h, kernel_w, stride, dilation;
+    ahead *ahead; /* fetched meanwhile; may be NULL */
 } dw_correlation;
 
 void NAS_SIMD(nas__dw_correlate)(const dw_correlation *c);

@@ -127,6 +127,7 @@ NAS_INLINE void tiles(const dw_correlation *c, int row, int kh0, int kh1, const 
     for (int from = 0; from < c->cols; from += cols) {
         const int col = dw_min(from, c->cols - cols);
         tile(c, row, col, from - col, kh0, kh1, rows, cols, kw, s, d);
+        ahead_fetch(c->ahead);
     }
 }
 

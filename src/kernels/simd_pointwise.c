@@ -47,15 +47,31 @@ static void finish_strip(const forward *f, float *z, int count, double *total) {
     }
 }
 
-static void run_strip(const forward *f, int task, float *values, int32_t *source, double *total) {
+/* What the next strip will read and write is fetched while this one is multiplied. */
+static void look_ahead(const forward *f, int task, ahead *a) {
+    const pw_cut *c = &f->cut;
+    ahead_reset(a);
+    if (task + 1 < c->p->n * c->strips) {
+        const pw_strip next = pw_find_strip(c, task + 1);
+        for (int part = 0; c->dense && part < c->p->parts; part++) {
+            pw_look_ahead(a, &next, f->x[part], c->in_blocks, c->pixels);
+        }
+        pw_look_ahead(a, &next, f->z, c->out_blocks, c->pixels);
+        ahead_spread(a, pw_tiles(c, c->out_blocks));
+    }
+}
+
+static void run_strip(const forward *f, int task, float *values, int32_t *source, ahead *a, double *total) {
     const pw_cut *c = &f->cut;
     const pw_strip s = pw_find_strip(c, task);
+    look_ahead(f, task, a);
     pw_product product = {.x = values,
                           .x_block = (ptrdiff_t)c->strip * BLOCK,
                           .y_block = (ptrdiff_t)c->pixels * BLOCK,
                           .parts = c->p->parts,
                           .in = c->p->in,
-                          .pixels = s.count};
+                          .pixels = s.count,
+                          .ahead = a};
     float *z = f->z + ((size_t)s.image * c->out_blocks * c->pixels + s.from) * BLOCK;
     if (c->dense && c->p->parts == 1 && (!c->load || (!c->load->relu && !c->load->scale))) {
         product.x = f->x[0] + pw_plane(c, &s, 0) + (size_t)s.from * BLOCK; /* it lies as it should already */
@@ -83,13 +99,14 @@ static void run(const forward *f, nas__scratch *team) {
 #pragma omp parallel for schedule(static) if (c->groups > 1)
     for (int group = 0; group < c->groups; group++) {
         float *values = nas__scratch_mine(team);
+        ahead a;
         int32_t *source = (int32_t *)(values + (size_t)c->strip * c->all_blocks * BLOCK);
         double *total = f->partial ? f->partial + group * width : NULL;
         if (total) {
             memset(total, 0, width * sizeof *total);
         }
         for (int task = group_start(tasks, group, c->groups); task < group_start(tasks, group + 1, c->groups); task++) {
-            run_strip(f, task, values, source, total);
+            run_strip(f, task, values, source, &a, total);
         }
     }
 }

@@ -4,6 +4,7 @@
 #define NAS_KERNELS_SIMD_POINTWISE_H
 
 #include "kernels/simd.h"
+#include "kernels/simd_ahead.h"
 
 /* Blocks of outputs that one tile computes together, and so the width of a panel of weights: they share the loads of
  * the values. */
@@ -22,6 +23,7 @@ typedef struct pw_product {
     ptrdiff_t x_block, y_block;
     int parts, in, pixels, blocks;
     const float *bias; /* NULL: zero */
+    ahead *ahead;      /* fetched meanwhile; may be NULL */
 } pw_product;
 
 void NAS_SIMD(nas__pw_multiply)(const pw_product *c);
@@ -33,6 +35,7 @@ typedef struct pw_gradient {
     float *dw;
     ptrdiff_t x_block, dy_block;
     int parts, in, pixels, blocks;
+    ahead *ahead; /* fetched meanwhile; may be NULL */
 } pw_gradient;
 
 void NAS_SIMD(nas__pw_accumulate)(const pw_gradient *c);

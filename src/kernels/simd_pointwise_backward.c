@@ -18,6 +18,7 @@ typedef struct backward {
 typedef struct workspace {
     float *dz, *values, *middle; /* [out blocks][strip], [blocks of all parts][strip] both */
     int32_t *source;
+    ahead ahead; /* of the next strip */
 } workspace;
 
 /* --- the gradient of the output ----------------------------------------------------------------------- */
@@ -104,7 +105,7 @@ static void scatter(const backward *b, const pw_strip *s, const workspace *w, do
     }
 }
 
-static void input_gradient(const backward *b, const pw_strip *s, const workspace *w, double *total) {
+static void input_gradient(const backward *b, const pw_strip *s, workspace *w, double *total) {
     const pw_cut *c = &b->cut;
     const int blocks = b->cut.all_blocks, out = c->p->out;
     pw_product product = {.x = w->dz,
@@ -112,7 +113,8 @@ static void input_gradient(const backward *b, const pw_strip *s, const workspace
                           .y_block = (ptrdiff_t)c->strip * BLOCK,
                           .parts = 1,
                           .in = out,
-                          .pixels = s->count};
+                          .pixels = s->count,
+                          .ahead = &w->ahead};
     for (int block = 0; block < blocks; block += PANEL) {
         product.blocks = blocks - block < PANEL ? blocks - block : PANEL;
         product.w = c->p->weights_t + (size_t)block * BLOCK * out;
@@ -122,10 +124,31 @@ static void input_gradient(const backward *b, const pw_strip *s, const workspace
     scatter(b, s, w, total);
 }
 
+/* What the next strip will read and write is fetched while this one is multiplied. */
+static void look_ahead(const backward *b, int task, ahead *a) {
+    const pw_cut *c = &b->cut;
+    const nas__pointwise_grads *g = b->g;
+    ahead_reset(a);
+    if (task + 1 >= c->p->n * c->strips) {
+        return;
+    }
+    const pw_strip next = pw_find_strip(c, task + 1);
+    const bool x = g->d_weights || g->in_sums || (g->load && g->load->relu), z = g->dz->b || g->dz->masked;
+    pw_look_ahead(a, &next, g->dz->g, c->out_blocks, c->pixels);
+    pw_look_ahead(a, &next, z ? g->dz->z : NULL, c->out_blocks, c->pixels);
+    for (int part = 0; c->dense && part < c->p->parts; part++) {
+        pw_look_ahead(a, &next, x ? g->x[part] : NULL, c->in_blocks, c->pixels);
+        pw_look_ahead(a, &next, g->dx ? g->dx[part] : NULL, c->in_blocks, c->pixels);
+    }
+    ahead_spread(a, (g->dx ? pw_tiles(c, c->all_blocks) : 0) +
+                        (g->d_weights ? (size_t)pw_ceil(c->in_all, 8) * (size_t)pw_ceil(c->out_blocks, PANEL) : 0));
+}
+
 /* --- strips -------------------------------------------------------------------------------------------- */
-static void run_strip(const backward *b, int task, const workspace *w, float *dw, double *total) {
+static void run_strip(const backward *b, int task, workspace *w, float *dw, double *total) {
     const pw_cut *c = &b->cut;
     const pw_strip s = pw_find_strip(c, task);
+    look_ahead(b, task, &w->ahead);
     pw_sources(c, &s, w->source);
     finish_gradient(b, &s, w->dz);
     if (dw) {
@@ -137,7 +160,8 @@ static void run_strip(const backward *b, int task, const workspace *w, float *dw
                                       .parts = c->p->parts,
                                       .in = c->p->in,
                                       .pixels = s.count,
-                                      .blocks = c->out_blocks};
+                                      .blocks = c->out_blocks,
+                                      .ahead = &w->ahead};
         pw_gather(c, &s, b->g->x, w->source, w->values);
         NAS_SIMD(nas__pw_accumulate)(&gradient);
     }
@@ -169,7 +193,7 @@ static void run(const backward *b, nas__scratch *team) {
     const int tasks = c->p->n * c->strips;
 #pragma omp parallel for schedule(static) if (c->groups > 1)
     for (int group = 0; group < c->groups; group++) {
-        const workspace w = find_workspace(b, nas__scratch_mine(team));
+        workspace w = find_workspace(b, nas__scratch_mine(team));
         float *dw = b->partial ? b->partial + group * weights_floats(b) : NULL;
         double *total = b->sums ? b->sums + group * sums_width(b) : NULL;
         if (dw) {

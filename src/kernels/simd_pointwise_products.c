@@ -61,6 +61,7 @@ NAS_INLINE void product_tile(const pw_product *c, int pixel, const int rows, con
 NAS_INLINE int product_tiles(const pw_product *c, int pixel, const int rows, const int blocks) {
     for (; pixel + rows <= c->pixels; pixel += rows) {
         product_tile(c, pixel, rows, blocks);
+        ahead_fetch(c->ahead);
     }
     return pixel;
 }
@@ -140,6 +141,7 @@ NAS_INLINE void gradient_tiles(const pw_gradient *c, const float *x, int i, int 
     int t = 0;
     for (; t + rows <= count; t += rows) {
         gradient_tile(c, x + t, i + t, block, rows, blocks);
+        ahead_fetch(c->ahead);
     }
     for (; t < count; t++) {
         gradient_tile(c, x + t, i + t, block, 1, blocks);

@@ -67,12 +67,25 @@ NAS_INLINE size_t pw_plane(const pw_cut *c, const pw_strip *s, int block) {
     return ((size_t)s->image * c->in_blocks + block) * c->p->h * c->p->w * BLOCK;
 }
 
+/* What is to be fetched of `blocks` planes of the strip, which are `pixels` pixels large. */
+NAS_INLINE void pw_look_ahead(ahead *a, const pw_strip *s, const float *x, int blocks, int pixels) {
+    const size_t plane = (size_t)pixels * BLOCK;
+    if (x) {
+        ahead_add(a, x + (size_t)s->image * blocks * plane + (size_t)s->from * BLOCK, (size_t)s->count * BLOCK, blocks,
+                  plane);
+    }
+}
+
+/* Tiles, about, of a product with `blocks` blocks of outputs. */
+NAS_INLINE size_t pw_tiles(const pw_cut *c, int blocks) {
+    return (size_t)pw_ceil(c->strip, 8) * (size_t)pw_ceil(blocks, PANEL);
+}
+
 NAS_INLINE void gather_block(const float *x, const int32_t *source, int count, const nas__load_block *load, float *out,
                              const bool plain, const bool relu, const bool capped) {
 #pragma GCC unroll 4
     for (int i = 0; i < count; i++) {
         const vec v = vload(x + (ptrdiff_t)source[i] * BLOCK);
-        __builtin_prefetch(x + (ptrdiff_t)(source[i] + count) * BLOCK); /* the next strip's */
         vstore(out + (ptrdiff_t)i * BLOCK, plain ? v : load_value(load, v, relu, capped));
     }
 }

@@ -98,9 +98,13 @@ typedef struct unit_pointwise {
     const float *more;       /* NULL, or added to y before act; in the places of y, but not y */
     const nas__on_load *act; /* NULL: none; scale and shift are not used */
     vec *sums;               /* NULL, or [blocks][2]: sums of y and of y*y, added to */
+    ahead *ahead;            /* fetched meanwhile; may be NULL */
 } unit_pointwise;
 
 void NAS_SIMD(nas__unit_pointwise)(const unit_pointwise *c);
+
+/* Tiles, about, of products and correlations over `blocks` blocks of h x w pixels: each a moment to fetch something. */
+NAS_INLINE size_t unit_tiles(int blocks, int h, int w) { return (size_t)blocks * ((size_t)h * (size_t)w / 16 + 1); }
 
 /* dw[i][o] += sum over pixels of x[i]*dy[o], for the inputs of one block (`in` of them) and all outputs. Rows of dw are
  * out_blocks*BLOCK apart. */

@@ -40,6 +40,7 @@ typedef struct workspace {
     float *dx;     /* with a stride: complete rows before the activation */
     vec *sums;     /* [in_blocks][2], of one image */
     int32_t *place;
+    ahead ahead; /* of the next image */
 } workspace;
 
 static bool wants_values(const backward *b) {
@@ -78,7 +79,8 @@ static void load_values(const backward *b, const strip *s, int block, float *pla
 }
 
 /* The depthwise result again. */
-static void depthwise_forward(const backward *b, const strip *s, int block, const float *plane, float *y) {
+static void depthwise_forward(const backward *b, workspace *w, const strip *s, int block, const float *plane,
+                              float *y) {
     const nas__unit *u = b->u;
     dw_correlation c = {.x = plane + (ptrdiff_t)seen_from(b, s) * b->in_frame.cols * BLOCK,
                         .w = u->depthwise + (size_t)block * u->kernel_h * u->kernel_w * BLOCK,
@@ -91,7 +93,8 @@ static void depthwise_forward(const backward *b, const strip *s, int block, cons
                         .kernel_h = u->kernel_h,
                         .kernel_w = u->kernel_w,
                         .stride = u->stride,
-                        .dilation = u->dilation};
+                        .dilation = u->dilation,
+                        .ahead = &w->ahead};
     dw_image_rows(&b->in_frame, seen_from(b, s), seen_rows(b, s), &c.image_from, &c.image_to);
     NAS_SIMD(nas__dw_correlate)(&c);
 }
@@ -136,7 +139,7 @@ static void pass_data(const backward *b, const float *out, size_t at, size_t cou
 
 /* The complete rows of dx of one plane. at: the plane's place in x and dx. With a stride the correlations write pixels
  * apart from each other, so they go to scratch memory first: x and dx are read and written in order. */
-static void depthwise_data(const backward *b, const workspace *work, const strip *s, const float *out, const float *w,
+static void depthwise_data(const backward *b, workspace *work, const strip *s, const float *out, const float *w,
                            size_t at, const dw_finish *finish) {
     const nas__unit *u = b->u;
     const dw_frame *frame = &b->out_frame;
@@ -146,7 +149,8 @@ static void depthwise_data(const backward *b, const workspace *work, const strip
                         .y_col = (ptrdiff_t)u->stride * BLOCK,
                         .finish = u->stride > 1 ? NULL : &f,
                         .stride = 1,
-                        .dilation = b->step};
+                        .dilation = b->step,
+                        .ahead = &work->ahead};
     for (int rest_h = 0; rest_h < u->stride; rest_h++) {
         const dw_phase ph = dw_find_phase(rest_h, u->kernel_h, u->stride, u->dilation, u->pad_h);
         for (int rest_w = 0; rest_w < u->stride; rest_w++) {
@@ -198,7 +202,8 @@ static void middle_gradient(const backward *b, workspace *w, const strip *s, int
                         .place = w->place,
                         .in = u->out,
                         .pixels = rows * u->ow,
-                        .blocks = blocks};
+                        .blocks = blocks,
+                        .ahead = &w->ahead};
     NAS_SIMD(nas__unit_pointwise)(&c);
 }
 
@@ -211,7 +216,7 @@ static void values(const backward *b, workspace *w, const strip *s, int block, f
         return;
     }
     if (u->depthwise) {
-        depthwise_forward(b, s, block, in_plane(b, w, block), w->middle);
+        depthwise_forward(b, w, s, block, in_plane(b, w, block), w->middle);
         middle = w->middle;
     }
     unit_product p = {.x = middle,
@@ -282,6 +287,26 @@ static void fold_sums(const backward *b, const workspace *w, int from, int to, d
     }
 }
 
+/* What the image after `image` will read and write is fetched while that one is worked on. */
+static void look_ahead(const backward *b, workspace *w, int image) {
+    const nas__unit *u = b->u;
+    const nas__unit_grads *g = b->g;
+    const size_t in = (size_t)b->in_blocks * u->h * u->w * BLOCK, out = (size_t)b->out_blocks * u->oh * u->ow * BLOCK;
+    ahead_reset(&w->ahead);
+    if (image + 1 >= u->n || b->parts > 1) {
+        return;
+    }
+    const bool x = wants_values(b) || g->in_sums || (g->load && g->load->relu), z = g->dz->b || g->dz->masked;
+    ahead_add(&w->ahead, g->dz->g + (image + 1) * out, out, 1, 0);
+    ahead_add(&w->ahead, z ? g->dz->z + (image + 1) * out : NULL, out, 1, 0);
+    ahead_add(&w->ahead, x ? g->x + (image + 1) * in : NULL, in, 1, 0);
+    ahead_add(&w->ahead, g->dx ? g->dx + (image + 1) * in : NULL, in, 1, 0);
+    size_t tiles = (u->pointwise && g->dx ? unit_tiles(b->in_blocks, u->oh, u->ow) : 0) +
+                   (u->depthwise && g->dx ? unit_tiles(b->in_blocks, u->h, u->w) : 0) +
+                   (u->depthwise && g->d_pointwise ? unit_tiles(b->in_blocks, u->oh, u->ow) : 0);
+    ahead_spread(&w->ahead, tiles);
+}
+
 /* One part of the panels of the images of one group. */
 static void run_task(const backward *b, workspace *w, int group, int part) {
     const nas__unit *u = b->u;
@@ -294,6 +319,7 @@ static void run_task(const backward *b, workspace *w, int group, int part) {
     }
     for (int n = group_start(u->n, group, b->groups); n < group_start(u->n, group + 1, b->groups); n++) {
         memset(w->sums, 0, sizeof(vec) * 2 * b->in_blocks);
+        look_ahead(b, w, n);
         for (strip s = {.image = n}; s.from < u->oh; s.from = s.to) {
             advance(b, &s);
             for (int block = 0; u->pointwise && block < b->out_blocks; block++) {

@@ -26,6 +26,7 @@ typedef struct workspace {
     vec *sums;             /* [out_blocks][2], of one image */
     int bordered;          /* the strip whose border is in place */
     int loaded;            /* with whole planes: their rows before this one are there */
+    ahead ahead;           /* of the next image */
 } workspace;
 
 static int rows_seen(const forward *f, int rows) { return (rows - 1) * f->u->stride + f->reach; }
@@ -71,7 +72,8 @@ static void depthwise_rows(const forward *f, workspace *w, int image, int block,
                         .kernel_h = u->kernel_h,
                         .kernel_w = u->kernel_w,
                         .stride = u->stride,
-                        .dilation = u->dilation};
+                        .dilation = u->dilation,
+                        .ahead = &w->ahead};
     dw_image_rows(&f->frame, out * u->stride, rows_seen(f, rows), &c.image_from, &c.image_to);
     NAS_SIMD(nas__dw_correlate)(&c);
 }
@@ -127,7 +129,8 @@ static void pointwise_strip(const forward *f, workspace *w, int image, int out, 
                         .y_block = (ptrdiff_t)u->oh * u->ow * BLOCK,
                         .in = u->in,
                         .pixels = (int)pixels,
-                        .act = f->act};
+                        .act = f->act,
+                        .ahead = &w->ahead};
     if (!u->depthwise && unit_gate_is_open(f->load)) {
         c.x = f->x + ((size_t)image * f->in_blocks * u->h + out) * u->w * BLOCK;
         c.x_block = (ptrdiff_t)u->h * u->w * BLOCK;
@@ -156,6 +159,19 @@ static void fold_sums(const forward *f, const vec *sums, double *total) {
     }
 }
 
+/* What the image after `image` will read and write is fetched while that one is worked on. */
+static void look_ahead(const forward *f, workspace *w, int image) {
+    const nas__unit *u = f->u;
+    const size_t in = (size_t)f->in_blocks * u->h * u->w * BLOCK, out = (size_t)f->out_blocks * u->oh * u->ow * BLOCK;
+    ahead_reset(&w->ahead);
+    if (image + 1 < u->n && f->parts == 1) {
+        ahead_add(&w->ahead, f->x + (image + 1) * in, in, 1, 0);
+        ahead_add(&w->ahead, f->z + (image + 1) * out, out, 1, 0);
+        ahead_spread(&w->ahead, (u->depthwise ? unit_tiles(f->in_blocks, u->oh, u->ow) : 0) +
+                                    (u->pointwise ? unit_tiles(f->out_blocks, u->oh, u->ow) : 0));
+    }
+}
+
 /* The strips of one part of every image of one group. */
 static void run_task(const forward *f, workspace *w, int group, int part) {
     const nas__unit *u = f->u;
@@ -167,6 +183,7 @@ static void run_task(const forward *f, workspace *w, int group, int part) {
     }
     for (int n = group_start(u->n, group, f->groups); n < group_start(u->n, group + 1, f->groups); n++) {
         memset(w->sums, 0, width * sizeof(float));
+        look_ahead(f, w, n);
         w->loaded = 0;
         for (int s = from; s < to; s++) {
             const int out = s * f->strip, rows = dw_min(f->strip, u->oh - out);

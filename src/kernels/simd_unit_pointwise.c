@@ -106,6 +106,7 @@ NAS_INLINE void tiles(const unit_pointwise *c, const int pixels, const int block
     for (int from = 0; from < c->pixels; from += pixels) {
         const int pixel = dw_min(from, c->pixels - pixels);
         tile(c, pixel, from - pixel, pixels, blocks);
+        ahead_fetch(c->ahead);
     }
 }
 

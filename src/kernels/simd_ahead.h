@@ -1,0 +1,61 @@
+/* simd_ahead.h - memory fetched ahead: while a kernel computes on one image, what it will read and write of the next
+ * one comes into the second-level cache, a few lines after every tile. The processor does not do it by itself: it
+ * follows a stream only as long as the stream is read, and then the arithmetic units wait. */
+#ifndef NAS_KERNELS_SIMD_AHEAD_H
+#define NAS_KERNELS_SIMD_AHEAD_H
+
+#include "kernels/simd.h"
+
+enum { AHEAD_LINE = 64, AHEAD_PARTS = 40 };
+
+/* `planes` pieces of `lines` lines, `stride` bytes apart. */
+typedef struct ahead_part {
+    const char *at;
+    ptrdiff_t stride;
+    int planes;
+    size_t lines, done;
+} ahead_part;
+
+typedef struct ahead {
+    int parts, current;
+    size_t step, lines; /* lines after each tile, and in all */
+    ahead_part part[AHEAD_PARTS];
+} ahead;
+
+NAS_INLINE void ahead_reset(ahead *a) {
+    a->parts = a->current = 0;
+    a->step = a->lines = 0;
+}
+
+/* Adds `planes` pieces of `floats` from `from` on, `stride` floats apart; nothing when it is NULL. */
+static inline void ahead_add(ahead *a, const float *from, size_t floats, int planes, size_t stride) {
+    const size_t lines = floats * sizeof(float) / AHEAD_LINE;
+    if (from && lines && planes && a->parts < AHEAD_PARTS) {
+        a->part[a->parts++] = (ahead_part){
+            .at = (const char *)from, .stride = (ptrdiff_t)(stride * sizeof(float)), .planes = planes, .lines = lines};
+        a->lines += lines * (size_t)planes;
+    }
+}
+
+/* All of it in `tiles` steps. */
+NAS_INLINE void ahead_spread(ahead *a, size_t tiles) { a->step = tiles ? (a->lines + tiles - 1) / tiles : 0; }
+
+NAS_INLINE void ahead_fetch(ahead *a) {
+    if (!a || a->current == a->parts) {
+        return;
+    }
+    ahead_part *p = &a->part[a->current];
+    const size_t left = p->lines - p->done, count = left < a->step ? left : a->step;
+    const char *at = p->at + p->done * AHEAD_LINE;
+    for (size_t i = 0; i < count; i++) {
+        __builtin_prefetch(at + i * AHEAD_LINE, 0, 2);
+    }
+    p->done += count;
+    if (p->done == p->lines) {
+        p->done = 0;
+        p->at += p->stride;
+        a->current += --p->planes == 0;
+    }
+}
+
+#endif
