@@ -153,13 +153,22 @@ static bool statistics_from_moments(int c, int padded, double count, const doubl
     return true;
 }
 
-/* Of a pooling that nobody has computed, which is no reason to do so. */
+/* Of a pooling that nobody has computed, which is no reason to do so; and of the other one of its pair, for which the
+ * source would have to be read again. */
 static void pooled_moments(nas_tensor *x, int padded) {
     const nas__late_pool *pool = x->late->detail;
-    x->moments = nas__arena_alloc(&x->tape->arena, 2 * (size_t)padded * sizeof *x->moments);
-    if (x->moments) {
-        nas__kernel_table()->pool_sums(&pool->shape, pool->max, nas__data(x->late->source), x->moments);
+    double **moments = pool->pair->moments;
+    if (!moments[pool->max]) {
+        double *both = nas__arena_alloc(&x->tape->arena, 4 * (size_t)padded * sizeof *both);
+        const float *values = both ? nas__data(x->late->source) : NULL;
+        if (!values) {
+            return;
+        }
+        moments[0] = both;
+        moments[1] = both + 2 * padded;
+        nas__kernel_table()->pools_sums(&pool->shape, values, moments[1], moments[0]);
     }
+    x->moments = moments[pool->max];
 }
 
 static void batch_statistics(nas_tensor *x, int padded, float *mean, float *var) {
@@ -205,6 +214,9 @@ static nas_tensor *normalise(nas_tensor *x, const nas_bn_state *s) {
                                   x->dims, 0);
     if (!y) {
         return NULL;
+    }
+    if (x->late && x->late->kind == NAS__LATE_POOL) {
+        ((nas__late_pool *)x->late->detail)->norm = y;
     }
     nas__node *node =
         nas__record("batch_norm", batch_norm_backward, 3, (nas_tensor *[]){x, s->gamma, s->beta}, 1, &y, sizeof(bn_op));

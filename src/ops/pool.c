@@ -31,16 +31,34 @@ static bool read_shape(const char *op, const nas_tensor *x, const nas_pool_args 
     return true;
 }
 
-static void pool_backward(nas__node *node) {
-    const nas__late_pool *pool = node->state;
-    nas_tensor *x = node->inputs[0];
-    nas__late_grad dy = nas__grad_late(node->outputs[0]);
+/* The other one of the pair, when it was recorded before and its gradient is on the way: it is differentiated later. */
+static nas__late_pool *waits_for(const nas__late_pool *pool) {
+    nas__late_pool *other = pool->pair->pool[!pool->max];
+    return other && other->node && other->norm && other->norm->grad.buffer ? other : NULL;
+}
+
+static void give_gradients(nas_tensor *x, const nas__late_pool *pool, const nas__late_grad *dy) {
     nas__buffer *fresh;
     bool accumulate;
-    float *dx = dy.g ? nas__grad_open(x, &fresh, &accumulate) : NULL;
+    const nas__late_grad *other = pool->other.g ? &pool->other : NULL;
+    float *dx = nas__grad_open(x, &fresh, &accumulate);
     if (dx) {
-        nas__kernel_table()->pool_backward_late(&pool->shape, pool->max, nas__data(x), &dy, dx, accumulate);
+        nas__kernel_table()->pools_backward_late(&pool->shape, nas__data(x), pool->max ? dy : other,
+                                                 pool->max ? other : dy, dx, accumulate);
         nas__grad_close(x, fresh);
+    }
+}
+
+static void pool_backward(nas__node *node) {
+    nas__late_pool *pool = *(nas__late_pool **)node->state, *later = waits_for(pool);
+    nas_tensor *y = node->outputs[0];
+    nas__late_grad dy = nas__grad_late(y);
+    pool->node = NULL;
+    if (later) {
+        later->other = dy;
+        later->node->saved[0] = nas__buffer_ref(y->grad.buffer);
+    } else if (dy.g) {
+        give_gradients(node->inputs[0], pool, &dy);
     }
 }
 
@@ -49,6 +67,29 @@ static void pool_compute(nas_tensor *y) {
     if (nas__give_memory(y)) {
         nas__kernel_table()->pool_forward_late(&pool->shape, pool->max, nas__data(y->late->source), y->data);
     }
+}
+
+static bool same_windows(const nas__pool_shape *a, const nas__pool_shape *b) {
+    return a->kernel == b->kernel && a->stride == b->stride && a->pad == b->pad && a->count_padding == b->count_padding;
+}
+
+/* Takes its place in the pair, a new one when there is none or the place is taken. */
+static bool find_pair(nas_tensor *x, nas__late_pool *pool) {
+    nas__pool_pair *pair = x->pools;
+    while (pair && (pair->pool[pool->max] || !same_windows(&pair->pool[!pool->max]->shape, &pool->shape))) {
+        pair = pair->next;
+    }
+    if (!pair) {
+        pair = nas__arena_alloc(&nas__tape()->arena, sizeof *pair);
+        if (!pair) {
+            return false;
+        }
+        pair->next = x->pools;
+        x->pools = pair;
+    }
+    pair->pool[pool->max] = pool;
+    pool->pair = pair;
+    return true;
 }
 
 /* Pooling is cheap beside the memory that its result would take: sums and batch norm do it again when they need it. */
@@ -67,13 +108,17 @@ static nas_tensor *pool(const char *op, nas_tensor *x, const nas_pool_args *args
     }
     nas_tensor *y =
         nas__postpone(&(nas__late){.kind = NAS__LATE_POOL, .compute = pool_compute, .source = x}, out, sizeof detail);
-    if (!y) {
+    nas__late_pool *late = y ? y->late->detail : NULL;
+    if (!late) {
         return NULL;
     }
-    *(nas__late_pool *)y->late->detail = detail;
-    nas__node *node = nas__record(op, pool_backward, 1, &x, 1, &y, sizeof detail);
-    if (node) {
-        *(nas__late_pool *)node->state = detail;
+    *late = detail;
+    if (!find_pair(x, late)) {
+        return NULL;
+    }
+    late->node = nas__record(op, pool_backward, 1, &x, 1, &y, sizeof late);
+    if (late->node) {
+        *(nas__late_pool **)late->node->state = late;
     }
     return y;
 }

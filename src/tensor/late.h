@@ -37,7 +37,19 @@ struct nas__late {
 typedef struct nas__late_pool {
     nas__pool_shape shape;
     bool max;
+    nas__node *node;             /* NULL: not recorded, or differentiated already */
+    nas_tensor *norm;            /* the batch norm of the result, if there is one */
+    struct nas__pool_pair *pair; /* the same windows of the same source */
+    nas__late_grad other;        /* gradient of the other one of the pair, whose memory is in node->saved[0] */
 } nas__late_pool;
+
+/* The maximum and the average over the same windows, which searches like to have both, are done together: their sums
+ * when the first is asked for, their gradients when the second is. */
+typedef struct nas__pool_pair {
+    nas__late_pool *pool[2]; /* average, maximum; NULL: there is none */
+    double *moments[2];
+    struct nas__pool_pair *next; /* with other windows */
+} nas__pool_pair;
 
 /* Of a concatenation of channels, all parts with as many of them; and of a crop, what it leaves out before. */
 typedef struct nas__late_concat {

@@ -53,10 +53,11 @@ struct nas_tensor {
     float *grad_data; /* persistent tensors, inside grad_buffer; plain */
     bool frozen;      /* persistent: see tensor/prepared.h */
     _Atomic(nas__prepared_form *) prepared;
-    nas_tape *tape;    /* owner of an intermediate tensor */
-    nas_tensor *twin;  /* the same values in the other layout */
-    nas_tensor *relu;  /* max(t, 0), when something asked for it: shared by all that read it */
-    nas__late *late;   /* how to compute the values when somebody asks for them; NULL: they were computed at once */
+    nas_tape *tape;   /* owner of an intermediate tensor */
+    nas_tensor *twin; /* the same values in the other layout */
+    nas_tensor *relu; /* max(t, 0), when something asked for it: shared by all that read it */
+    nas__late *late;  /* how to compute the values when somebody asks for them; NULL: they were computed at once */
+    struct nas__pool_pair *pools; /* poolings of this tensor (tensor/late.h) */
     double *moments;   /* [2][padded]: sums of the values and of their squares per channel, if the kernel made them */
     double *grad_sums; /* [2][padded]: see nas__grad_sums() */
     int n_grads, n_grad_sums;
