@@ -148,6 +148,9 @@ static nas_status search(const work *w) {
     return status;
 }
 
+/* The stem's forward pass and the gradient of its weights: all other convolutions may be of our own kernels. */
+enum { FEWEST_CONVOLUTIONS = 2 };
+
 /* What one child process does; its exit status. */
 static int one_step(const work *w, const char *isa) {
     seen s = {.work = w};
@@ -157,7 +160,7 @@ static int one_step(const work *w, const char *isa) {
         return 1;
     }
     nas__onednn_implementations(look, &s);
-    if (s.convolutions < 10 || strcmp(nas__kernel_table()->isa, isa) != 0) {
+    if (s.convolutions < FEWEST_CONVOLUTIONS || strcmp(nas__kernel_table()->isa, isa) != 0) {
         fprintf(stderr, "%s on %s, %s: %d plans, %d of them convolutions: nothing was looked at\n", w->strategy,
                 w->space, isa, s.plans, s.convolutions);
         return 1;
