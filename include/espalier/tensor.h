@@ -36,6 +36,8 @@ typedef struct nas_tape_config {
     nas_bn_mode bn;
     bool freeze_running; /* NAS_BN_BATCH without updating the running estimates */
     bool dry;            /* shapes and costs only: nothing is computed and no activation is allocated */
+    bool recompute;      /* less memory, more time: what lies between the halves of separable convolutions is not kept
+                            for the backward pass but computed again; the same values bit for bit */
     double drop_path;    /* probability for nas_drop_path; 0 = off */
     uint64_t seed, step; /* key of the random numbers of this pass */
 } nas_tape_config;

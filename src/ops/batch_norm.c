@@ -70,7 +70,7 @@ static void give_input_gradient(const bn_op *op, nas_tensor *x, nas_tensor *y, c
     }
     *late = nas__grad_late(y);
     late->a = a;
-    late->z = x->data;
+    late->z = x->late && x->late->kind == NAS__LATE_POOL ? x->data : nas__data(x);
     for (int i = 0; i < c; i++) {
         a[i] = rows[SCALE * p + i];
         if (op->batch_statistics) {

@@ -150,11 +150,11 @@ static void unit_backward(nas__node *node) {
     unit_state *s = node->state;
     nas_tensor *target = node->inputs[0];
     nas__late_grad dz = nas__grad_late(node->outputs[0]);
-    if (!dz.g) {
+    nas__buffer *fresh = NULL;
+    nas__unit_grads grads = {.x = nas__data(s->values), .load = &s->load, .dz = &dz};
+    if (!dz.g || !grads.x) {
         return;
     }
-    nas__buffer *fresh = NULL;
-    nas__unit_grads grads = {.x = s->values->data, .load = &s->load, .dz = &dz};
     grads.dx = nas__grad_open(target, &fresh, &grads.accumulate);
     grads.in_sums = grads.dx ? nas__grad_wants_sums(target) : NULL;
     s->unit.depthwise = node->saved[0] ? node->saved[0]->data : NULL;
@@ -166,16 +166,39 @@ static void unit_backward(nas__node *node) {
 }
 
 /* --- forward ---------------------------------------------------------------------------------------- */
-static bool run_forward(unit_state *s, nas__buffer *depthwise, const float *bias, nas_tensor *y) {
+static bool run_forward(unit_state *s, nas__buffer *depthwise, const float *bias, nas_tensor *y, double *moments) {
     nas__buffer *rows = s->pointwise ? forward_pointwise(s->pointwise, &s->unit) : NULL;
     bool ready = (rows || !s->pointwise) && (y->data || nas__give_memory(y));
     if (ready) {
         s->unit.depthwise = depthwise ? depthwise->data : NULL;
         s->unit.pointwise = rows ? rows->data : NULL;
-        nas__kernel_table()->unit_forward(&s->unit, s->values->data, &s->load, bias, NULL, y->data, nas__moments(y));
+        nas__kernel_table()->unit_forward(&s->unit, s->values->data, &s->load, bias, NULL, y->data, moments);
     }
     nas__buffer_unref(rows);
     return ready;
+}
+
+/* --- forgetting and computing again ------------------------------------------------------------------ */
+static void compute_again(nas_tensor *y) {
+    const nas__node *node = *(nas__node **)y->late->detail;
+    unit_state s = *(const unit_state *)node->state;
+    if (nas__data(s.values)) {
+        run_forward(&s, node->saved[0], NULL, y, NULL);
+    }
+}
+
+/* With recomputation y may be forgotten from now on. What this unit read is forgotten when it was another one's output
+ * behind a norm: nobody else will want it before the backward pass. */
+static void may_forget(nas__node *node, const unit_state *s, nas_tensor *y) {
+    if (s->load.scale) {
+        nas__forget(s->values);
+    }
+    nas__late *again = y->late ? NULL : nas__arena_alloc(&y->tape->arena, sizeof *again + sizeof node);
+    if (again) {
+        *again = (nas__late){.kind = NAS__LATE_AGAIN, .compute = compute_again, .detail = again + 1};
+        *(nas__node **)again->detail = node;
+        y->late = again;
+    }
 }
 
 /* y = the unit of x; depthwise or pointwise may be NULL. */
@@ -188,13 +211,17 @@ static bool compute_unit(const char *name, nas_tensor *x, unit_state *s, nas_ten
     s->load = r.load;
     nas__buffer *depthwise = s->depthwise ? blocked_depthwise(s->depthwise, &s->unit) : NULL;
     const float *offsets = bias ? nas__channels(nas__data(bias), y->dims[1]) : NULL;
-    bool done = (depthwise || !s->depthwise) && (offsets || !bias) && run_forward(s, depthwise, offsets, y);
+    bool done =
+        (depthwise || !s->depthwise) && (offsets || !bias) && run_forward(s, depthwise, offsets, y, nas__moments(y));
     nas_tensor *inputs[] = {r.target, s->depthwise ? s->depthwise : s->pointwise, s->pointwise};
     int n_inputs = s->depthwise && s->pointwise ? 3 : 2;
     nas__node *node = done ? nas__record(name, unit_backward, n_inputs, inputs, 1, &y, sizeof *s) : NULL;
     if (node) {
         *(unit_state *)node->state = *s;
         node->saved[0] = depthwise;
+        if (y->tape->config.recompute && !bias) {
+            may_forget(node, s, y);
+        }
     } else {
         nas__buffer_unref(depthwise);
     }

@@ -13,6 +13,7 @@ typedef struct darts_options {
     int order, none;
     double alpha_lr, alpha_weight_decay, alpha_beta1, xi;
     int warmup_epochs;
+    bool recompute;
 } darts_options;
 
 #define ROW(field, type, ...)                                                                                          \
@@ -28,6 +29,7 @@ static const nas_option options[] = {
     ROW(warmup_epochs, NAS_OPTION_INT, "0", 0, 100000, NULL, "epochs with alpha frozen at the start"),
     ROW(none, NAS_OPTION_CHOICE, "auto", 0, 0, "auto|exclude|include",
         "may `none` be derived? auto: not where an input choice drops edges"),
+    NAS__OPTION_RECOMPUTE(darts_options),
     {0},
 };
 

@@ -17,6 +17,7 @@ typedef struct enas_options {
     double controller_lr, tanh_constant, temperature, entropy_weight, skip_weight, skip_target, baseline_decay;
     int hidden, controller_steps, samples, final_samples;
     bool skip_compat;
+    bool recompute;
 } enas_options;
 
 #define ROW(field, type, ...)                                                                                          \
@@ -41,6 +42,7 @@ static const nas_option options[] = {
         "updates of the controller after each epoch of the weights"),
     ROW(samples, NAS_OPTION_INT, "20", 1, 10000, NULL, "architectures per update, each with a batch of its own"),
     ROW(final_samples, NAS_OPTION_INT, "10", 1, 100000, NULL, "architectures that are scored to derive one"),
+    NAS__OPTION_RECOMPUTE(enas_options),
     {0},
 };
 

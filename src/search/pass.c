@@ -63,6 +63,7 @@ nas_status nas__search_pass(nas__search *s, const nas__pass *pass, nas__pass_res
                                                .training = pass->training,
                                                .bn = NAS_BN_BATCH,
                                                .freeze_running = pass->freeze_running,
+                                               .recompute = t->recompute,
                                                .seed = t->config.seed,
                                                .step = pass->same_noise ? t->passes : ++t->passes});
     nas_status status = run_pass(s, pass, result ? result : &ignored);

@@ -7,6 +7,16 @@
 
 #include "io/state.h"
 
+#include <stddef.h>
+
+/* A row that every strategy has: a `bool recompute` of its struct, which the trainer hands to all passes. */
+#define NAS__OPTION_RECOMPUTE(struct_type)                                                                             \
+    {                                                                                                                  \
+        "recompute", NAS_OPTION_BOOL, offsetof(struct_type, recompute), "0", 0, 0, NULL,                               \
+            "less memory, more time: forget results between the halves of separable convolutions and compute them "    \
+            "again"                                                                                                    \
+    }
+
 typedef struct nas__search nas__search;
 
 typedef struct nas__strategy {

@@ -45,6 +45,11 @@ static nas_status read_options(nas_trainer *t) {
     nas_status status =
         t->options ? nas__options_read(st->options, t->options, st->name, t->config.options) : nas_error_status();
     t->s.options = t->options;
+    for (const nas_option *row = st->options; !status && row->name; row++) {
+        if (strcmp(row->name, "recompute") == 0) {
+            t->recompute = *(const bool *)((const char *)t->options + row->offset);
+        }
+    }
     return status;
 }
 

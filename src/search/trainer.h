@@ -31,6 +31,7 @@ struct nas_trainer {
     nas_loader *train_loader, *arch_loader, *valid_loader, *calibration_loader, *settle_loader;
     int settle_steps;
     nas_tape *tape;
+    bool recompute;      /* of the strategy's options */
     uint64_t passes;     /* forward passes so far: the key of dropout and its like */
     uint64_t arch_drawn; /* batches of the arch part so far */
     /* what was scored */

@@ -21,6 +21,14 @@ nas_tensor *nas__postpone(const nas__late *late, int64_t const dims[4], size_t d
     return t;
 }
 
+void nas__forget(nas_tensor *t) {
+    if (t->late && t->late->kind == NAS__LATE_AGAIN && !t->retained) {
+        nas__buffer_unref(t->buffer);
+        t->buffer = NULL;
+        t->data = NULL;
+    }
+}
+
 bool nas__read(nas_tensor *x, nas__reading *r) {
     *r = (nas__reading){0};
     if (x->late && x->late->kind == NAS__LATE_RELU) {

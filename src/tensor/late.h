@@ -21,6 +21,7 @@ typedef enum nas__late_kind {
     NAS__LATE_DEPTHWISE,
     NAS__LATE_CONCAT,
     NAS__LATE_CROP,
+    NAS__LATE_AGAIN, /* was computed; may be forgotten, and is then computed again */
     NAS__LATE_UNIT,
     NAS__LATE_SUM
 } nas__late_kind;
@@ -63,6 +64,9 @@ typedef struct nas__late_crop {
 
 /* A late tensor; detail_bytes are zeroed. NULL and an error on failure. Only blocked tensors come late. */
 nas_tensor *nas__postpone(const nas__late *late, int64_t const dims[4], size_t detail_bytes);
+
+/* Gives the memory of a tensor of the kind NAS__LATE_AGAIN back until somebody asks for its data once more. */
+void nas__forget(nas_tensor *t);
 
 /* x as a fused kernel reads it. */
 typedef struct nas__reading {

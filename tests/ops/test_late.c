@@ -12,7 +12,8 @@ enum { MOST = 24 };
 typedef struct graph {
     nas_tensor *parameters[MOST];
     int n, used;
-    bool computed; /* everything at once */
+    bool computed;  /* everything at once */
+    bool recompute; /* what may be forgotten is */
 } graph;
 
 static nas_tensor *parameter(graph *g, nas_role role, int ndim, const int64_t *dims) {
@@ -128,7 +129,8 @@ typedef nas_tensor *(*build_fn)(graph *, nas_tensor *);
 static float *run(graph *g, build_fn build, int64_t c, int64_t h, int64_t w, bool computed, float *loss) {
     g->computed = computed;
     g->used = 0;
-    nas_tape_begin(tape, &(nas_tape_config){.grad = NAS_ROLE_WEIGHT | NAS_ROLE_ARCH, .training = true});
+    nas_tape_begin(
+        tape, &(nas_tape_config){.grad = NAS_ROLE_WEIGHT | NAS_ROLE_ARCH, .training = true, .recompute = g->recompute});
     nas_tensor *x = conv(g, random_input(3, NAS_DIMS(2, 3, h, w)), (int)c, 3, (nas_conv_args){.padding = 1});
     nas_tensor *y = nas_global_avg_pool(build(g, x));
     nas_tensor *fc = parameter(g, NAS_ROLE_WEIGHT, NAS_DIMS(3, nas_tensor_dim(y, 1)));
@@ -166,6 +168,26 @@ static void compare(build_fn build, int64_t c, int64_t h, int64_t w) {
     assert_no_error();
 }
 
+/* Forgetting and computing again changes no bit. */
+static void recomputed_is_the_same(void **state) {
+    (void)state;
+    graph g = {0};
+    float loss[2];
+    float *kept = run(&g, sep_conv, 16, 12, 12, false, &loss[0]);
+    g.recompute = true;
+    float *again = run(&g, sep_conv, 16, 12, 12, false, &loss[1]);
+    size_t total = 0;
+    for (int i = 0; i < g.n; i++) {
+        total += (size_t)nas_tensor_count(g.parameters[i]);
+        nas_tensor_free(g.parameters[i]);
+    }
+    assert_memory_equal(loss, loss + 1, sizeof *loss);
+    assert_memory_equal(kept, again, total * sizeof *kept);
+    free(kept);
+    free(again);
+    assert_no_error();
+}
+
 #define COMPARED(NAME)                                                                                                 \
     static void NAME##_fused(void **state) {                                                                           \
         (void)state;                                                                                                   \
@@ -187,6 +209,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(residual_fused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(mixed_fused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(cell_fused, open_tape, close_tape),
+        cmocka_unit_test_setup_teardown(recomputed_is_the_same, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(preprocessing_fused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(read_twice_fused, open_tape, close_tape),
     };
