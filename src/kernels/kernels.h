@@ -178,14 +178,11 @@ typedef struct nas__kernels {
     void (*terms_backward)(int n_terms, const nas__term *t, int n, int c, int hw, const float *dy, double *dots,
                            double *sum);
 
-    /* Pooling whose backward pass needs x alone. sums[2][cb*block]: sum and sum of squares of the output, which is not
-     * stored. Backward: the first maximum of a window (or its first pixel, where that is a NaN) has its gradient; dy->z
-     * is not read, but found again from x; accumulate: dx += instead of dx =. */
-    void (*pool_sums)(const nas__pool_shape *s, bool max, const float *x, double *sums);
+    /* Pooling whose backward pass needs x alone. Sums and gradients are of the maximum and the average of one x by the
+     * same windows, at little more than the price of one; NULL: not wanted. max, average: [2][cb*block], sum and sum of
+     * squares of the output, which is not stored. Backward: the first maximum of a window (or its first pixel, where
+     * that is a NaN) has its gradient; z is not read, but found again from x; accumulate: dx += instead of dx =. */
     void (*pool_forward_late)(const nas__pool_shape *s, bool max, const float *x, float *y);
-    void (*pool_backward_late)(const nas__pool_shape *s, bool max, const float *x, const nas__late_grad *dy, float *dx,
-                               bool accumulate);
-    /* Max and average pooling of one x by the same windows, at little more than the price of one; NULL: not wanted. */
     void (*pools_sums)(const nas__pool_shape *s, const float *x, double *max, double *average);
     void (*pools_backward_late)(const nas__pool_shape *s, const float *x, const nas__late_grad *max,
                                 const nas__late_grad *average, float *dx, bool accumulate);

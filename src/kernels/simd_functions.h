@@ -56,10 +56,7 @@ void NAS_SIMD(nas__terms_backward)(int n_terms, const nas__term *t, int n, int c
                                    double *sum);
 
 /* simd_pool_rows.c, simd_pool_late.c */
-void NAS_SIMD(nas__pool_sums)(const nas__pool_shape *s, bool max, const float *x, double *sums);
 void NAS_SIMD(nas__pool_forward_late)(const nas__pool_shape *s, bool max, const float *x, float *y);
-void NAS_SIMD(nas__pool_backward_late)(const nas__pool_shape *s, bool max, const float *x, const nas__late_grad *dy,
-                                       float *dx, bool accumulate);
 void NAS_SIMD(nas__pools_sums)(const nas__pool_shape *s, const float *x, double *max, double *average);
 void NAS_SIMD(nas__pools_backward_late)(const nas__pool_shape *s, const float *x, const nas__late_grad *max,
                                         const nas__late_grad *average, float *dx, bool accumulate);

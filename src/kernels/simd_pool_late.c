@@ -401,8 +401,3 @@ void NAS_SIMD(nas__pools_backward_late)(const nas__pool_shape *s, const float *x
         nas__scratch_release(team);
     }
 }
-
-void NAS_SIMD(nas__pool_backward_late)(const nas__pool_shape *s, bool max, const float *x, const nas__late_grad *dy,
-                                       float *dx, bool accumulate) {
-    NAS_SIMD(nas__pools_backward_late)(s, x, max ? dy : NULL, max ? NULL : dy, dx, accumulate);
-}

@@ -243,7 +243,3 @@ void NAS_SIMD(nas__pools_sums)(const nas__pool_shape *s, const float *x, double 
         nas__scratch_release(scratch);
     }
 }
-
-void NAS_SIMD(nas__pool_sums)(const nas__pool_shape *s, bool max, const float *x, double *sums) {
-    NAS_SIMD(nas__pools_sums)(s, x, max ? sums : NULL, max ? NULL : sums);
-}

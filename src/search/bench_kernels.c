@@ -240,7 +240,7 @@ static void pool_forward(const job *j) { j->k->pool_forward_late(&j->pool, j->ma
 
 static void pool_backward(const job *j) {
     nas__late_grad dy = {.g = j->a[2], .scale = 1};
-    j->k->pool_backward_late(&j->pool, j->max, j->a[0], &dy, j->a[3], false);
+    j->k->pools_backward_late(&j->pool, j->a[0], j->max ? &dy : NULL, j->max ? NULL : &dy, j->a[3], false);
 }
 
 static void pools_backward(const job *j) {

@@ -63,7 +63,7 @@ static void check_forward(const problem *p, const nas__kernels *k, const float *
     k->pool_forward_late(s, p->max, x, y);
     check_blocked(y, p->y, s->n, s->c, s->oh * s->ow, k->block, p->max ? 0 : 1e-6, p->text);
     double *sums = malloc(2 * cp * sizeof *sums);
-    k->pool_sums(s, p->max, x, sums);
+    k->pools_sums(s, x, p->max ? sums : NULL, p->max ? NULL : sums);
     for (int i = 0; i < 2 * cp; i++) {
         const double expected = i % cp < s->c ? p->sums[i / cp * s->c + i % cp] : 0;
         if (!(fabs(sums[i] - expected) <= 1e-6 * (i % cp < s->c ? s->n * s->oh * s->ow : 0))) {
@@ -91,7 +91,7 @@ static void check_backward(const problem *p, const nas__kernels *k, const float 
                                .mask_scale = p->mask_scaled ? mask_scale : NULL,
                                .mask_shift = p->mask_scaled ? mask_shift : NULL,
                                .cap = p->cap};
-    k->pool_backward_late(s, p->max, x, &dy, dx, p->accumulate);
+    k->pools_backward_late(s, x, p->max ? &dy : NULL, p->max ? NULL : &dy, dx, p->accumulate);
     check_blocked(dx, p->dx, s->n, s->c, s->h * s->w, b, 5e-6, p->text);
     free(g), free(on_g), free(on_z), free(constant), free(mask_scale), free(mask_shift);
 }
@@ -176,13 +176,13 @@ static void check_both(nas__pool_shape s, unsigned variant, const nas__kernels *
     float *coefficients = random_floats(3 * seed + 2, cp), *a = copy_array(coefficients, cp);
     const nas__late_grad max = {.g = g, .scale = 1, .a = a}, average = {.g = g, .scale = 2, .masked = variant & 2};
     float *one = copy_array(both, ins);
-    k->pool_backward_late(&s, true, x, &max, one, variant & 1);
-    k->pool_backward_late(&s, false, x, &average, one, true);
+    k->pools_backward_late(&s, x, &max, NULL, one, variant & 1);
+    k->pools_backward_late(&s, x, NULL, &average, one, true);
     k->pools_backward_late(&s, x, &max, &average, both, variant & 1);
     assert_memory_equal(one, both, ins * sizeof *one);
     double *sums = malloc(8 * cp * sizeof *sums);
-    k->pool_sums(&s, true, x, sums);
-    k->pool_sums(&s, false, x, sums + 2 * cp);
+    k->pools_sums(&s, x, sums, NULL);
+    k->pools_sums(&s, x, NULL, sums + 2 * cp);
     k->pools_sums(&s, x, sums + 4 * cp, sums + 6 * cp);
     assert_memory_equal(sums, sums + 4 * cp, 4 * cp * sizeof *sums);
     free_array(one, ins), free_array(both, ins);
@@ -212,9 +212,9 @@ static void threads_do_not_matter(void **state) {
         float *x = to_blocked(values, s.n, s.c, s.h * s.w, b);
         double one[32] = {0}, three[32] = {0};
         omp_set_num_threads(1);
-        tables[t]->pool_sums(&s, false, x, one);
+        tables[t]->pools_sums(&s, x, NULL, one);
         omp_set_num_threads(3);
-        tables[t]->pool_sums(&s, false, x, three);
+        tables[t]->pools_sums(&s, x, NULL, three);
         omp_set_num_threads(threads);
         assert_memory_equal(one, three, sizeof one);
         free(x);

@@ -92,11 +92,11 @@ static void late_sums(const nas__kernels *k, arrays *a) {
 }
 static void pool_sums(const nas__kernels *k, arrays *a) {
     double sums[2 * 16];
-    k->pool_sums(&pool, true, a->x, sums);
+    k->pools_sums(&pool, a->x, sums, NULL);
     a->out[0] = (float)sums[0];
 }
 static void pool_backward(const nas__kernels *k, arrays *a) {
-    k->pool_backward_late(&pool, false, a->x, &(nas__late_grad){.g = a->dy, .scale = 1}, a->out, false);
+    k->pools_backward_late(&pool, a->x, NULL, &(nas__late_grad){.g = a->dy, .scale = 1}, a->out, false);
 }
 static void terms(const nas__kernels *k, arrays *a) {
     const nas__term both[] = {{a->x, NULL, false}, {a->dy, &pool, true}};
