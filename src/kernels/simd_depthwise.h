@@ -111,6 +111,7 @@ typedef struct dw_product {
     ptrdiff_t x_row, dy_row;
     int rows, cols, image_from, image_to;
     int kernel_h, kernel_w, stride, dilation;
+    ahead *ahead; /* fetched meanwhile; may be NULL */
 } dw_product;
 
 void NAS_SIMD(nas__dw_multiply)(const dw_product *p);

@@ -60,6 +60,7 @@ NAS_INLINE void group(const dw_product *p, int kh, int kw, const int taps_h, con
                 }
             }
         }
+        ahead_fetch(p->ahead);
     }
 #pragma GCC unroll 7
     for (int i = 0; i < taps_h; i++) {

@@ -1,5 +1,5 @@
-/* simd_pointwise.c - forward pass of 1x1 convolutions: a strip's values are gathered through the gate, multiplied, and
- * summed up where they were written, while they are in cache. */
+/* simd_pointwise.c - forward pass of 1x1 convolutions: a strip's values are gathered through the gate and
+ * multiplied; results leave their sums before they are stored. */
 #include "simd_pointwise_strips.h"
 
 enum { GROUPS = 128 };
@@ -12,40 +12,6 @@ typedef struct forward {
     float *z;
     double *partial; /* [groups][2][out padded], or NULL */
 } forward;
-
-/* Activation and sums of one block of the strip. */
-NAS_INLINE void finish_block(float *z, int count, const nas__load_block *act, const bool active, vec *sums) {
-    vec s1[2] = {vzero(), vzero()}, s2[2] = {vzero(), vzero()};
-#pragma GCC unroll 2
-    for (int i = 0; i < count; i++) {
-        vec v = vload(z + (ptrdiff_t)i * BLOCK);
-        if (active) {
-            v = load_value(act, v, true, true);
-            vstore(z + (ptrdiff_t)i * BLOCK, v);
-        }
-        s1[i & 1] += v;
-        s2[i & 1] = vfma(v, v, s2[i & 1]);
-    }
-    sums[0] = s1[0] + s1[1];
-    sums[1] = s2[0] + s2[1];
-}
-
-static void finish_strip(const forward *f, float *z, int count, double *total) {
-    const nas__load_block act = {vset1(1), vzero(), vset1(f->act && f->act->cap > 0 ? f->act->cap : INFINITY)};
-    const ptrdiff_t plane = (ptrdiff_t)f->cut.pixels * BLOCK;
-    for (int block = 0; block < f->cut.out_blocks; block++) {
-        vec sums[2];
-        if (f->act && f->act->relu) {
-            finish_block(z + block * plane, count, &act, true, sums);
-        } else {
-            finish_block(z + block * plane, count, &act, false, sums);
-        }
-        if (total) {
-            fold(total + (size_t)block * BLOCK, sums[0]);
-            fold(total + (size_t)(f->cut.out_blocks + block) * BLOCK, sums[1]);
-        }
-    }
-}
 
 /* What the next strip will read and write is fetched while this one is multiplied. */
 static void look_ahead(const forward *f, int task, ahead *a) {
@@ -71,6 +37,7 @@ static void run_strip(const forward *f, int task, float *values, int32_t *source
                           .parts = c->p->parts,
                           .in = c->p->in,
                           .pixels = s.count,
+                          .act = f->act,
                           .ahead = a};
     float *z = f->z + ((size_t)s.image * c->out_blocks * c->pixels + s.from) * BLOCK;
     if (c->dense && c->p->parts == 1 && (!c->load || (!c->load->relu && !c->load->scale))) {
@@ -85,10 +52,13 @@ static void run_strip(const forward *f, int task, float *values, int32_t *source
         product.w = c->p->weights + (size_t)block * BLOCK * c->in_all;
         product.y = z + block * product.y_block;
         product.bias = f->bias ? f->bias + (size_t)block * BLOCK : NULL;
+        vec sums[2 * PANEL] = {vzero()};
+        product.sums = total ? sums : NULL;
         NAS_SIMD(nas__pw_multiply)(&product);
-    }
-    if (total || (f->act && f->act->relu)) {
-        finish_strip(f, z, s.count, total);
+        for (int i = 0; total && i < product.blocks; i++) {
+            fold(total + (size_t)(block + i) * BLOCK, sums[2 * i]);
+            fold(total + (size_t)(c->out_blocks + block + i) * BLOCK, sums[2 * i + 1]);
+        }
     }
 }
 

@@ -1,8 +1,9 @@
-/* simd_pointwise.h - products of rows of pixels with a matrix of weights, the arithmetic of 1x1 convolutions. Values
- * lie pixel by pixel: value i of pixel p at p*stride + i, strides in whole vectors. */
+/* simd_pointwise.h - products of rows of pixels with a matrix of weights, the arithmetic of 1x1 convolutions and of
+ * separable units. Values lie in blocked planes: block b of pixel p at b*x_block + p*BLOCK. */
 #ifndef NAS_KERNELS_SIMD_POINTWISE_H
 #define NAS_KERNELS_SIMD_POINTWISE_H
 
+#include "kernels/late.h"
 #include "kernels/simd.h"
 #include "kernels/simd_ahead.h"
 
@@ -15,15 +16,19 @@
 #endif
 
 /* y[p][o] = bias[o] + sum over i of x[p][i]*w[i][o] for `blocks` (1 to PANEL) blocks of outputs o. The inputs are
- * `parts` times `in` channels, the last block of each part may have a tail, which is skipped. Pixel p of input block b
- * is at x + b*x_block + p*BLOCK, of output block b at y + b*y_block + p*BLOCK. */
+ * `parts` times `in` channels, the last block of each part may have a tail, which is skipped. Pixel p of output block b
+ * is at y + b*y_block + place[p]. */
 typedef struct pw_product {
     const float *x, *w; /* w: [parts*in][blocks*BLOCK] */
     float *y;
     ptrdiff_t x_block, y_block;
+    const int32_t *place; /* increasing; NULL: p*BLOCK */
     int parts, in, pixels, blocks;
-    const float *bias; /* NULL: zero */
-    ahead *ahead;      /* fetched meanwhile; may be NULL */
+    const float *bias;       /* NULL: zero */
+    const float *more;       /* NULL, or added to y before act; in the places of y, but not y */
+    const nas__on_load *act; /* NULL: none; scale and shift are not used */
+    vec *sums;               /* NULL, or [blocks][2]: sums of y and of y*y, added to */
+    ahead *ahead;            /* fetched meanwhile; may be NULL */
 } pw_product;
 
 void NAS_SIMD(nas__pw_multiply)(const pw_product *c);
@@ -39,5 +44,31 @@ typedef struct pw_gradient {
 } pw_gradient;
 
 void NAS_SIMD(nas__pw_accumulate)(const pw_gradient *c);
+
+/* The weights [in][blocks*BLOCK] in panels of at most PANEL blocks, each [in][panel*BLOCK]; panel p begins at
+ * p * PANEL * BLOCK * in. Returns w itself when one panel holds all. */
+const float *NAS_SIMD(nas__pw_pack)(const float *w, int in, int blocks, float *packed);
+
+/* sums[i] = total of the groups' rows of `width` doubles */
+static inline void pw_add_groups(int groups, size_t width, const double *partial, double *sums) {
+    for (size_t i = 0; i < width; i++) {
+        sums[i] = 0;
+        for (int g = 0; g < groups; g++) {
+            sums[i] += partial[(size_t)g * width + i];
+        }
+    }
+}
+
+/* out[i] = total of the groups' rows of `width` floats, of which `count` belong to these weights */
+static inline void pw_add_weights(int groups, size_t width, const float *partial, size_t count, float *out) {
+#pragma omp parallel for schedule(static) if (count * groups >= SERIAL_BELOW)
+    for (size_t i = 0; i < count; i += BLOCK) {
+        vec sum = vload(partial + i);
+        for (int group = 1; group < groups; group++) {
+            sum += vload(partial + group * width + i);
+        }
+        vstore(out + i, sum);
+    }
+}
 
 #endif

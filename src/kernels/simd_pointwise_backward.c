@@ -208,18 +208,6 @@ static void run(const backward *b, nas__scratch *team) {
     }
 }
 
-static void add_weights(const backward *b) {
-    const size_t count = weights_floats(b);
-#pragma omp parallel for schedule(static) if (count * b->cut.groups >= SERIAL_BELOW)
-    for (size_t i = 0; i < count; i += BLOCK) {
-        vec sum = vload(b->partial + i);
-        for (int g = 1; g < b->cut.groups; g++) {
-            sum += vload(b->partial + g * count + i);
-        }
-        vstore(b->g->d_weights + i, sum);
-    }
-}
-
 /* What lies between the pixels that the convolution reads has no gradient. */
 static void prepare_scattered(backward *b) {
     const nas__pointwise *p = b->cut.p;
@@ -254,7 +242,7 @@ void NAS_SIMD(nas__pointwise_backward)(const nas__pointwise *p, const nas__point
         }
         run(&b, team);
         if (b.partial) {
-            add_weights(&b);
+            pw_add_weights(b.cut.groups, weights_floats(&b), b.partial, weights_floats(&b), g->d_weights);
         }
         if (b.sums) {
             pw_add_groups(b.cut.groups, sums_width(&b), b.sums, g->in_sums);

@@ -110,14 +110,4 @@ static inline void pw_gather(const pw_cut *c, const pw_strip *s, const float *co
     }
 }
 
-/* sums[i] = total of the groups' rows of `width` doubles */
-static inline void pw_add_groups(int groups, size_t width, const double *partial, double *sums) {
-    for (size_t i = 0; i < width; i++) {
-        sums[i] = 0;
-        for (int g = 0; g < groups; g++) {
-            sums[i] += partial[(size_t)g * width + i];
-        }
-    }
-}
-
 #endif

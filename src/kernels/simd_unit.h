@@ -4,15 +4,9 @@
 #define NAS_KERNELS_SIMD_UNIT_H
 
 #include "simd_depthwise.h"
+#include "simd_pointwise.h"
 
 #include <math.h>
-
-/* Channel blocks of output that one pointwise tile computes together, so that they share the loads of the input. */
-#if defined(__AVX2__)
-#define UNIT_PANEL 2
-#else
-#define UNIT_PANEL 1
-#endif
 
 /* min(max(scale*x + shift, low), high): every on-load is brought into this form, infinities where there is no bound. */
 typedef struct unit_gate {
@@ -32,22 +26,48 @@ NAS_INLINE unit_gate unit_find_gate(const nas__on_load *load, int block) {
     return g;
 }
 
-/* The order of the operands lets NaNs pass. */
-NAS_INLINE vec unit_pass(const unit_gate *g, vec x) { return vmin(g->high, vmax(g->low, vfma(g->scale, x, g->shift))); }
-
 NAS_INLINE bool unit_gate_is_open(const nas__on_load *load) { return !load || (!load->scale && !load->relu); }
 
-/* Loads the image part of rows [from, to) of the plane through the gate. */
-NAS_INLINE void unit_load_rows(const dw_frame *f, const float *image, const unit_gate *gate, int from, int to,
-                               float *plane) {
-    const int left = dw_max(f->left, 0), right = dw_min(f->left + f->w, f->cols);
-    for (int r = dw_max(from, f->top); r < dw_min(to, f->top + f->h); r++) {
-        const float *in = image + ((ptrdiff_t)(r - f->top) * f->w - f->left) * BLOCK;
-        float *out = plane + (ptrdiff_t)r * f->cols * BLOCK;
-        for (ptrdiff_t c = left; c < right; c++) {
-            vstore(out + c * BLOCK, unit_pass(gate, vload(in + c * BLOCK)));
+NAS_INLINE void unit_pass_row(const unit_gate *gate, const float *in, ptrdiff_t count, float *out, const bool scaled,
+                              const bool relu, const bool capped) {
+#pragma GCC unroll 4
+    for (ptrdiff_t i = 0; i < count; i += BLOCK) {
+        vec v = vload(in + i);
+        v = scaled ? vfma(gate->scale, v, gate->shift) : v;
+        v = relu ? vmax(vzero(), v) : v; /* the order of the operands lets NaNs pass */
+        vstore(out + i, capped ? vmin(gate->high, v) : v);
+    }
+}
+
+/* `rows` rows of `count` floats through the gate; they lie in_row and out_row floats apart. */
+static inline void unit_pass_rows(const nas__on_load *load, int block, const float *in, ptrdiff_t in_row, int rows,
+                                  ptrdiff_t count, float *out, ptrdiff_t out_row) {
+    const unit_gate gate = unit_find_gate(load, block);
+    const bool scaled = load && load->scale, relu = load && load->relu, capped = relu && load->cap > 0;
+    for (int r = 0; r < rows; r++, in += in_row, out += out_row) {
+        if (capped) {
+            unit_pass_row(&gate, in, count, out, true, true, true);
+        } else if (scaled && relu) {
+            unit_pass_row(&gate, in, count, out, true, true, false);
+        } else if (scaled) {
+            unit_pass_row(&gate, in, count, out, true, false, false);
+        } else if (relu) {
+            unit_pass_row(&gate, in, count, out, false, true, false);
+        } else {
+            unit_pass_row(&gate, in, count, out, false, false, false);
         }
     }
+}
+
+/* Loads the image part of rows [from, to) of the plane. */
+NAS_INLINE void unit_load_rows(const dw_frame *f, const float *image, const nas__on_load *load, int block, int from,
+                               int to, float *plane) {
+    const int left = dw_max(f->left, 0), right = dw_min(f->left + f->w, f->cols);
+    const ptrdiff_t in_row = (ptrdiff_t)f->w * BLOCK, out_row = (ptrdiff_t)f->cols * BLOCK;
+    from = dw_max(from, f->top);
+    to = dw_min(to, f->top + f->h);
+    unit_pass_rows(load, block, image + (from - f->top) * in_row + (left - f->left) * BLOCK, in_row, to - from,
+                   (ptrdiff_t)(right - left) * BLOCK, plane + from * out_row + left * BLOCK, out_row);
 }
 
 NAS_INLINE void unit_late_row(const nas__late_grad *l, int block, size_t at, int count, float *out, const bool affine,
@@ -86,39 +106,7 @@ static inline void unit_late_rows(const nas__late_grad *l, int block, size_t at,
     }
 }
 
-/* y[o] = bias[o] + sum over i of x[i]*w[i][o], for `pixels` pixels and `blocks` (1 or UNIT_PANEL) blocks of outputs o.
- * Pixel p of input block b is at x + b*x_block + p*BLOCK, that of output block b at y + b*y_block + place[p]. */
-typedef struct unit_pointwise {
-    const float *x, *w; /* w: [in][blocks*BLOCK] */
-    float *y;
-    ptrdiff_t x_block, y_block;
-    const int32_t *place; /* NULL: p*BLOCK */
-    int in, pixels, blocks;
-    const float *bias;       /* NULL: zero */
-    const float *more;       /* NULL, or added to y before act; in the places of y, but not y */
-    const nas__on_load *act; /* NULL: none; scale and shift are not used */
-    vec *sums;               /* NULL, or [blocks][2]: sums of y and of y*y, added to */
-    ahead *ahead;            /* fetched meanwhile; may be NULL */
-} unit_pointwise;
-
-void NAS_SIMD(nas__unit_pointwise)(const unit_pointwise *c);
-
 /* Tiles, about, of products and correlations over `blocks` blocks of h x w pixels: each a moment to fetch something. */
 NAS_INLINE size_t unit_tiles(int blocks, int h, int w) { return (size_t)blocks * ((size_t)h * (size_t)w / 16 + 1); }
-
-/* dw[i][o] += sum over pixels of x[i]*dy[o], for the inputs of one block (`in` of them) and all outputs. Rows of dw are
- * out_blocks*BLOCK apart. */
-typedef struct unit_product {
-    const float *x, *dy;
-    float *dw;
-    ptrdiff_t dy_block;
-    int in, pixels, out_blocks;
-} unit_product;
-
-void NAS_SIMD(nas__unit_multiply)(const unit_product *p);
-
-/* The weights [in][blocks*BLOCK] in panels of at most UNIT_PANEL blocks, each [in][panel*BLOCK]; panel p begins at
- * p * UNIT_PANEL * BLOCK * in. Returns w itself when one panel holds all. */
-const float *NAS_SIMD(nas__unit_pack)(const float *w, int in, int blocks, float *packed);
 
 #endif

@@ -50,12 +50,12 @@ static bool wants_values(const backward *b) {
 static size_t in_floats(const backward *b) { return (size_t)b->in_rows * b->in_frame.cols * BLOCK; }
 static size_t out_floats(const backward *b) { return (size_t)b->out_rows * b->out_frame.cols * BLOCK; }
 static size_t strip_floats(const backward *b) { return (size_t)b->strip * b->u->ow * BLOCK; }
-static int planes(const backward *b) { return b->strips > 1 ? b->in_blocks : dw_min(UNIT_PANEL, b->in_blocks); }
+static int planes(const backward *b) { return b->strips > 1 ? b->in_blocks : dw_min(PANEL, b->in_blocks); }
 static float *in_plane(const backward *b, const workspace *w, int block) {
-    return w->in + (b->strips > 1 ? block : block % UNIT_PANEL) * in_floats(b);
+    return w->in + (b->strips > 1 ? block : block % PANEL) * in_floats(b);
 }
 static float *out_plane(const backward *b, const workspace *w, int block) {
-    return w->out + (b->strips > 1 ? block : block % UNIT_PANEL) * out_floats(b);
+    return w->out + (b->strips > 1 ? block : block % PANEL) * out_floats(b);
 }
 /* Where row r of an output plane of block `block` begins. */
 static size_t out_at(const backward *b, const strip *s, int block, int blocks) {
@@ -72,10 +72,9 @@ static int seen_rows(const backward *b, const strip *s) {
 
 /* The values that the strip sees, as far as the strips before did not load them. */
 static void load_values(const backward *b, const strip *s, int block, float *plane) {
-    const unit_gate gate = unit_find_gate(b->g->load, block);
     const int to = seen_from(b, s) + seen_rows(b, s);
     const int done = s->from > 0 ? to - (s->to - s->from) * b->u->stride : 0; /* where the last strip ended */
-    unit_load_rows(&b->in_frame, b->g->x + in_at(b, s, block), &gate, dw_max(done, 0), to, plane);
+    unit_load_rows(&b->in_frame, b->g->x + in_at(b, s, block), b->g->load, block, dw_max(done, 0), to, plane);
 }
 
 /* The depthwise result again. */
@@ -104,10 +103,10 @@ static float *strip_of(const backward *b, const strip *s, float *out) {
     return out + ((ptrdiff_t)(b->out_frame.top + s->from) * b->out_frame.cols + b->out_frame.left) * BLOCK;
 }
 
-static void depthwise_weights(const backward *b, const strip *s, const float *in, float *out, float *dw) {
+static void depthwise_weights(const backward *b, workspace *w, const strip *s, int block, float *dw) {
     const nas__unit *u = b->u;
-    dw_product p = {.x = in + (ptrdiff_t)seen_from(b, s) * b->in_frame.cols * BLOCK,
-                    .dy = strip_of(b, s, out),
+    dw_product p = {.x = in_plane(b, w, block) + (ptrdiff_t)seen_from(b, s) * b->in_frame.cols * BLOCK,
+                    .dy = strip_of(b, s, out_plane(b, w, block)),
                     .dw = dw,
                     .x_row = (ptrdiff_t)b->in_frame.cols * BLOCK,
                     .dy_row = (ptrdiff_t)b->out_frame.cols * BLOCK,
@@ -116,7 +115,8 @@ static void depthwise_weights(const backward *b, const strip *s, const float *in
                     .kernel_h = u->kernel_h,
                     .kernel_w = u->kernel_w,
                     .stride = u->stride,
-                    .dilation = u->dilation};
+                    .dilation = u->dilation,
+                    .ahead = &w->ahead};
     dw_image_rows(&b->in_frame, seen_from(b, s), seen_rows(b, s), &p.image_from, &p.image_to);
     NAS_SIMD(nas__dw_multiply)(&p);
 }
@@ -194,17 +194,18 @@ static void middle_gradient(const backward *b, workspace *w, const strip *s, int
         }
         return;
     }
-    unit_pointwise c = {.x = w->dz,
-                        .x_block = (ptrdiff_t)strip_floats(b),
-                        .w = b->weights + (size_t)block * BLOCK * u->out,
-                        .y = strip_of(b, s, out_plane(b, w, block)),
-                        .y_block = (ptrdiff_t)out_floats(b),
-                        .place = w->place,
-                        .in = u->out,
-                        .pixels = rows * u->ow,
-                        .blocks = blocks,
-                        .ahead = &w->ahead};
-    NAS_SIMD(nas__unit_pointwise)(&c);
+    pw_product c = {.x = w->dz,
+                    .x_block = (ptrdiff_t)strip_floats(b),
+                    .w = b->weights + (size_t)block * BLOCK * u->out,
+                    .y = strip_of(b, s, out_plane(b, w, block)),
+                    .y_block = (ptrdiff_t)out_floats(b),
+                    .place = w->place,
+                    .parts = 1,
+                    .in = u->out,
+                    .pixels = rows * u->ow,
+                    .blocks = blocks,
+                    .ahead = &w->ahead};
+    NAS_SIMD(nas__pw_multiply)(&c);
 }
 
 /* The values that the weights were multiplied with, and the gradient of the pointwise weights. */
@@ -219,14 +220,16 @@ static void values(const backward *b, workspace *w, const strip *s, int block, f
         depthwise_forward(b, w, s, block, in_plane(b, w, block), w->middle);
         middle = w->middle;
     }
-    unit_product p = {.x = middle,
-                      .dy = w->dz,
-                      .dw = partial + (size_t)block * BLOCK * b->out_blocks * BLOCK,
-                      .dy_block = (ptrdiff_t)strip_floats(b),
-                      .in = dw_min(BLOCK, u->in - block * BLOCK),
-                      .pixels = (s->to - s->from) * u->ow,
-                      .out_blocks = b->out_blocks};
-    NAS_SIMD(nas__unit_multiply)(&p);
+    pw_gradient p = {.x = middle,
+                     .dy = w->dz,
+                     .dw = partial + (size_t)block * BLOCK * b->out_blocks * BLOCK,
+                     .dy_block = (ptrdiff_t)strip_floats(b),
+                     .parts = 1,
+                     .in = dw_min(BLOCK, u->in - block * BLOCK),
+                     .pixels = (s->to - s->from) * u->ow,
+                     .blocks = b->out_blocks,
+                     .ahead = &w->ahead};
+    NAS_SIMD(nas__pw_accumulate)(&p);
 }
 
 static void data(const backward *b, workspace *w, const strip *s, int block) {
@@ -252,7 +255,7 @@ static void data(const backward *b, workspace *w, const strip *s, int block) {
 }
 
 static void run_panel(const backward *b, workspace *w, const strip *s, int block, float *partial) {
-    const int blocks = dw_min(UNIT_PANEL, b->in_blocks - block), taps = b->u->kernel_h * b->u->kernel_w;
+    const int blocks = dw_min(PANEL, b->in_blocks - block), taps = b->u->kernel_h * b->u->kernel_w;
     for (int i = block; i < block + blocks && wants_values(b); i++) {
         values(b, w, s, i, partial);
     }
@@ -262,8 +265,7 @@ static void run_panel(const backward *b, workspace *w, const strip *s, int block
     middle_gradient(b, w, s, block, blocks);
     for (int i = block; i < block + blocks; i++) {
         if (b->g->d_depthwise) {
-            depthwise_weights(b, s, in_plane(b, w, i), out_plane(b, w, i),
-                              partial + b->pointwise_floats + (size_t)i * taps * BLOCK);
+            depthwise_weights(b, w, s, i, partial + b->pointwise_floats + (size_t)i * taps * BLOCK);
         }
         if (b->g->dx) {
             data(b, w, s, i);
@@ -303,16 +305,18 @@ static void look_ahead(const backward *b, workspace *w, int image) {
     ahead_add(&w->ahead, g->dx ? g->dx + (image + 1) * in : NULL, in, 1, 0);
     size_t tiles = (u->pointwise && g->dx ? unit_tiles(b->in_blocks, u->oh, u->ow) : 0) +
                    (u->depthwise && g->dx ? unit_tiles(b->in_blocks, u->h, u->w) : 0) +
-                   (u->depthwise && g->d_pointwise ? unit_tiles(b->in_blocks, u->oh, u->ow) : 0);
+                   (u->depthwise && g->d_pointwise ? unit_tiles(b->in_blocks, u->oh, u->ow) : 0) +
+                   (g->d_pointwise ? unit_tiles(b->in_blocks * b->out_blocks, u->oh, u->ow) : 0) +
+                   (g->d_depthwise ? (size_t)b->in_blocks * u->oh : 0);
     ahead_spread(&w->ahead, tiles);
 }
 
 /* One part of the panels of the images of one group. */
 static void run_task(const backward *b, workspace *w, int group, int part) {
     const nas__unit *u = b->u;
-    const int panels = dw_ceil_div(b->in_blocks, UNIT_PANEL);
-    const int from = group_start(panels, part, b->parts) * UNIT_PANEL;
-    const int to = dw_min(group_start(panels, part + 1, b->parts) * UNIT_PANEL, b->in_blocks);
+    const int panels = dw_ceil_div(b->in_blocks, PANEL);
+    const int from = group_start(panels, part, b->parts) * PANEL;
+    const int to = dw_min(group_start(panels, part + 1, b->parts) * PANEL, b->in_blocks);
     float *partial = b->partial + (size_t)group * (b->pointwise_floats + b->depthwise_floats);
     if (b->parts == 1) {
         memset(partial, 0, (b->pointwise_floats + b->depthwise_floats) * sizeof(float));
@@ -326,7 +330,7 @@ static void run_task(const backward *b, workspace *w, int group, int part) {
                 unit_late_rows(b->g->dz, block, out_at(b, &s, block, b->out_blocks), 1, (s.to - s.from) * u->ow,
                                w->dz + block * strip_floats(b), 0);
             }
-            for (int block = from; block < to; block += UNIT_PANEL) {
+            for (int block = from; block < to; block += PANEL) {
                 run_panel(b, w, &s, block, partial);
             }
         }
@@ -378,19 +382,6 @@ static void run(const backward *b, nas__scratch *team) {
     }
 }
 
-/* Adds up the groups' gradients of one kind of weights. */
-static void add_groups(const backward *b, size_t offset, size_t floats, float *out) {
-    const size_t width = b->pointwise_floats + b->depthwise_floats;
-#pragma omp parallel for schedule(static) if (floats * b->groups >= SERIAL_BELOW)
-    for (size_t i = 0; i < floats; i += BLOCK) {
-        vec sum = vload(b->partial + offset + i);
-        for (int group = 1; group < b->groups; group++) {
-            sum += vload(b->partial + group * width + offset + i);
-        }
-        vstore(out + i, sum);
-    }
-}
-
 /* Where images and gradients lie between their borders. */
 static void frame(backward *b) {
     const nas__unit *u = b->u;
@@ -432,23 +423,21 @@ static void divide(backward *b) {
         b->groups /= 2;
     }
     b->groups = dw_min(b->groups, u->n);
-    b->parts = b->groups < FEW_GROUPS ? dw_ceil_div(b->in_blocks, UNIT_PANEL) : 1;
+    b->parts = b->groups < FEW_GROUPS ? dw_ceil_div(b->in_blocks, PANEL) : 1;
     frame(b);
     cut_strips(b);
 }
 
 static void finish(const backward *b) {
-    const size_t width = (size_t)2 * b->in_blocks * BLOCK;
+    const size_t width = b->pointwise_floats + b->depthwise_floats;
     if (b->g->d_pointwise) {
-        add_groups(b, 0, b->pointwise_floats, b->g->d_pointwise);
+        pw_add_weights(b->groups, width, b->partial, b->pointwise_floats, b->g->d_pointwise);
     }
     if (b->g->d_depthwise) {
-        add_groups(b, b->pointwise_floats, b->depthwise_floats, b->g->d_depthwise);
+        pw_add_weights(b->groups, width, b->partial + b->pointwise_floats, b->depthwise_floats, b->g->d_depthwise);
     }
-    for (int group = 0; b->sums && group < b->groups; group++) {
-        for (size_t i = 0; i < width; i++) {
-            b->g->in_sums[i] = (group ? b->g->in_sums[i] : 0) + b->sums[group * width + i];
-        }
+    if (b->sums) {
+        pw_add_groups(b->groups, (size_t)2 * b->in_blocks * BLOCK, b->sums, b->g->in_sums);
     }
 }
 
@@ -467,7 +456,7 @@ static void prepare_shared(backward *b, float *memory, size_t flipped, size_t pa
     }
     b->flipped = memory;
     memory += flipped;
-    b->weights = u->pointwise ? NAS_SIMD(nas__unit_pack)(u->pointwise_t, u->out, b->in_blocks, memory) : NULL;
+    b->weights = u->pointwise ? NAS_SIMD(nas__pw_pack)(u->pointwise_t, u->out, b->in_blocks, memory) : NULL;
     memory += packed;
     b->sums = sums ? (double *)memory : NULL;
     memory += sums;

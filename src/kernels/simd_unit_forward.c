@@ -42,19 +42,19 @@ static size_t middle_floats(const forward *f) { return (size_t)f->in_blocks * f-
 /* The plane with the values that rows out .. out + rows of block `block` see, as seen from its row out*stride. */
 static float *load_block(const forward *f, workspace *w, int image, int block, int out, int rows) {
     const nas__unit *u = f->u;
-    const unit_gate gate = unit_find_gate(f->load, block);
     const int first = out * u->stride, count = rows_seen(f, rows);
     const float *x = f->x + ((size_t)image * f->in_blocks + block) * u->h * u->w * BLOCK;
     if (f->whole) {
         float *plane = w->plane + block * plane_floats(f);
-        unit_load_rows(&f->frame, x, &gate, dw_max(w->loaded, first), first + count, plane);
+        unit_load_rows(&f->frame, x, f->load, block, dw_max(w->loaded, first), first + count, plane);
         return plane + (ptrdiff_t)first * f->frame.cols * BLOCK;
     }
     if (w->bordered != out) {
         dw_zero_border(&f->frame, first, count, w->plane);
         w->bordered = out;
     }
-    unit_load_rows(&f->frame, x, &gate, first, first + count, w->plane - (ptrdiff_t)first * f->frame.cols * BLOCK);
+    unit_load_rows(&f->frame, x, f->load, block, first, first + count,
+                   w->plane - (ptrdiff_t)first * f->frame.cols * BLOCK);
     return w->plane;
 }
 
@@ -86,11 +86,8 @@ static void middle_pixels(const forward *f, workspace *w, int image, int block, 
         depthwise_rows(f, w, image, block, out, rows, y);
         return;
     }
-    const unit_gate gate = unit_find_gate(f->load, block);
     const float *x = f->x + (((size_t)image * f->in_blocks + block) * u->h + out) * u->w * BLOCK;
-    for (ptrdiff_t p = 0; p < (ptrdiff_t)rows * u->ow; p++) {
-        vstore(y + p * BLOCK, unit_pass(&gate, vload(x + p * BLOCK)));
-    }
+    unit_pass_rows(f->load, block, x, 0, 1, (ptrdiff_t)rows * u->ow * BLOCK, y, 0);
 }
 
 /* Bias, activation and sums of a unit without pointwise convolution. */
@@ -124,13 +121,14 @@ static void plain_strip(const forward *f, workspace *w, int image, int out, int 
 static void pointwise_strip(const forward *f, workspace *w, int image, int out, int rows) {
     const nas__unit *u = f->u;
     const size_t pixels = (size_t)rows * u->ow;
-    unit_pointwise c = {.x = w->middle,
-                        .x_block = (ptrdiff_t)pixels * BLOCK,
-                        .y_block = (ptrdiff_t)u->oh * u->ow * BLOCK,
-                        .in = u->in,
-                        .pixels = (int)pixels,
-                        .act = f->act,
-                        .ahead = &w->ahead};
+    pw_product c = {.x = w->middle,
+                    .x_block = (ptrdiff_t)pixels * BLOCK,
+                    .y_block = (ptrdiff_t)u->oh * u->ow * BLOCK,
+                    .parts = 1,
+                    .in = u->in,
+                    .pixels = (int)pixels,
+                    .act = f->act,
+                    .ahead = &w->ahead};
     if (!u->depthwise && unit_gate_is_open(f->load)) {
         c.x = f->x + ((size_t)image * f->in_blocks * u->h + out) * u->w * BLOCK;
         c.x_block = (ptrdiff_t)u->h * u->w * BLOCK;
@@ -139,15 +137,15 @@ static void pointwise_strip(const forward *f, workspace *w, int image, int out, 
             middle_pixels(f, w, image, block, out, rows, w->middle + (size_t)block * pixels * BLOCK);
         }
     }
-    for (int block = 0; block < f->out_blocks; block += UNIT_PANEL) {
-        c.blocks = dw_min(UNIT_PANEL, f->out_blocks - block);
+    for (int block = 0; block < f->out_blocks; block += PANEL) {
+        c.blocks = dw_min(PANEL, f->out_blocks - block);
         c.w = f->weights + (size_t)block * BLOCK * u->in;
         const size_t at = (((size_t)image * f->out_blocks + block) * u->oh + out) * u->ow * BLOCK;
         c.y = f->z + at;
         c.more = u->more ? u->more + at : NULL;
         c.bias = f->bias ? f->bias + (size_t)block * BLOCK : NULL;
         c.sums = f->partial ? w->sums + 2 * (size_t)block : NULL;
-        NAS_SIMD(nas__unit_pointwise)(&c);
+        NAS_SIMD(nas__pw_multiply)(&c);
     }
 }
 
@@ -236,16 +234,6 @@ static void run(const forward *f, nas__scratch *team) {
     }
 }
 
-static void add_tasks(const forward *f, double *sums) {
-    const size_t width = sums_floats(f);
-    memset(sums, 0, width * sizeof *sums);
-    for (int task = 0; task < f->groups * f->parts; task++) {
-        for (size_t i = 0; i < width; i++) {
-            sums[i] += f->partial[task * width + i];
-        }
-    }
-}
-
 void NAS_SIMD(nas__unit_forward)(const nas__unit *u, const float *x, const nas__on_load *load, const float *bias,
                                  const nas__on_load *act, float *z, double *sums) {
     forward f = {.u = u, .x = x, .bias = bias, .load = load, .act = act, .z = z};
@@ -262,10 +250,10 @@ void NAS_SIMD(nas__unit_forward)(const nas__unit *u, const float *x, const nas__
         f.partial = sums ? (double *)memory : NULL;
         f.weights = !u->pointwise || u->packed
                         ? u->pointwise
-                        : NAS_SIMD(nas__unit_pack)(u->pointwise, u->in, f.out_blocks, memory + partial);
+                        : NAS_SIMD(nas__pw_pack)(u->pointwise, u->in, f.out_blocks, memory + partial);
         run(&f, team);
         if (sums) {
-            add_tasks(&f, sums);
+            pw_add_groups(f.groups * f.parts, sums_floats(&f), f.partial, sums);
         }
         nas__scratch_release(team);
     }
@@ -276,7 +264,7 @@ void NAS_SIMD(nas__unit_forward)(const nas__unit *u, const float *x, const nas__
 
 void NAS_SIMD(nas__unit_prepack)(const nas__unit *u, float *packed) {
     const int blocks = dw_ceil_div(u->out, BLOCK);
-    const float *w = NAS_SIMD(nas__unit_pack)(u->pointwise, u->in, blocks, packed);
+    const float *w = NAS_SIMD(nas__pw_pack)(u->pointwise, u->in, blocks, packed);
     if (w != packed) {
         memcpy(packed, w, (size_t)u->in * blocks * BLOCK * sizeof *w);
     }
