@@ -19,14 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Geometry of a depthwise convolution: x (n,c,h,w) -> y (n,c,oh,ow), oh = (h + 2 pad_h - dilation (kernel_h-1) - 1) /
- * stride + 1. */
-typedef struct nas__dw_shape {
-    int n, c, h, w, oh, ow;
-    int kernel_h, kernel_w, stride, dilation, pad_h, pad_w;
-} nas__dw_shape;
-
-/* Geometry of a pooling: same size rule without dilation. */
+/* Geometry of a pooling: oh = (h + 2 pad - kernel) / stride + 1. */
 typedef struct nas__pool_shape {
     int n, c, h, w, oh, ow;
     int kernel, stride, pad;
@@ -72,7 +65,7 @@ typedef struct nas__adam_args {
 } nas__adam_args;
 
 /* A separable unit: [on load] -> depthwise convolution -> pointwise convolution -> [sums on store]. Either convolution
- * may be missing. */
+ * may be missing. x (n,in,h,w) -> z (n,out,oh,ow), oh = (h + 2 pad_h - dilation (kernel_h-1) - 1) / stride + 1. */
 typedef struct nas__unit {
     int n, in, out, h, w, oh, ow;                           /* out == in without pointwise */
     int kernel_h, kernel_w, stride, dilation, pad_h, pad_w; /* of the depthwise part; 1, 1, 1, 1, 0, 0 without */
@@ -120,14 +113,6 @@ typedef struct nas__pointwise_grads {
 typedef struct nas__kernels {
     const char *isa;
     int block, panel;
-
-    /* Depthwise convolution. Weights are blocked: [cb][kernel_h*kernel_w][block]. relu_input applies max(x,0) while x
-     * is read (forward and weight gradient); backward_data then also masks dx where x <= 0 (x may be NULL otherwise).
-     */
-    void (*dw_forward)(const nas__dw_shape *s, const float *x, const float *w, float *y, bool relu_input);
-    void (*dw_backward_data)(const nas__dw_shape *s, const float *dy, const float *w, const float *x, float *dx,
-                             bool relu_input);
-    void (*dw_backward_weights)(const nas__dw_shape *s, const float *x, const float *dy, float *dw, bool relu_input);
 
     /* Separable units. load may be NULL (x itself). bias: out padded, or NULL. act: what is applied to z on store (its
      * scale and shift are not used), or NULL. sums: NULL, or [2][out padded]: sums of z and of z*z over images and

@@ -8,9 +8,6 @@
 #include "kernels/scratch.h"
 #include "kernels/simd_ahead.h"
 
-/* A strip should stay in a core's second-level cache beside the rows it is computed from and written to. */
-#define DW_STRIP_FLOATS ((size_t)8 * 1024)
-
 NAS_INLINE int dw_min(int a, int b) { return a < b ? a : b; }
 NAS_INLINE int dw_max(int a, int b) { return a > b ? a : b; }
 NAS_INLINE int dw_ceil_div(int a, int b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); } /* b > 0 */
@@ -27,7 +24,7 @@ NAS_INLINE void dw_image_rows(const dw_frame *f, int first, int count, int *from
     *to = dw_max(dw_min(f->top + f->h - first, count), *from);
 }
 
-/* Zeroes what dw_copy_rows does not write of rows [first, first + count). */
+/* Zeroes what lies outside the image in rows [first, first + count). */
 NAS_INLINE void dw_zero_border(const dw_frame *f, int first, int count, float *plane) {
     int from, to;
     dw_image_rows(f, first, count, &from, &to);
@@ -40,34 +37,6 @@ NAS_INLINE void dw_zero_border(const dw_frame *f, int first, int count, float *p
         memset(plane + r * row + right, 0, sizeof(float) * (row - right));
     }
     memset(plane + to * row, 0, sizeof(float) * row * (count - to));
-}
-
-/* Copies the image part of rows [first, first + count), through ReLU if asked (the order of the operands lets NaNs
- * pass). */
-NAS_INLINE void dw_copy_rows(const dw_frame *f, const float *image, int first, int count, float *plane, bool relu) {
-    int from, to;
-    dw_image_rows(f, first, count, &from, &to);
-    int left = dw_max(f->left, 0), right = dw_min(f->left + f->w, f->cols);
-    for (int r = from; r < to; r++) {
-        const float *in = image + ((ptrdiff_t)(first + r - f->top) * f->w - f->left) * BLOCK;
-        float *out = plane + (size_t)r * f->cols * BLOCK;
-        if (relu) {
-            for (int c = left; c < right; c++) {
-                vstore(out + (size_t)c * BLOCK, vmax(vzero(), vload(in + (size_t)c * BLOCK)));
-            }
-        } else {
-            for (int c = left; c < right; c++) {
-                vstore(out + (size_t)c * BLOCK, vload(in + (size_t)c * BLOCK));
-            }
-        }
-    }
-}
-
-/* Rows of output per strip such that the strip's input, stride*(rows-1) + reach rows of `cols` pixels, is small. */
-NAS_INLINE int dw_strip_rows(int out_rows, int cols, int stride, int reach) {
-    long rows = ((long)(DW_STRIP_FLOATS / ((size_t)cols * BLOCK)) - reach) / stride + 1;
-    rows = rows < 8 ? 8 : rows / 2 * 2; /* the fast kernels take two rows at a time */
-    return rows < out_rows ? (int)rows : out_rows;
 }
 
 /* What becomes of the outputs of a correlation that is a gradient on its way back through an activation. x is laid out

@@ -56,15 +56,15 @@ NAS_INLINE void dw_phase_range(int size, int kernel, int stride, int dilation, i
 }
 
 /* Reorders the weights so that each pair of phases sees a dense kernel with ascending taps. */
-NAS_INLINE void dw_gather_weights(const nas__dw_shape *s, const float *w, float *out) {
-    for (int rest_h = 0; rest_h < s->stride; rest_h++) {
-        const dw_phase ph = dw_find_phase(rest_h, s->kernel_h, s->stride, s->dilation, s->pad_h);
-        for (int rest_w = 0; rest_w < s->stride; rest_w++) {
-            const dw_phase pw = dw_find_phase(rest_w, s->kernel_w, s->stride, s->dilation, s->pad_w);
+NAS_INLINE void dw_gather_weights(const nas__unit *u, const float *w, float *out) {
+    for (int rest_h = 0; rest_h < u->stride; rest_h++) {
+        const dw_phase ph = dw_find_phase(rest_h, u->kernel_h, u->stride, u->dilation, u->pad_h);
+        for (int rest_w = 0; rest_w < u->stride; rest_w++) {
+            const dw_phase pw = dw_find_phase(rest_w, u->kernel_w, u->stride, u->dilation, u->pad_w);
             for (int i = 0; i < ph.taps; i++) {
                 for (int j = 0; j < pw.taps; j++, out += BLOCK) {
                     int tap_h = ph.last_tap - i * ph.tap_step, tap_w = pw.last_tap - j * pw.tap_step;
-                    vstore(out, vload(w + ((size_t)tap_h * s->kernel_w + tap_w) * BLOCK));
+                    vstore(out, vload(w + ((size_t)tap_h * u->kernel_w + tap_w) * BLOCK));
                 }
             }
         }

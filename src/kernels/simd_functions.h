@@ -7,13 +7,6 @@
 #include "kernels/kernel_tables.h"
 #include "kernels/simd.h"
 
-/* simd_depthwise*.c */
-void NAS_SIMD(nas__dw_forward)(const nas__dw_shape *s, const float *x, const float *w, float *y, bool relu_input);
-void NAS_SIMD(nas__dw_backward_data)(const nas__dw_shape *s, const float *dy, const float *w, const float *x, float *dx,
-                                     bool relu_input);
-void NAS_SIMD(nas__dw_backward_weights)(const nas__dw_shape *s, const float *x, const float *dy, float *dw,
-                                        bool relu_input);
-
 /* simd_unit*.c */
 void NAS_SIMD(nas__unit_forward)(const nas__unit *u, const float *x, const nas__on_load *load, const float *bias,
                                  const nas__on_load *act, float *z, double *sums);

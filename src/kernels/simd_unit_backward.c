@@ -445,14 +445,8 @@ static void finish(const backward *b) {
 static void prepare_shared(backward *b, float *memory, size_t flipped, size_t packed, size_t sums) {
     const nas__unit *u = b->u;
     const size_t taps = (size_t)u->kernel_h * u->kernel_w;
-    const nas__dw_shape shape = {.kernel_h = u->kernel_h,
-                                 .kernel_w = u->kernel_w,
-                                 .stride = u->stride,
-                                 .dilation = u->dilation,
-                                 .pad_h = u->pad_h,
-                                 .pad_w = u->pad_w};
     for (int i = 0; u->depthwise && i < b->in_blocks; i++) {
-        dw_gather_weights(&shape, u->depthwise + i * taps * BLOCK, memory + i * taps * BLOCK);
+        dw_gather_weights(u, u->depthwise + i * taps * BLOCK, memory + i * taps * BLOCK);
     }
     b->flipped = memory;
     memory += flipped;

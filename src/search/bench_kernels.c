@@ -19,7 +19,7 @@ typedef struct job {
     float *a[ARRAYS]; /* inputs, weights or coefficients, and results, by the job */
     double *sums;
     nas__direction direction;
-    nas__dw_shape dw;
+    nas__unit unit; /* depthwise */
     nas__conv_shape conv;
     nas__pool_shape pool;
     int n, c, hw;
@@ -76,22 +76,30 @@ static double onednn_seconds(const job *j) {
     return fast ? fastest(j, onednn_conv) : none;
 }
 
-/* 1x1: the weights of both passes lie behind one another. The direction says which gradients are wanted. */
+/* A unit of one convolution; the direction says which gradient is wanted. */
+static void run_unit(const job *j, const nas__unit *u) {
+    nas__late_grad dz = {.g = j->a[2], .scale = 1};
+    float *weights = j->direction == NAS__BACKWARD_WEIGHTS ? j->a[3] : NULL;
+    nas__unit_grads g = {.x = j->a[0], .dz = &dz, .dx = j->direction == NAS__BACKWARD_DATA ? j->a[3] : NULL};
+    g.d_depthwise = u->depthwise ? weights : NULL;
+    g.d_pointwise = u->pointwise ? weights : NULL;
+    if (j->direction == NAS__FORWARD) {
+        j->k->unit_forward(u, j->a[0], NULL, NULL, NULL, j->a[2], NULL);
+    } else {
+        j->k->unit_backward(u, &g);
+    }
+}
+
+static void own_depthwise(const job *j) { run_unit(j, &j->unit); }
+
+/* 1x1: the weights of both passes lie behind one another. */
 static void own_pointwise(const job *j) {
     const nas__conv_shape *s = &j->conv;
     int block = j->k->block, out = (s->oc + block - 1) / block * block;
     nas__unit u = {s->n, s->ic, s->oc, s->ih, s->iw, s->oh, s->ow, 1, 1, 1, 1, 0, 0};
     u.pointwise = j->a[1];
     u.pointwise_t = j->a[1] + (size_t)s->ic * out;
-    nas__late_grad dz = {.g = j->a[2], .scale = 1};
-    nas__unit_grads g = {.x = j->a[0], .dz = &dz};
-    if (j->direction == NAS__FORWARD) {
-        j->k->unit_forward(&u, j->a[0], NULL, NULL, NULL, j->a[2], NULL);
-    } else {
-        g.dx = j->direction == NAS__BACKWARD_DATA ? j->a[3] : NULL;
-        g.d_pointwise = j->direction == NAS__BACKWARD_WEIGHTS ? j->a[3] : NULL;
-        j->k->unit_backward(&u, &g);
-    }
+    run_unit(j, &u);
 }
 
 /* 3x3: the weights are transformed anew, as they are in every step; the plain ones are any numbers. */
@@ -115,10 +123,8 @@ static void own_conv3(const job *j) {
 
 /* Half of a separable convolution, with what the engine asks for: ReLU on load, moments on store; both gradients. */
 static void own_unit(const job *j) {
-    int block = j->k->block, wide = (j->dw.c + block - 1) / block * block, taps = j->dw.kernel_h * j->dw.kernel_w;
-    const nas__dw_shape *s = &j->dw;
-    nas__unit u = {s->n,        s->c,        s->c,      s->h,        s->w,     s->oh,    s->ow,
-                   s->kernel_h, s->kernel_w, s->stride, s->dilation, s->pad_h, s->pad_w, j->a[1]};
+    nas__unit u = j->unit;
+    int block = j->k->block, wide = (u.in + block - 1) / block * block, taps = u.kernel_h * u.kernel_w;
     u.pointwise = u.pointwise_t = j->a[1] + (size_t)wide * taps;
     nas__on_load load = {.relu = true};
     nas__late_grad dz = {.g = j->a[2], .scale = 1};
@@ -133,16 +139,6 @@ static void own_unit(const job *j) {
         j->k->unit_forward(&u, j->a[0], &load, NULL, NULL, j->a[2], j->sums);
     } else {
         j->k->unit_backward(&u, &g);
-    }
-}
-
-static void own_depthwise(const job *j) {
-    if (j->direction == NAS__FORWARD) {
-        j->k->dw_forward(&j->dw, j->a[0], j->a[1], j->a[2], false);
-    } else if (j->direction == NAS__BACKWARD_DATA) {
-        j->k->dw_backward_data(&j->dw, j->a[2], j->a[1], NULL, j->a[3], false);
-    } else {
-        j->k->dw_backward_weights(&j->dw, j->a[0], j->a[2], j->a[3], false);
     }
 }
 
@@ -189,9 +185,9 @@ static void convolution(job *j, const char *name, nas__conv_shape s, void (*own)
 }
 
 static void separable(job *j) {
-    const nas__dw_shape *s = &j->dw;
-    double pixels = (double)s->n * s->oh * s->ow, weights = (double)s->c * (s->kernel_h * s->kernel_w + s->c);
-    double x = (double)blocked(j, s->n, s->c, s->h * s->w), y = (double)blocked(j, s->n, s->c, s->oh * s->ow);
+    const nas__unit *s = &j->unit;
+    double pixels = (double)s->n * s->oh * s->ow, weights = (double)s->in * (s->kernel_h * s->kernel_w + s->in);
+    double x = (double)blocked(j, s->n, s->in, s->h * s->w), y = (double)blocked(j, s->n, s->in, s->oh * s->ow);
     for (int backward = 0; backward < 2; backward++) {
         j->direction = backward ? NAS__BACKWARD_DATA : NAS__FORWARD;
         nas__bench_kernel row = {.name = "separable unit",
@@ -200,26 +196,16 @@ static void separable(job *j) {
                                  .bytes = sizeof(float) * ((backward ? 2 : 1) * x + y + weights),
                                  .ours = fastest(j, own_unit),
                                  .onednn = none};
-        snprintf(row.shape, sizeof row.shape, "%dx%dx%dx%d k%d s%d d%d", s->n, s->c, s->h, s->w, s->kernel_h, s->stride,
-                 s->dilation);
+        snprintf(row.shape, sizeof row.shape, "%dx%dx%dx%d k%d s%d d%d", s->n, s->in, s->h, s->w, s->kernel_h,
+                 s->stride, s->dilation);
         report(j, row);
     }
 }
 
 static void depthwise(job *j, int c, int size, int kernel, int stride, int dilation) {
     nas__conv_shape s = square_conv(j, c, c, size, kernel, stride, dilation, c);
-    j->dw = (nas__dw_shape){.n = s.n,
-                            .c = c,
-                            .h = size,
-                            .w = size,
-                            .oh = s.oh,
-                            .ow = s.ow,
-                            .kernel_h = kernel,
-                            .kernel_w = kernel,
-                            .stride = stride,
-                            .dilation = dilation,
-                            .pad_h = s.pad_h,
-                            .pad_w = s.pad_w};
+    j->unit = (nas__unit){s.n,    c,      c,      size,     size,    s.oh,    s.ow,
+                          kernel, kernel, stride, dilation, s.pad_h, s.pad_w, .depthwise = j->a[1]};
     convolution(j, "depthwise", s, own_depthwise);
     separable(j);
 }

@@ -21,24 +21,9 @@ typedef struct arrays {
     float *x, *dy, *w, *out;
 } arrays;
 
-static const nas__dw_shape dw = {.n = IMAGES,
-                                 .c = CHANNELS,
-                                 .h = SIDE,
-                                 .w = SIDE,
-                                 .oh = SIDE,
-                                 .ow = SIDE,
-                                 .kernel_h = 3,
-                                 .kernel_w = 3,
-                                 .stride = 1,
-                                 .dilation = 1,
-                                 .pad_h = 1,
-                                 .pad_w = 1};
 static const nas__pool_shape pool = {
     .n = IMAGES, .c = CHANNELS, .h = SIDE, .w = SIDE, .oh = SIDE, .ow = SIDE, .kernel = 3, .stride = 1, .pad = 1};
 
-static void dw_forward(const nas__kernels *k, arrays *a) { k->dw_forward(&dw, a->x, a->w, a->out, false); }
-static void dw_data(const nas__kernels *k, arrays *a) { k->dw_backward_data(&dw, a->dy, a->w, NULL, a->out, false); }
-static void dw_weights(const nas__kernels *k, arrays *a) { k->dw_backward_weights(&dw, a->x, a->dy, a->out, false); }
 static nas__unit unit(const arrays *a) {
     return (nas__unit){.n = IMAGES,
                        .in = CHANNELS,
@@ -63,6 +48,24 @@ static void unit_forward(const nas__kernels *k, arrays *a) {
 }
 static void unit_backward(const nas__kernels *k, arrays *a) {
     const nas__unit u = unit(a);
+    k->unit_backward(
+        &u, &(nas__unit_grads){.x = a->x, .dz = &(nas__late_grad){.g = a->dy, .scale = 1}, .d_depthwise = a->out});
+}
+static nas__unit depthwise(const arrays *a) {
+    nas__unit u = unit(a);
+    u.pointwise = u.pointwise_t = NULL;
+    return u;
+}
+static void dw_forward(const nas__kernels *k, arrays *a) {
+    const nas__unit u = depthwise(a);
+    k->unit_forward(&u, a->x, NULL, NULL, NULL, a->out, NULL);
+}
+static void dw_data(const nas__kernels *k, arrays *a) {
+    const nas__unit u = depthwise(a);
+    k->unit_backward(&u, &(nas__unit_grads){.x = a->x, .dz = &(nas__late_grad){.g = a->dy, .scale = 1}, .dx = a->out});
+}
+static void dw_weights(const nas__kernels *k, arrays *a) {
+    const nas__unit u = depthwise(a);
     k->unit_backward(
         &u, &(nas__unit_grads){.x = a->x, .dz = &(nas__late_grad){.g = a->dy, .scale = 1}, .d_depthwise = a->out});
 }

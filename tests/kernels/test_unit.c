@@ -309,13 +309,13 @@ static int random_channels(nas_rng *rng) {
 static void random_shapes(void **state) {
     (void)state;
     nas_rng rng = nas_rng_new(12, 5);
-    for (uint64_t i = 0; i < 500;) {
-        problem p = {.depthwise = chance(&rng, 0.8), .pointwise = chance(&rng, 0.75)};
+    for (uint64_t i = 0; i < 700;) {
+        problem p = {.depthwise = chance(&rng, 0.8), .pointwise = chance(&rng, 0.6)};
         nas__unit *u = &p.u;
         *u = (nas__unit){.n = uniform_int(&rng, 1, 3), .kernel_h = 1, .kernel_w = 1, .stride = 1, .dilation = 1};
         u->in = random_channels(&rng);
         u->out = p.pointwise ? random_channels(&rng) : u->in;
-        const int largest = u->in * u->out > 300 ? 12 : 33;
+        const int largest = p.pointwise && u->in * u->out > 300 ? 12 : 33;
         u->h = uniform_int(&rng, 1, largest);
         u->w = uniform_int(&rng, 1, largest);
         if (p.depthwise) {
@@ -332,36 +332,45 @@ static void random_shapes(void **state) {
     }
 }
 
-/* The cases with code of their own, with 'same' padding; large enough for several strips. */
+/* The cases with code of their own, with 'same' padding, image sizes with and without a remainder; large enough for
+ * several strips. */
+static void check_usual(int kernel, int stride, int dilation, bool pointwise, nas_rng *rng, uint64_t seed) {
+    static const int sizes[] = {7, 8, 14, 33};
+    const int size = pointwise ? 32 : sizes[seed % 4];
+    problem p = {.depthwise = true, .pointwise = pointwise};
+    p.u = (nas__unit){.n = 2, .in = 36, .out = pointwise ? 20 : 36, .h = size, .w = size};
+    p.u.kernel_h = p.u.kernel_w = kernel;
+    p.u.stride = stride;
+    p.u.dilation = dilation;
+    p.u.pad_h = p.u.pad_w = dilation * (kernel - 1) / 2;
+    assert_true(output_size(&p.u));
+    check(&p, rng, 100 * seed);
+}
+
 static void usual_shapes(void **state) {
     (void)state;
     nas_rng rng = nas_rng_new(13, 5);
-    uint64_t seed = 100000;
-    for (int kernel = 3; kernel <= 5; kernel += 2) {
+    uint64_t seed = 1000;
+    for (int kernel = 1; kernel <= 7; kernel += 2) {
         for (int stride = 1; stride <= 2; stride++) {
-            for (int dilation = 1; dilation <= 2; dilation++, seed += 100) {
-                const int pad = dilation * (kernel - 1) / 2;
-                problem p = {.depthwise = true, .pointwise = true};
-                p.u =
-                    (nas__unit){.n = 2, .in = 36, .out = 20, .h = 32, .w = 32, .kernel_h = kernel, .kernel_w = kernel};
-                p.u.stride = stride;
-                p.u.dilation = dilation;
-                p.u.pad_h = p.u.pad_w = pad;
-                assert_true(output_size(&p.u));
-                check(&p, &rng, seed);
+            for (int dilation = 1; dilation <= 2; dilation++) {
+                check_usual(kernel, stride, dilation, true, &rng, seed++);
+                for (int i = 0; i < 4; i++) {
+                    check_usual(kernel, stride, dilation, false, &rng, seed++);
+                }
             }
         }
     }
 }
 
 /* Results do not depend on the number of threads. */
-static void threads_do_not_matter(void **state) {
-    (void)state;
+static void check_threads(bool pointwise) {
     const nas__kernels *tables[3];
     const int threads = omp_get_max_threads();
     nas_rng rng = nas_rng_new(14, 5);
-    problem p = {.depthwise = true, .pointwise = true};
-    p.u = (nas__unit){.n = 37, .in = 17, .out = 33, .h = 9, .w = 9, .oh = 9, .ow = 9, .kernel_h = 3, .kernel_w = 3};
+    problem p = {.depthwise = true, .pointwise = pointwise};
+    p.u = (nas__unit){
+        .n = 37, .in = 17, .out = pointwise ? 33 : 17, .h = 9, .w = 9, .oh = 9, .ow = 9, .kernel_h = 3, .kernel_w = 3};
     p.u.stride = p.u.dilation = p.u.pad_h = p.u.pad_w = 1;
     make(&p, &rng, 200000);
     memset(p.z, 0, out_size(&p.u) * sizeof(float));
@@ -386,7 +395,7 @@ static void threads_do_not_matter(void **state) {
                                                       .dx = got[run][1],
                                                       .in_sums = sums[run][1],
                                                       .d_depthwise = got[run][2],
-                                                      .d_pointwise = got[run][3]});
+                                                      .d_pointwise = pointwise ? got[run][3] : NULL});
         }
         omp_set_num_threads(threads);
         for (int i = 0; i < 4; i++) {
@@ -399,6 +408,12 @@ static void threads_do_not_matter(void **state) {
         free_blocked(&b);
     }
     free_problem(&p);
+}
+
+static void threads_do_not_matter(void **state) {
+    (void)state;
+    check_threads(true);
+    check_threads(false);
 }
 
 int main(void) {
