@@ -135,15 +135,6 @@ typedef struct nas__kernels {
     /* Batch norm over blocked x (n planes of cb blocks, hw pixels). mean/var: cb*block entries, biased variance; tails
      * 0. */
     void (*bn_stats)(int n, int c, int hw, const float *x, float *mean, float *var);
-    /* y = scale*x + shift per channel, then optionally max(.,0) */
-    void (*bn_apply)(int n, int c, int hw, const float *x, const float *scale, const float *shift, bool relu, float *y);
-    /* sum_g[c] = sum of g, sum_gx[c] = sum of g*(x - mean), g = dy_scale*dy masked (when relu) where scale*x + shift <=
-     * 0 */
-    void (*bn_backward_sums)(int n, int c, int hw, const float *x, const float *dy, float dy_scale, const float *mean,
-                             const float *scale, const float *shift, bool relu, float *sum_g, float *sum_gx);
-    /* dx = a*g + b*x + k per channel, g as above */
-    void (*bn_backward_apply)(int n, int c, int hw, const float *x, const float *dy, float dy_scale, const float *scale,
-                              const float *shift, bool relu, const float *a, const float *b, const float *k, float *dx);
 
     /* Late values and gradients (late.h) written out; out may be late->g or late->z, y may be x. */
     void (*late_values)(int n, int c, int hw, const float *x, const nas__on_load *load, float *y);

@@ -19,14 +19,6 @@ void NAS_SIMD(nas__global_pool_backward)(int n, int c, int hw, const float *dy, 
 
 /* simd_norm.c */
 void NAS_SIMD(nas__bn_stats)(int n, int c, int hw, const float *x, float *mean, float *var);
-void NAS_SIMD(nas__bn_apply)(int n, int c, int hw, const float *x, const float *scale, const float *shift, bool relu,
-                             float *y);
-void NAS_SIMD(nas__bn_backward_sums)(int n, int c, int hw, const float *x, const float *dy, float dy_scale,
-                                     const float *mean, const float *scale, const float *shift, bool relu, float *sum_g,
-                                     float *sum_gx);
-void NAS_SIMD(nas__bn_backward_apply)(int n, int c, int hw, const float *x, const float *dy, float dy_scale,
-                                      const float *scale, const float *shift, bool relu, const float *a, const float *b,
-                                      const float *k, float *dx);
 
 /* simd_pointwise*.c */
 void NAS_SIMD(nas__pointwise_forward)(const nas__pointwise *p, const float *const *x, const nas__on_load *load,

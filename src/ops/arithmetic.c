@@ -240,19 +240,18 @@ static nas__buffer *coefficients(const channels *s, const float *b) {
 }
 
 /* db = sum of dy*x over the pixels */
-static void factor_gradient(nas_tensor *b, const channels *s, int hw, const float *x, nas__grad dy,
-                            const float *zeros) {
+static void factor_gradient(nas_tensor *b, const channels *s, int hw, const float *x, nas_tensor *y) {
     int wide = s->n * s->padded;
-    nas__buffer *sums = nas__floats(2 * (size_t)wide);
-    if (sums) {
-        float *dots = sums->data + wide;
-        nas__kernel_table()->bn_backward_sums(s->samples, s->n == 1 ? s->c : wide, hw, x, dy.buffer->data, dy.scale,
-                                              zeros, zeros, zeros, false, sums->data, dots);
-        for (int i = 1; i < s->n; i++) {
-            memmove(dots + (size_t)i * s->c, dots + (size_t)i * s->padded, (size_t)s->c * sizeof(float));
+    nas__grad dy = nas__grad_of(y);
+    double *sums = nas__arena_alloc(&y->tape->arena, 2 * (size_t)wide * sizeof *sums);
+    float *db = sums ? nas__arena_alloc(&y->tape->arena, (size_t)s->n * (size_t)s->c * sizeof *db) : NULL;
+    if (db) {
+        nas__kernel_table()->late_sums(s->samples, s->n == 1 ? s->c : wide, hw,
+                                       &(nas__late_grad){.g = dy.buffer->data, .scale = dy.scale}, x, sums);
+        for (int i = 0; i < s->n * s->c; i++) {
+            db[i] = (float)sums[wide + i / s->c * s->padded + i % s->c];
         }
-        nas__grad_add_array(b, dots);
-        nas__buffer_unref(sums);
+        nas__grad_add_array(b, db);
     }
 }
 
@@ -260,14 +259,14 @@ static void broadcast_backward(nas__node *node) {
     nas_tensor *x = node->inputs[0], *b = node->inputs[1];
     const channels *s = node->state;
     int hw = (int)(x->dims[2] * x->dims[3]), wide = s->n * s->padded;
-    const float *rows = node->saved[0]->data, *zeros = rows + wide;
+    const nas__on_load factors = {.scale = node->saved[0]->data, .shift = node->saved[0]->data + wide};
     if (nas__wants(b)) {
-        factor_gradient(b, s, hw, nas__data(x), nas__grad_of(node->outputs[0]), zeros);
+        factor_gradient(b, s, hw, nas__data(x), node->outputs[0]);
     }
     const float *dy = nas__wants(x) ? nas__grad_data(node->outputs[0]) : NULL;
     nas__buffer *dx = dy ? nas__floats(nas__storage(x)) : NULL;
     if (dx) {
-        nas__kernel_table()->bn_apply(s->samples, s->n == 1 ? s->c : wide, hw, dy, rows, zeros, false, dx->data);
+        nas__kernel_table()->late_values(s->samples, s->n == 1 ? s->c : wide, hw, dy, &factors, dx->data);
         nas__grad_give(x, dx, 1);
     }
 }
@@ -284,8 +283,8 @@ static nas_tensor *mul_channels(nas_tensor *x, nas_tensor *b) {
         return NULL;
     }
     int wide = s.n * s.padded;
-    nas__kernel_table()->bn_apply(s.samples, s.n == 1 ? s.c : wide, (int)(x->dims[2] * x->dims[3]), nas__data(x),
-                                  rows->data, rows->data + wide, false, y->data);
+    nas__kernel_table()->late_values(s.samples, s.n == 1 ? s.c : wide, (int)(x->dims[2] * x->dims[3]), nas__data(x),
+                                     &(nas__on_load){.scale = rows->data, .shift = rows->data + wide}, y->data);
     nas__node *node = nas__record("mul_channels", broadcast_backward, 2, (nas_tensor *[]){x, b}, 1, &y, sizeof s);
     if (node) {
         *(channels *)node->state = s;

@@ -13,17 +13,16 @@ static void channel_bias_backward(nas__node *node) {
     nas__grad dy = nas__grad_of(y);
     int n = (int)y->dims[0], c = (int)y->dims[1], hw = (int)(y->dims[2] * y->dims[3]), padded = nas__padded(c);
     if (nas__wants(bias)) {
-        nas__buffer *zeros = nas__floats((size_t)padded), *sums = nas__floats(2 * (size_t)padded);
-        if (zeros && sums) {
-            for (int i = 0; i < padded; i++) {
-                zeros->data[i] = 0;
+        double *sums = nas__arena_alloc(&y->tape->arena, 2 * (size_t)padded * sizeof *sums);
+        float *db = sums ? nas__arena_alloc(&y->tape->arena, (size_t)c * sizeof *db) : NULL;
+        if (db) {
+            nas__late_grad late = {.g = dy.buffer->data, .scale = dy.scale};
+            nas__kernel_table()->late_sums(n, c, hw, &late, dy.buffer->data, sums);
+            for (int i = 0; i < c; i++) {
+                db[i] = (float)sums[i];
             }
-            nas__kernel_table()->bn_backward_sums(n, c, hw, dy.buffer->data, dy.buffer->data, dy.scale, zeros->data,
-                                                  zeros->data, zeros->data, false, sums->data, sums->data + padded);
-            nas__grad_add_array(bias, sums->data);
+            nas__grad_add_array(bias, db);
         }
-        nas__buffer_unref(zeros);
-        nas__buffer_unref(sums);
     }
     nas__grad_give(x, nas__buffer_ref(dy.buffer), dy.scale);
 }
@@ -42,8 +41,8 @@ static nas_tensor *channel_bias(nas_tensor *x, nas_tensor *bias) {
         scale->data[i] = 1;
         scale->data[padded + i] = i < c ? nas__data(bias)[i] : 0;
     }
-    nas__kernel_table()->bn_apply(n, c, (int)(x->dims[2] * x->dims[3]), nas__data(x), scale->data, scale->data + padded,
-                                  false, y->data);
+    nas__kernel_table()->late_values(n, c, (int)(x->dims[2] * x->dims[3]), nas__data(x),
+                                     &(nas__on_load){.scale = scale->data, .shift = scale->data + padded}, y->data);
     nas__buffer_unref(scale);
     nas__record("channel_bias", channel_bias_backward, 2, (nas_tensor *[]){x, bias}, 1, &y, 0);
     return y;

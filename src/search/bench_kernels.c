@@ -236,15 +236,20 @@ static void pools_backward(const job *j) {
 
 static void bn_stats(const job *j) { j->k->bn_stats(j->n, j->c, j->hw, j->a[0], j->a[1], j->a[1] + 4096); }
 
+/* Batch norm and ReLU: values, and gradients from the sums over them, as what reads memory as it is asks for them. */
 static void bn_apply(const job *j) {
-    j->k->bn_apply(j->n, j->c, j->hw, j->a[0], j->a[1], j->a[1] + 4096, true, j->a[2]);
+    nas__on_load load = {.scale = j->a[1], .shift = j->a[1] + 4096, .relu = true};
+    j->k->late_values(j->n, j->c, j->hw, j->a[0], &load, j->a[2]);
 }
 
 static void bn_backward(const job *j) {
-    float *c = j->a[1], *sums = (float *)j->sums;
-    j->k->bn_backward_sums(j->n, j->c, j->hw, j->a[0], j->a[2], 1, c, c + 4096, c + 8192, true, sums, sums + 4096);
-    j->k->bn_backward_apply(j->n, j->c, j->hw, j->a[0], j->a[2], 1, c + 4096, c + 8192, true, c, c + 4096, c + 8192,
-                            j->a[3]);
+    float *c = j->a[1];
+    nas__late_grad late = {.g = j->a[2], .scale = 1, .z = j->a[0], .masked = true};
+    late.a = late.mask_scale = c;
+    late.b = late.mask_shift = c + 4096;
+    late.k = c + 8192;
+    j->k->late_sums(j->n, j->c, j->hw, &late, j->a[0], j->sums);
+    j->k->late_gradient(j->n, j->c, j->hw, &late, j->a[3]);
 }
 
 /* The terms lie as far apart as the array allows, so that none is still in a near cache when the next is read. */

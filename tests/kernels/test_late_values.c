@@ -121,10 +121,28 @@ static void threads_do_not_matter(void **state) {
     }
 }
 
+/* A NaN in an activation must not disappear in the ReLU. */
+static void not_a_number_stays(void **state) {
+    (void)state;
+    const nas__kernels *tables[3];
+    for (int t = 0, n = nas__usable_kernel_tables(tables); t < n; t++) {
+        const float one = 1, nan = NAN;
+        const int block = tables[t]->block;
+        float *x = channel_array(&nan, 1, block), *scale = channel_array(&one, 1, block), *y = new_array(block);
+        for (int capped = 0; capped < 2; capped++) {
+            y[0] = 0;
+            tables[t]->late_values(1, 1, 1, x, &(nas__on_load){scale, scale, true, capped ? 6 : 0}, y);
+            assert_true(isnan(y[0]));
+        }
+        free(x), free(y), free(scale);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_sizes),
         cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(not_a_number_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

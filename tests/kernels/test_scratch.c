@@ -114,9 +114,6 @@ static void terms_backward(const nas__kernels *k, arrays *a) {
 static void stats(const nas__kernels *k, arrays *a) {
     k->bn_stats(IMAGES, CHANNELS, PIXELS, a->x, a->out, a->out + k->block);
 }
-static void sums(const nas__kernels *k, arrays *a) {
-    k->bn_backward_sums(IMAGES, CHANNELS, PIXELS, a->x, a->dy, 1, a->w, a->w, a->w, true, a->out, a->out + k->block);
-}
 static void mix(const nas__kernels *k, arrays *a) {
     double dots[2];
     k->mix_backward(2, (const float *const[]){a->x, a->dy}, a->dy, (size_t)IMAGES * PIXELS * k->block, dots);
@@ -142,7 +139,6 @@ static const struct {
                {"terms", terms},
                {"products of terms", terms_backward},
                {"statistics", stats},
-               {"sums", sums},
                {"products of mixing", mix},
                {"dot", dot}};
 enum { KERNELS = sizeof kernels / sizeof *kernels };
