@@ -19,30 +19,65 @@
 #define COLS_ALT 4
 #endif
 
-/* sum[r][t] belongs at y[at + r*y_row + t*y_col]; the first `skip` columns are there already. */
-NAS_INLINE void finish_tile(const dw_correlation *c, vec sum[ROWS][COLS], ptrdiff_t at, int skip, const int rows,
-                            const int cols) {
-    const dw_finish f = *c->finish;
-    vec s1[2] = {vzero(), vzero()}, s2[2] = {vzero(), vzero()}; /* two each: their latency adds up */
+/* sum[r][t] belongs at y[at + r*y_row + t*y_col]. What the loops need is loaded before they store: the compiler cannot
+ * know that y is not where it lies. */
+NAS_INLINE void store_tile(const dw_correlation *c, vec sum[ROWS][COLS], ptrdiff_t at, const int rows, const int cols) {
+    const ptrdiff_t y_row = c->y_row, y_col = c->y_col;
+    float *y = c->y + at;
 #pragma GCC unroll 2
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 8
         for (int t = 0; t < cols; t++) {
-            if (t >= skip) {
-                const ptrdiff_t offset = at + r * c->y_row + t * c->y_col;
-                const vec x = vload(f.x + offset), v = dw_mask(&f, x, sum[r][t]);
-                if (f.sums) {
-                    s1[t % 2] += v;
-                    s2[t % 2] = vfma(v, x, s2[t % 2]);
-                }
-                vstore(c->y + offset, f.accumulate ? v + vload(c->y + offset) : v);
+            vstore(y + r * y_row + t * y_col, sum[r][t]);
+        }
+    }
+}
+
+/* The first `skip` columns are there already. */
+NAS_INLINE void finish_tile(const dw_correlation *c, vec sum[ROWS][COLS], ptrdiff_t at, int skip, const int rows,
+                            const int cols) {
+    const dw_finish f = *c->finish;
+    const ptrdiff_t y_row = c->y_row, y_col = c->y_col;
+    const float *x = f.x + at;
+    float *y = c->y + at;
+    if (f.masked) {
+#pragma GCC unroll 8
+        for (int t = 0; t < cols; t++) {
+#pragma GCC unroll 2
+            for (int r = 0; r < rows; r++) {
+                sum[r][t] = dw_mask(&f, vload(x + r * y_row + t * y_col), sum[r][t]);
             }
         }
     }
     if (f.sums) {
+        vec s1[2] = {vzero(), vzero()}, s2[2] = {vzero(), vzero()}; /* two each: their latency adds up */
+#pragma GCC unroll 8
+        for (int t = 0; t < cols; t++) {
+#pragma GCC unroll 2
+            for (int r = 0; r < rows; r++) {
+                if (t >= skip) {
+                    s1[t % 2] += sum[r][t];
+                    s2[t % 2] = vfma(sum[r][t], vload(x + r * y_row + t * y_col), s2[t % 2]);
+                }
+            }
+        }
         f.sums[0] += s1[0] + s1[1];
         f.sums[1] += s2[0] + s2[1];
     }
+    if (f.accumulate) {
+#pragma GCC unroll 8
+        for (int t = 0; t < cols; t++) {
+#pragma GCC unroll 2
+            for (int r = 0; r < rows; r++) {
+                if (t >= skip) {
+                    sum[r][t] += vload(y + r * y_row + t * y_col);
+                    vstore(y + r * y_row + t * y_col, sum[r][t]);
+                }
+            }
+        }
+        return;
+    }
+    store_tile(c, sum, at, rows, cols);
 }
 
 /* One row of the kernel. Fast instances know all taps: each input is loaded once for all that it meets. */
@@ -112,13 +147,7 @@ NAS_INLINE void tile(const dw_correlation *c, int row, int col, int skip, int kh
         finish_tile(c, sum, at, skip, rows, cols);
         return;
     }
-#pragma GCC unroll 2
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 8
-        for (int t = 0; t < cols; t++) {
-            vstore(c->y + at + r * c->y_row + t * c->y_col, sum[r][t]);
-        }
-    }
+    store_tile(c, sum, at, rows, cols);
 }
 
 /* Columns in tiles of `cols`; the last tile is moved left to end at the border and computes some outputs twice. */

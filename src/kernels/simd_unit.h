@@ -79,13 +79,15 @@ NAS_INLINE void unit_late_row(const nas__late_grad *l, int block, size_t at, int
     const vec mask_scale = masked && l->mask_scale ? vload(l->mask_scale + channel) : one;
     const vec mask_shift = masked && l->mask_scale ? vload(l->mask_shift + channel) : vzero();
     const vec high = vset1(l->cap > 0 ? l->cap : INFINITY);
+    const float *g = l->g + at, *z = affine || masked ? l->z + at : NULL;
+#pragma GCC unroll 4
     for (ptrdiff_t p = 0; p < (ptrdiff_t)count * BLOCK; p += BLOCK) {
-        vec t = vload(l->g + at + p);
+        vec t = vload(g + p);
         if (masked) {
-            const vec h = vfma(mask_scale, vload(l->z + at + p), mask_shift);
+            const vec h = vfma(mask_scale, vload(z + p), mask_shift);
             t = vmask_pos(high - h, vmask_pos(h, t));
         }
-        t = affine ? vfma(a, t, vfma(b, vload(l->z + at + p), k)) : a * t;
+        t = affine ? vfma(a, t, vfma(b, vload(z + p), k)) : a * t;
         vstore(out + p, t);
     }
 }
