@@ -166,9 +166,8 @@ static __attribute__((noinline)) int product_held(const pw_product *c, int pixel
     for (int i = 0; i < BLOCK; i++) {
         weight[i] = vload(c->w + i * BLOCK);
     }
-    for (; pixel + 16 <= c->pixels; pixel += 16) {
+    for (; pixel + 8 <= c->pixels; pixel += 8) {
         held_tile(c, weight, pixel);
-        held_tile(c, weight, pixel + 8);
         ahead_fetch(c->ahead);
     }
     return pixel;

@@ -111,4 +111,7 @@ static inline void unit_late_rows(const nas__late_grad *l, int block, size_t at,
 /* Tiles, about, of products and correlations over `blocks` blocks of h x w pixels: each a moment to fetch something. */
 NAS_INLINE size_t unit_tiles(int blocks, int h, int w) { return (size_t)blocks * ((size_t)h * (size_t)w / 16 + 1); }
 
+/* The tiles of products that make `blocks` blocks: those of a single block are half as large. */
+NAS_INLINE size_t unit_product_tiles(int blocks, int h, int w) { return unit_tiles(dw_max(blocks, 2), h, w); }
+
 #endif

@@ -166,7 +166,7 @@ static void look_ahead(const forward *f, workspace *w, int image) {
         ahead_add(&w->ahead, f->x + (image + 1) * in, in, 1, 0);
         ahead_add(&w->ahead, f->z + (image + 1) * out, out, 1, 0);
         ahead_spread(&w->ahead, (u->depthwise ? unit_tiles(f->in_blocks, u->oh, u->ow) : 0) +
-                                    (u->pointwise ? unit_tiles(f->out_blocks, u->oh, u->ow) : 0));
+                                    (u->pointwise ? unit_product_tiles(f->out_blocks, u->oh, u->ow) : 0));
     }
 }
 
