@@ -64,10 +64,11 @@ static void give_input_gradient(const bn_op *op, nas_tensor *x, nas_tensor *y, c
     double count = (double)x->dims[0] * (double)(x->dims[2] * x->dims[3]);
     const float *rows = op->rows;
     nas__late_grad *late = nas__arena_alloc(&x->tape->arena, sizeof *late);
-    float *a = late ? nas__arena_alloc(&x->tape->arena, 3 * (size_t)p * sizeof(float)) : NULL, *b = a + p, *k = b + p;
+    float *a = late ? nas__arena_alloc(&x->tape->arena, 3 * (size_t)p * sizeof(float)) : NULL;
     if (!a) {
         return;
     }
+    float *b = a + p, *k = b + p;
     *late = nas__grad_late(y);
     late->a = a;
     late->z = x->late && x->late->kind == NAS__LATE_POOL ? x->data : nas__data(x);
@@ -171,17 +172,19 @@ static void pooled_moments(nas_tensor *x, int padded) {
     x->moments = moments[pool->max];
 }
 
-static void batch_statistics(nas_tensor *x, int padded, float *mean, float *var) {
+static bool batch_statistics(nas_tensor *x, int padded, float *mean, float *var) {
     if (x->late && x->late->kind == NAS__LATE_POOL && !x->data && !x->moments) {
         pooled_moments(x, padded);
     }
     int n = (int)x->dims[0], c = (int)x->dims[1], hw = (int)(x->dims[2] * x->dims[3]);
     if (!x->moments || !statistics_from_moments(c, padded, (double)n * hw, x->moments, mean, var)) {
         const float *values = nas__data(x);
-        if (values) {
-            nas__kernel_table()->bn_stats(n, c, hw, values, mean, var);
+        if (!values) {
+            return false;
         }
+        nas__kernel_table()->bn_stats(n, c, hw, values, mean, var);
     }
+    return true;
 }
 
 static void norm_compute(nas_tensor *y) {
@@ -201,7 +204,9 @@ static nas_tensor *normalise(nas_tensor *x, const nas_bn_state *s) {
     }
     bool batch = uses_batch(s);
     if (batch) {
-        batch_statistics(x, p, rows + MEAN * p, rows + VAR * p);
+        if (!batch_statistics(x, p, rows + MEAN * p, rows + VAR * p)) {
+            return NULL;
+        }
         update_estimates(s, c, (double)n * hw, rows + MEAN * p, rows + VAR * p);
     } else {
         stored_statistics(s, c, rows + MEAN * p, rows + VAR * p);

@@ -68,6 +68,9 @@ static nas_tensor *reduce(const char *op, nas_tensor *x, reduce_state s, int ndi
         return nas__traced(op, 1, &x, y);
     }
     const float *v = nas__data(x);
+    if (!v) {
+        return NULL;
+    }
     if (s.inner == 1) {
         for (int64_t o = 0; o < s.outer; o++) {
             y->data[o] = (float)(nas__sum_floats((size_t)s.size, v + o * s.size) * s.factor);

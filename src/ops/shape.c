@@ -241,8 +241,12 @@ nas_tensor *nas_slice(nas_tensor *x, int dim, int64_t begin, int64_t length) {
     if (!y || nas__dry()) {
         return nas__traced("slice", 1, &x, y);
     }
+    float *values = nas__data(x);
+    if (!values) {
+        return NULL;
+    }
     clear_tail(y, y->data);
-    copy_piece(x, nas__data(x), y, y->data, dim, begin, false);
+    copy_piece(x, values, y, y->data, dim, begin, false);
     nas__node *node = nas__record("slice", slice_backward, 1, &x, 1, &y, sizeof(piece));
     if (node) {
         *(piece *)node->state = (piece){dim, begin};

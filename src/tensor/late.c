@@ -48,7 +48,8 @@ bool nas__read(nas_tensor *x, nas__reading *r) {
 }
 
 /* --- gradients ----------------------------------------------------------------------------------- */
-/* The finished gradient; takes the buffer's reference, gives one. NULL when there is no memory. */
+/* The finished gradient; takes the buffer's reference, gives one. Without memory the unfinished one: the pass has
+ * failed then, and nobody uses what its last steps still write. */
 static nas__buffer *finish(nas_tensor *t, nas__buffer *buffer, float scale, const nas__late_grad *what) {
     nas__late_grad late = *what;
     late.g = buffer->data;
@@ -56,10 +57,14 @@ static nas__buffer *finish(nas_tensor *t, nas__buffer *buffer, float scale, cons
     if (!late.z && (late.b || late.masked)) { /* a pooling that was never computed */
         late.z = nas__data(t);
     }
-    nas__buffer *out = nas__alone(buffer) ? nas__buffer_ref(buffer) : nas__buffer_new(nas__storage(t) * sizeof(float));
-    if (out) {
-        nas__kernel_table()->late_gradient((int)t->dims[0], (int)t->dims[1], pixels(t), &late, out->data);
+    bool ready = late.z || !(late.b || late.masked);
+    nas__buffer *out = !ready               ? NULL
+                       : nas__alone(buffer) ? nas__buffer_ref(buffer)
+                                            : nas__buffer_new(nas__storage(t) * sizeof(float));
+    if (!out) {
+        return buffer;
     }
+    nas__kernel_table()->late_gradient((int)t->dims[0], (int)t->dims[1], pixels(t), &late, out->data);
     nas__buffer_unref(buffer);
     return out;
 }

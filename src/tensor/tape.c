@@ -162,12 +162,16 @@ float *nas__give_memory(nas_tensor *t) {
     return t->data = t->buffer ? t->buffer->data : NULL;
 }
 
-nas_tensor *nas__like(const nas_tensor *x) { return nas__new(x->ndim, x->dims, x->layout); }
+nas_tensor *nas__like(nas_tensor *x) {
+    return nas__dry() || nas__data(x) ? nas__new(x->ndim, x->dims, x->layout) : NULL;
+}
 
 nas_tensor *nas__alias(nas_tensor *x, int ndim, const int64_t *dims) {
     nas_tensor *t = nas__bare(ndim, dims, NAS__PLAIN);
     if (t && !t->tape->config.dry) {
-        nas__data(x);
+        if (!nas__data(x)) {
+            return NULL;
+        }
         t->buffer = nas__buffer_ref(x->buffer);
         t->data = x->data;
     }

@@ -113,7 +113,8 @@ void nas__watch(const nas__watcher *watcher);
 /* --- making results ------------------------------------------------------------------------------ */
 /* A fresh tensor on the current tape with memory (none when dry). NULL and an error on failure. */
 nas_tensor *nas__new(int ndim, const int64_t *dims, nas__layout layout);
-nas_tensor *nas__like(const nas_tensor *x);
+/* The same for a result of x's shape: x has its values then (nas__data()). */
+nas_tensor *nas__like(nas_tensor *x);
 /* The same without memory, and the memory for one that has none (NULL and an error when there is none left). */
 nas_tensor *nas__bare(int ndim, const int64_t *dims, nas__layout layout);
 float *nas__give_memory(nas_tensor *t);
