@@ -11,6 +11,7 @@
 #ifndef NAS_KERNELS_SIMD_CONV3_H
 #define NAS_KERNELS_SIMD_CONV3_H
 
+#include "kernels/simd_late.h"
 #include "simd_functions.h"
 #include "kernels/scratch.h"
 

@@ -52,31 +52,6 @@ static plan make_plan(const nas__conv3 *s, const nas__conv3_grads *g) {
     return p;
 }
 
-/* One channel block of one image. */
-static void late_plane(const nas__late_grad *d, size_t at, size_t count, ptrdiff_t c, float *t) {
-    const vec factor = d->a ? vset1(d->scale) * vload(d->a + c) : vset1(d->scale);
-    const vec b = d->a && d->b ? vload(d->b + c) : vzero(), k = d->a && d->k ? vload(d->k + c) : vzero();
-    const vec mask_scale = d->mask_scale ? vload(d->mask_scale + c) : vset1(1);
-    const vec mask_shift = d->mask_scale ? vload(d->mask_shift + c) : vzero();
-    const vec cap = vset1(d->cap > 0 ? d->cap : __builtin_inff());
-    const float *g = d->g + at, *z = d->masked || (d->a && d->b) ? d->z + at : NULL;
-    if (!z) {
-        for (size_t i = 0; i < count; i += BLOCK) {
-            vstore(t + i, vfma(factor, vload(g + i), k));
-        }
-    } else if (!d->masked) {
-        for (size_t i = 0; i < count; i += BLOCK) {
-            vstore(t + i, vfma(factor, vload(g + i), vfma(b, vload(z + i), k)));
-        }
-    } else {
-        for (size_t i = 0; i < count; i += BLOCK) {
-            const vec value = vload(z + i), h = vfma(mask_scale, value, mask_shift);
-            const vec kept = vmask_pos(h, vmask_pos(cap - h, vload(g + i)));
-            vstore(t + i, vfma(factor, kept, vfma(b, value, k)));
-        }
-    }
-}
-
 const float *NAS_SIMD(nas__conv3_late_images)(const nas__conv3 *s, const nas__late_grad *d, int first, int images,
                                               float *t) {
     const int blocks = c3_blocks(s->out);
@@ -85,7 +60,7 @@ const float *NAS_SIMD(nas__conv3_late_images)(const nas__conv3 *s, const nas__la
         return d->g + start;
     }
     for (int i = 0; i < images * blocks; i++) {
-        late_plane(d, start + i * plane, plane, (ptrdiff_t)(i % blocks) * BLOCK, t + i * plane);
+        grad_rows(d, i % blocks, start + i * plane, 1, (ptrdiff_t)plane, t + i * plane, 0);
     }
     return t;
 }

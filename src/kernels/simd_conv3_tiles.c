@@ -2,8 +2,6 @@
  * the columns is done once for a whole row of tiles, then that along the rows tile by tile. */
 #include "simd_conv3.h"
 
-#include <math.h>
-
 #define A2 C3_A2
 #define B2 C3_B2
 
@@ -46,19 +44,12 @@ enum { PLAIN, AFFINE, CLAMPED };
 typedef struct strip {
     const float *row[6]; /* rows of the window, NULL outside of the image */
     int w, pad_w, cols;  /* columns of the image, of the border on the left, of the strip */
-    vec scale, shift, low, high;
+    nas__load_block load;
     float *temp; /* [6][cols][BLOCK] */
 } strip;
 
 NAS_INLINE vec value(const strip *s, const float *p, const int mode) {
-    vec v = vload(p);
-    if (mode != PLAIN) {
-        v = vfma(v, s->scale, s->shift);
-    }
-    if (mode == CLAMPED) {
-        v = vmin(vmax(v, s->low), s->high);
-    }
-    return v;
+    return load_value(&s->load, vload(p), mode != PLAIN, mode == CLAMPED, mode == CLAMPED);
 }
 
 /* The transform of one column, of `height` = 6 (window) or 4 (gradient) rows. */
@@ -156,24 +147,15 @@ static void strip_rows(strip *s, const c3_plane *p, const float *plane, int tile
     }
 }
 
-static void set_coefficients(strip *s, const nas__on_load *load, int block) {
-    s->scale = load->scale ? vload(load->scale + (ptrdiff_t)block * BLOCK) : vset1(1);
-    s->shift = load->scale ? vload(load->shift + (ptrdiff_t)block * BLOCK) : vzero();
-    s->low = vset1(load->relu ? 0 : -INFINITY);
-    s->high = vset1(load->relu && load->cap > 0 ? load->cap : INFINITY);
-}
-
 void NAS_SIMD(nas__conv3_windows)(const c3_plane *p, const float *x, const nas__on_load *load, int first, int rows,
                                   float *temp, const c3_tiles *v) {
     strip s = {.w = p->w, .pad_w = p->pad_w, .cols = 4 * p->tile_cols + 2, .temp = temp};
-    void (*const columns_of)(const strip *) = !load || (!load->scale && !load->relu) ? window_columns_plain
-                                              : load->relu                           ? window_columns_clamped
-                                                                                     : window_columns_affine;
+    void (*const columns_of)(const strip *) = loads_as_it_is(load) ? window_columns_plain
+                                              : load->relu         ? window_columns_clamped
+                                                                   : window_columns_affine;
     for (int block = 0; block < p->blocks; block++) {
         float *out = v->values + (ptrdiff_t)block * BLOCK;
-        if (load) {
-            set_coefficients(&s, load, block);
-        }
+        s.load = load_block(load, block);
         for (int r = first; r < first + rows; r++, out += (ptrdiff_t)p->tile_cols * v->blocks * BLOCK) {
             const size_t plane = (size_t)(r / p->tile_rows) * p->blocks + block;
             strip_rows(&s, p, x + plane * p->h * p->w * BLOCK, r % p->tile_rows, 6);
@@ -203,24 +185,23 @@ enum { FINISH = 1, SUMS = 2, MASK = 4, ACCUMULATE = 8 };
 typedef struct target {
     float *z;
     const float *x;
-    int h, w;              /* what of the tile lies inside, and */
-    ptrdiff_t row;         /* floats between two rows of the plane */
-    vec bias, low, high;   /* FINISH */
-    vec scale, shift, cap; /* MASK */
+    int h, w;             /* what of the tile lies inside, and */
+    ptrdiff_t row;        /* floats between two rows of the plane */
+    vec bias, low, high;  /* FINISH */
+    nas__load_block load; /* MASK */
     vec sum, sum2;
 } target;
 
 NAS_INLINE void put(target *t, ptrdiff_t at, vec y, const int flags) {
     if (flags & FINISH) {
-        y = vmin(vmax(y + t->bias, t->low), t->high);
+        y = vmin(t->high, vmax(t->low, y + t->bias)); /* in this order NaNs pass */
     }
     vec x = y;
     if (t->x && (flags & (MASK | SUMS))) {
         x = vload(t->x + at);
     }
     if (flags & MASK) {
-        const vec h = vfma(x, t->scale, t->shift);
-        y = vmask_pos(h, vmask_pos(t->cap - h, y));
+        y = mask_gradient(&t->load, x, y, true);
     }
     if (flags & SUMS) {
         t->sum += y;
@@ -286,13 +267,11 @@ static void (*const output_rows[])(const float *, size_t, ptrdiff_t, int, target
 
 static int set_target(target *t, const c3_store *how, int block) {
     const ptrdiff_t c = (ptrdiff_t)block * BLOCK;
-    const nas__on_load *act = how->act, *load = how->load;
+    const nas__on_load *act = how->act;
     t->bias = how->bias ? vload(how->bias + c) : vzero();
     t->low = vset1(act && act->relu ? 0 : -INFINITY);
     t->high = vset1(act && act->relu && act->cap > 0 ? act->cap : INFINITY);
-    t->scale = load && load->scale ? vload(load->scale + c) : vset1(1);
-    t->shift = load && load->scale ? vload(load->shift + c) : vzero();
-    t->cap = vset1(load && load->cap > 0 ? load->cap : INFINITY);
+    t->load = load_block(how->load, block);
     t->sum = t->sum2 = vzero();
     return (how->bias || (act && act->relu) ? FINISH : 0) | (how->sums ? SUMS : 0) | (how->mask ? MASK : 0) |
            (how->accumulate ? ACCUMULATE : 0);

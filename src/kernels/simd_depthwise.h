@@ -7,6 +7,7 @@
 
 #include "kernels/scratch.h"
 #include "kernels/simd_ahead.h"
+#include "kernels/simd_late.h"
 
 NAS_INLINE int dw_min(int a, int b) { return a < b ? a : b; }
 NAS_INLINE int dw_max(int a, int b) { return a > b ? a : b; }
@@ -43,19 +44,14 @@ NAS_INLINE void dw_zero_border(const dw_frame *f, int first, int count, float *p
  * like y. */
 typedef struct dw_finish {
     const float *x;
-    vec scale, shift, low, high; /* the gradient counts only where low < scale*x + shift < high */
-    bool masked, capped;         /* whether low, and high, are finite */
-    bool accumulate;             /* y += result instead of y = result */
-    vec *sums;                   /* NULL, or {sum of the results, sum of result*x}, added to */
+    nas__load_block load; /* of x; with `masked`, the gradient counts only where its ReLU was open */
+    bool masked, capped;
+    bool accumulate; /* y += result instead of y = result */
+    vec *sums;       /* NULL, or {sum of the results, sum of result*x}, added to */
 } dw_finish;
 
 NAS_INLINE vec dw_mask(const dw_finish *f, vec x, vec v) {
-    if (f->masked) {
-        const vec h = vfma(f->scale, x, f->shift);
-        v = vmask_greater(h, f->low, v);
-        v = f->capped ? vmask_greater(f->high, h, v) : v;
-    }
-    return v;
+    return f->masked ? mask_gradient(&f->load, x, v, f->capped) : v;
 }
 
 /* y(r, c) = sum over the taps (i, j) of w(i, j) * x(r*stride + i*dilation, c*stride + j*dilation), where y's rows and

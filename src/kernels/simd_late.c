@@ -9,27 +9,12 @@ enum { STRETCH = 64 };
 
 NAS_INLINE bool is_small(int n, int c, int hw) { return (size_t)n * c * hw < SERIAL_BELOW; }
 
-NAS_INLINE void values_plane(const float *x, int hw, const nas__load_block *load, const bool relu, const bool capped,
-                             float *y) {
-#pragma GCC unroll 4
-    for (int i = 0; i < hw; i++) {
-        vstore(y + (size_t)i * BLOCK, load_value(load, vload(x + (size_t)i * BLOCK), relu, capped));
-    }
-}
-
 void NAS_SIMD(nas__late_values)(int n, int c, int hw, const float *x, const nas__on_load *load, float *y) {
     const int cb = (c + BLOCK - 1) / BLOCK;
     const size_t plane = (size_t)hw * BLOCK;
 #pragma omp parallel for schedule(static) if (!is_small(n, c, hw))
     for (int p = 0; p < n * cb; p++) {
-        const nas__load_block block = load_block(load, p % cb);
-        if (!load->relu) {
-            values_plane(x + p * plane, hw, &block, false, false, y + p * plane);
-        } else if (load->cap > 0) {
-            values_plane(x + p * plane, hw, &block, true, true, y + p * plane);
-        } else {
-            values_plane(x + p * plane, hw, &block, true, false, y + p * plane);
-        }
+        load_rows(load, p % cb, x + p * plane, 0, 1, (ptrdiff_t)plane, y + p * plane, 0);
     }
 }
 
@@ -38,7 +23,7 @@ void NAS_SIMD(nas__late_gradient)(int n, int c, int hw, const nas__late_grad *la
     const size_t plane = (size_t)hw * BLOCK;
 #pragma omp parallel for schedule(static) if (!is_small(n, c, hw))
     for (int p = 0; p < n * cb; p++) {
-        gradient_plane(late, p % cb, p * plane, hw, out + p * plane);
+        grad_rows(late, p % cb, p * plane, 1, (ptrdiff_t)plane, out + p * plane, 0);
     }
 }
 
@@ -55,7 +40,7 @@ NAS_INLINE void sum_plane(const nas__grad_block *block, const float *g, const fl
 #pragma GCC unroll 2
         for (int i = from; i < to; i++) {
             const vec v = vload(z + (size_t)i * BLOCK), read = vload(g + (size_t)i * BLOCK);
-            const vec gradient = masked ? mask_gradient(block, v, read) : read;
+            const vec gradient = masked ? mask_gradient(&block->mask, v, read, true) : read;
             sum[i & 1] += gradient;
             product[i & 1] = vfma(gradient, v, product[i & 1]);
         }

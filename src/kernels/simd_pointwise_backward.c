@@ -22,46 +22,23 @@ typedef struct workspace {
 } workspace;
 
 /* --- the gradient of the output ----------------------------------------------------------------------- */
-NAS_INLINE void late_block(const nas__grad_block *k, const float *g, const float *z, int count, float *out,
-                           const bool affine, const bool masked) {
-#pragma GCC unroll 2
-    for (int i = 0; i < count; i++) {
-        vec t = vload(g + (ptrdiff_t)i * BLOCK);
-        if (masked) {
-            t = mask_gradient(k, vload(z + (ptrdiff_t)i * BLOCK), t);
-        }
-        t = affine ? vfma(k->a, t, vfma(k->b, vload(z + (ptrdiff_t)i * BLOCK), k->k)) : k->a * t;
-        vstore(out + (ptrdiff_t)i * BLOCK, t);
-    }
-}
-
 static void finish_gradient(const backward *b, const pw_strip *s, float *dz) {
     const pw_cut *c = &b->cut;
-    const nas__late_grad *l = b->g->dz;
     for (int block = 0; block < c->out_blocks; block++) {
-        const nas__grad_block k = grad_block(l, block);
         const size_t at = (((size_t)s->image * c->out_blocks + block) * c->pixels + s->from) * BLOCK;
-        const float *g = l->g + at, *z = l->z ? l->z + at : NULL;
-        float *out = dz + (size_t)block * c->strip * BLOCK;
-        if (l->masked) {
-            late_block(&k, g, z, s->count, out, true, true);
-        } else if (l->a && l->b) {
-            late_block(&k, g, z, s->count, out, true, false);
-        } else {
-            late_block(&k, g, z, s->count, out, false, false);
-        }
+        grad_rows(b->g->dz, block, at, 1, (ptrdiff_t)s->count * BLOCK, dz + (size_t)block * c->strip * BLOCK, 0);
     }
 }
 
 /* --- the gradient of the input ------------------------------------------------------------------------ */
 NAS_INLINE void scatter_block(const float *from, const int32_t *source, int count, const float *x,
-                              const nas__grad_block *k, float *dx, const bool masked, const bool accumulate,
+                              const nas__load_block *load, float *dx, const bool masked, const bool accumulate,
                               vec *sums) {
     for (int i = 0; i < count; i++) {
         const ptrdiff_t at = (ptrdiff_t)source[i] * BLOCK;
         vec v = vload(from + (ptrdiff_t)i * BLOCK);
         if (masked) {
-            v = mask_gradient(k, vload(x + at), v);
+            v = mask_gradient(load, vload(x + at), v, true);
         }
         if (sums) {
             sums[0] += v;
@@ -69,15 +46,6 @@ NAS_INLINE void scatter_block(const float *from, const int32_t *source, int coun
         }
         vstore(dx + at, accumulate ? v + vload(dx + at) : v);
     }
-}
-
-/* The mask of the activation that was applied on load, in the form of a gradient's. */
-static nas__grad_block find_mask(const nas__on_load *load, int block) {
-    const nas__late_grad mask = {.scale = 1,
-                                 .mask_scale = load ? load->scale : NULL,
-                                 .mask_shift = load ? load->shift : NULL,
-                                 .cap = load ? load->cap : 0};
-    return grad_block(&mask, block);
 }
 
 static void scatter(const backward *b, const pw_strip *s, const workspace *w, double *total) {
@@ -91,16 +59,16 @@ static void scatter(const backward *b, const pw_strip *s, const workspace *w, do
         const size_t plane = pw_plane(c, s, block);
         const float *from = w->middle + (size_t)i * c->strip * BLOCK, *x = b->g->x[part] + plane;
         float *dx = b->g->dx[part] + plane;
-        const nas__grad_block mask = find_mask(c->load, i);
+        const nas__load_block load = load_block(c->load, i);
         vec sums[2] = {vzero(), vzero()};
         if (total) {
-            scatter_block(from, w->source, s->count, x, &mask, dx, masked, b->accumulate[part], sums);
+            scatter_block(from, w->source, s->count, x, &load, dx, masked, b->accumulate[part], sums);
             fold(total + (size_t)block * BLOCK, sums[0]);
             fold(total + (size_t)(c->in_blocks + block) * BLOCK, sums[1]);
         } else if (masked) {
-            scatter_block(from, w->source, s->count, x, &mask, dx, true, b->accumulate[part], NULL);
+            scatter_block(from, w->source, s->count, x, &load, dx, true, b->accumulate[part], NULL);
         } else {
-            scatter_block(from, w->source, s->count, x, &mask, dx, false, b->accumulate[part], NULL);
+            scatter_block(from, w->source, s->count, x, &load, dx, false, b->accumulate[part], NULL);
         }
     }
 }

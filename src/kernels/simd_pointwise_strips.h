@@ -82,30 +82,29 @@ NAS_INLINE size_t pw_tiles(const pw_cut *c, int blocks) {
 }
 
 NAS_INLINE void gather_block(const float *x, const int32_t *source, int count, const nas__load_block *load, float *out,
-                             const bool plain, const bool relu, const bool capped) {
-#pragma GCC unroll 4
+                             const bool relu, const bool capped) {
     for (int i = 0; i < count; i++) {
         const vec v = vload(x + (ptrdiff_t)source[i] * BLOCK);
-        vstore(out + (ptrdiff_t)i * BLOCK, plain ? v : load_value(load, v, relu, capped));
+        vstore(out + (ptrdiff_t)i * BLOCK, load_value(load, v, true, relu, capped));
     }
 }
 
 /* The strip's values, through the gate: values[block of all parts][strip]. */
 static inline void pw_gather(const pw_cut *c, const pw_strip *s, const float *const *x, const int32_t *source,
                              float *values) {
-    const nas__on_load none = {0}, *load = c->load ? c->load : &none;
+    const bool relu = c->load && c->load->relu;
     for (int i = 0; i < c->all_blocks; i++) {
         const float *plane = x[i / c->in_blocks] + pw_plane(c, s, i % c->in_blocks);
-        const nas__load_block k = load_block(load, i);
         float *out = values + (size_t)i * c->strip * BLOCK;
-        if (!load->relu && !load->scale) {
-            gather_block(plane, source, s->count, &k, out, true, false, false);
-        } else if (!load->relu) {
-            gather_block(plane, source, s->count, &k, out, false, false, false);
-        } else if (load->cap > 0) {
-            gather_block(plane, source, s->count, &k, out, false, true, true);
+        if (c->dense) {
+            load_rows(c->load, i, plane + (ptrdiff_t)s->from * BLOCK, 0, 1, (ptrdiff_t)s->count * BLOCK, out, 0);
+            continue;
+        }
+        const nas__load_block k = load_block(c->load, i);
+        if (relu) {
+            gather_block(plane, source, s->count, &k, out, true, true);
         } else {
-            gather_block(plane, source, s->count, &k, out, false, true, false);
+            gather_block(plane, source, s->count, &k, out, false, false);
         }
     }
 }

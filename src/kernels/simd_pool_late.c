@@ -1,42 +1,11 @@
 /* simd_pool_late.c - the backward pass of pooling from the input alone: where the maxima came from, and the pooled
  * values that a late gradient needs, are found again, which is cheaper than to store and load them. */
 #include "kernels/simd_pool.h"
-#include "kernels/late.h"
+#include "kernels/simd_late.h"
 #include "kernels/scratch.h"
 
-/* A late gradient's coefficients for one channel block. */
-typedef struct late {
-    vec a, b, k, mask_scale, mask_shift, cap;
-    bool with_z, masked, capped;
-} late;
-
-static late late_of(const nas__late_grad *d, int channel) {
-    late l = {.a = vset1(d->scale), .mask_scale = vset1(1), .cap = vset1(d->cap)};
-    l.with_z = d->a && d->b;
-    l.masked = d->masked;
-    l.capped = d->cap > 0;
-    if (d->a) {
-        l.a *= vload(d->a + channel);
-    }
-    if (l.with_z) {
-        l.b = vload(d->b + channel);
-        l.k = d->k ? vload(d->k + channel) : vzero();
-    }
-    if (d->masked && d->mask_scale) {
-        l.mask_scale = vload(d->mask_scale + channel);
-        l.mask_shift = vload(d->mask_shift + channel);
-    }
-    return l;
-}
-
-NAS_INLINE vec late_value(const late *l, const float *g, vec z) {
-    vec v = vload(g);
-    if (l->masked) {
-        const vec m = vfma(l->mask_scale, z, l->mask_shift);
-        v = vmask_pos(m, v);
-        v = l->capped ? vmask_pos(l->cap - m, v) : v;
-    }
-    return l->with_z ? vfma(l->a, v, vfma(l->b, z, l->k)) : l->a * v;
+NAS_INLINE vec late_value(const nas__grad_block *l, const float *g, vec z) {
+    return grad_value(l, vload(g), z, l->affine, l->masked);
 }
 
 /* Some of a vector's lanes. */
@@ -78,7 +47,7 @@ NAS_INLINE vec clear_in(vec v, lanes in) { return (vec)(~in & (ivec)v); }
 /* One plane on its way back. */
 typedef struct way {
     const nas__pool_shape *s;
-    late l;
+    nas__grad_block l;
     const float *x, *g;
     float *dx;
     bool accumulate;
@@ -87,8 +56,8 @@ typedef struct way {
 /* Adds the gradient of a 3x3 window, of which `rows` rows and the columns [from, to) lie inside, to the tap that the
  * maximum came from: the last one that was larger than all before it, so the first of equal values. All but x, l and g
  * are constants in each instance. */
-NAS_INLINE void send_back(const float *x, ptrdiff_t row, const int rows, const int from, const int to, const late *l,
-                          const float *g, vec sum[3][3]) {
+NAS_INLINE void send_back(const float *x, ptrdiff_t row, const int rows, const int from, const int to,
+                          const nas__grad_block *l, const float *g, vec sum[3][3]) {
     lanes larger[3][3];
     vec best = vload(x + from * BLOCK);
 #pragma GCC unroll 3
@@ -137,7 +106,7 @@ NAS_INLINE void row_of_windows(const way *p, const float *x, const float *g, flo
                                const int stride) {
     const int w = p->s->w, ow = p->s->ow, pad = p->s->pad, whole = whole_windows(w, ow, 3, stride, pad).to;
     const ptrdiff_t row = (ptrdiff_t)w * BLOCK;
-    const late l = p->l;
+    const nas__grad_block l = p->l;
     vec sum[3][3];
 #pragma GCC unroll 9
     for (int i = 0; i < 9; i++) {
@@ -264,8 +233,8 @@ static shares lay_out(const nas__pool_shape *s, float *memory) {
 
 static void fill_shares(const way *p, const shares *h) {
     const nas__pool_shape *s = p->s;
-    const bool need_z = p->l.with_z || p->l.masked;
-    const late l = p->l;
+    const bool need_z = p->l.affine || p->l.masked;
+    const nas__grad_block l = p->l;
     for (int out = 0; out < s->oh; out++) {
         const range taps = taps_inside(out, s->h, s->kernel, s->stride, s->pad);
         const float of_row = 1.0f / (float)(s->count_padding ? s->kernel : taps.to - taps.from);
@@ -367,16 +336,16 @@ static void average_plane(const way *p, const shares *h) {
 static void both_planes(const nas__pool_shape *s, const float *x, int p, const nas__late_grad *max,
                         const nas__late_grad *average, const shares *h, float *dx, bool accumulate) {
     const size_t in = (size_t)s->h * s->w * BLOCK, out = (size_t)s->oh * s->ow * BLOCK;
-    const int channel = p % ((s->c + BLOCK - 1) / BLOCK) * BLOCK;
+    const int block = p % ((s->c + BLOCK - 1) / BLOCK);
     way plane = {.s = s, .x = x + p * in, .dx = dx + p * in, .accumulate = accumulate};
     if (max) {
-        plane.l = late_of(max, channel);
+        plane.l = grad_block(max, block);
         plane.g = max->g + p * out;
         max_plane(&plane);
         plane.accumulate = true;
     }
     if (average) {
-        plane.l = late_of(average, channel);
+        plane.l = grad_block(average, block);
         plane.g = average->g + p * out;
         average_plane(&plane, h);
     }

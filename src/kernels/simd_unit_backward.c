@@ -189,8 +189,8 @@ static void middle_gradient(const backward *b, workspace *w, const strip *s, int
     const int rows = s->to - s->from;
     if (!u->pointwise) {
         for (int i = block; i < block + blocks; i++) {
-            unit_late_rows(b->g->dz, i, out_at(b, s, i, b->in_blocks), rows, u->ow, strip_of(b, s, out_plane(b, w, i)),
-                           (ptrdiff_t)b->out_frame.cols * BLOCK);
+            grad_rows(b->g->dz, i, out_at(b, s, i, b->in_blocks), rows, (ptrdiff_t)u->ow * BLOCK,
+                      strip_of(b, s, out_plane(b, w, i)), (ptrdiff_t)b->out_frame.cols * BLOCK);
         }
         return;
     }
@@ -234,12 +234,8 @@ static void values(const backward *b, workspace *w, const strip *s, int block, f
 
 static void data(const backward *b, workspace *w, const strip *s, int block) {
     const nas__unit *u = b->u;
-    const unit_gate gate = unit_find_gate(b->g->load, block);
     const nas__on_load *load = b->g->load;
-    const dw_finish f = {.scale = gate.scale,
-                         .shift = gate.shift,
-                         .low = gate.low,
-                         .high = gate.high,
+    const dw_finish f = {.load = load_block(load, block),
                          .masked = load && load->relu,
                          .capped = load && load->cap > 0,
                          .accumulate = b->g->accumulate,
@@ -327,8 +323,8 @@ static void run_task(const backward *b, workspace *w, int group, int part) {
         for (strip s = {.image = n}; s.from < u->oh; s.from = s.to) {
             advance(b, &s);
             for (int block = 0; u->pointwise && block < b->out_blocks; block++) {
-                unit_late_rows(b->g->dz, block, out_at(b, &s, block, b->out_blocks), 1, (s.to - s.from) * u->ow,
-                               w->dz + block * strip_floats(b), 0);
+                grad_rows(b->g->dz, block, out_at(b, &s, block, b->out_blocks), 1,
+                          (ptrdiff_t)(s.to - s.from) * u->ow * BLOCK, w->dz + block * strip_floats(b), 0);
             }
             for (int block = from; block < to; block += PANEL) {
                 run_panel(b, w, &s, block, partial);

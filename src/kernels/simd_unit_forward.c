@@ -40,7 +40,7 @@ static size_t planes_floats(const forward *f) { return plane_floats(f) * (f->who
 static size_t middle_floats(const forward *f) { return (size_t)f->in_blocks * f->strip * f->u->ow * BLOCK; }
 
 /* The plane with the values that rows out .. out + rows of block `block` see, as seen from its row out*stride. */
-static float *load_block(const forward *f, workspace *w, int image, int block, int out, int rows) {
+static float *load_plane(const forward *f, workspace *w, int image, int block, int out, int rows) {
     const nas__unit *u = f->u;
     const int first = out * u->stride, count = rows_seen(f, rows);
     const float *x = f->x + ((size_t)image * f->in_blocks + block) * u->h * u->w * BLOCK;
@@ -61,7 +61,7 @@ static float *load_block(const forward *f, workspace *w, int image, int block, i
 /* Rows out .. out + rows of one block's depthwise result. */
 static void depthwise_rows(const forward *f, workspace *w, int image, int block, int out, int rows, float *y) {
     const nas__unit *u = f->u;
-    dw_correlation c = {.x = load_block(f, w, image, block, out, rows),
+    dw_correlation c = {.x = load_plane(f, w, image, block, out, rows),
                         .w = u->depthwise + (size_t)block * u->kernel_h * u->kernel_w * BLOCK,
                         .y = y,
                         .x_row = (ptrdiff_t)f->frame.cols * BLOCK,
@@ -87,17 +87,18 @@ static void middle_pixels(const forward *f, workspace *w, int image, int block, 
         return;
     }
     const float *x = f->x + (((size_t)image * f->in_blocks + block) * u->h + out) * u->w * BLOCK;
-    unit_pass_rows(f->load, block, x, 0, 1, (ptrdiff_t)rows * u->ow * BLOCK, y, 0);
+    load_rows(f->load, block, x, 0, 1, (ptrdiff_t)rows * u->ow * BLOCK, y, 0);
 }
 
 /* Bias, activation and sums of a unit without pointwise convolution. */
 static void finish_pixels(const forward *f, int block, int count, const float *more, float *z, vec *sums) {
-    const unit_gate gate = unit_find_gate(f->act, 0);
+    const nas__load_block act = load_block(f->act, 0);
+    const bool relu = f->act && f->act->relu;
     const vec bias = f->bias ? vload(f->bias + (size_t)block * BLOCK) : vzero();
     vec s1 = vzero(), s2 = vzero();
     for (ptrdiff_t p = 0; p < count; p++) {
         const vec own = vload(z + p * BLOCK) + bias, sum = more ? own + vload(more + p * BLOCK) : own;
-        const vec v = vmin(gate.high, vmax(gate.low, sum));
+        const vec v = load_value(&act, sum, false, relu, relu);
         vstore(z + p * BLOCK, v);
         s1 += v;
         s2 = vfma(v, v, s2);
@@ -129,7 +130,7 @@ static void pointwise_strip(const forward *f, workspace *w, int image, int out, 
                     .pixels = (int)pixels,
                     .act = f->act,
                     .ahead = &w->ahead};
-    if (!u->depthwise && unit_gate_is_open(f->load)) {
+    if (!u->depthwise && loads_as_it_is(f->load)) {
         c.x = f->x + ((size_t)image * f->in_blocks * u->h + out) * u->w * BLOCK;
         c.x_block = (ptrdiff_t)u->h * u->w * BLOCK;
     } else {

@@ -2,6 +2,8 @@
  * compared with zero or a cap are multiples of 1/8, so that their signs are exact. */
 #include "blocked.h"
 
+#include <math.h>
+
 #include <stdio.h>
 
 /* Channels, or the whole tensor: what is random about one problem. */
@@ -300,11 +302,31 @@ static void threads_do_not_matter(void **state) {
     }
 }
 
+/* A network that has diverged must be seen to have: ReLU, on load and on store, lets NaNs through. */
+static void nans_pass(void **state) {
+    (void)state;
+    const nas__kernels *tables[3];
+    const nas__conv3 s = {.n = 1, .in = 3, .out = 2, .h = 8, .w = 8, .oh = 8, .ow = 8, .pad_h = 1, .pad_w = 1};
+    const nas__on_load relu6 = {.relu = true, .cap = 6};
+    for (int t = 0, n = nas__usable_kernel_tables(tables); t < n; t++) {
+        const nas__kernels *k = tables[t];
+        float *plain = random_floats(8, count_in(&s)), *w = random_floats(9, count_weights(&s));
+        plain[2 * 64 + 27] = NAN; /* row 3, column 3 of the last channel */
+        float *x = to_blocked(plain, s.n, s.in, 64, k->block), *u = new_array(k->conv3_weights_size(&s));
+        float *z = new_array((size_t)padded(s.out, k->block) * 64);
+        k->conv3_weights(&s, w, false, u);
+        k->conv3_forward(&s, x, &relu6, u, NULL, &relu6, z, NULL);
+        assert_true(isnan(z[27 * k->block]) && isnan(z[27 * k->block + 1]));
+        free(plain), free(w), free(x), free(u), free(z);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_shapes),
         cmocka_unit_test(many_weights),
         cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(nans_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
