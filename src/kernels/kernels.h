@@ -64,16 +64,18 @@ typedef struct nas__adam_args {
     bool decoupled;                  /* AdamW */
 } nas__adam_args;
 
-/* A separable unit: [on load] -> depthwise convolution -> pointwise convolution -> [sums on store]. Either convolution
- * may be missing. x (n,in,h,w) -> z (n,out,oh,ow), oh = (h + 2 pad_h - dilation (kernel_h-1) - 1) / stride + 1. */
+/* A matrix [rows][columns] in panels: `panel` (of the kernel table) blocks of columns, all rows of them; then the next
+ * ones. The last panel may be narrower; what fits one panel is in plain rows. */
+
+/* A separable unit: [on load] -> depthwise convolution -> pointwise convolution -> [sums on store]. The second one may
+ * be missing. x (n,in,h,w) -> z (n,out,oh,ow), oh = (h + 2 pad_h - dilation (kernel_h-1) - 1) / stride + 1. */
 typedef struct nas__unit {
     int n, in, out, h, w, oh, ow;                           /* out == in without pointwise */
-    int kernel_h, kernel_w, stride, dilation, pad_h, pad_w; /* of the depthwise part; 1, 1, 1, 1, 0, 0 without */
-    const float *depthwise;                                 /* [cb][kernel_h*kernel_w][block]; NULL: none */
-    const float *pointwise;                                 /* [in][out padded to the block], tails zero; NULL: none */
-    const float *pointwise_t;                               /* [out][in padded]; for the backward pass */
-    bool packed;                                            /* forward: pointwise is as unit_pack() left it */
-    const float *more;                                      /* forward: added to the result before act; NULL: none */
+    int kernel_h, kernel_w, stride, dilation, pad_h, pad_w; /* of the depthwise part */
+    const float *depthwise;                                 /* [cb][kernel_h*kernel_w][block] */
+    const float *pointwise;   /* [in][out padded to the block] in panels, tails zero; NULL: none */
+    const float *pointwise_t; /* [out][in padded] in panels; for the backward pass */
+    const float *more;        /* forward: added to the result before act; NULL: none */
 } nas__unit;
 
 /* The gradients of a unit from that of its output, and what they are computed from. */
@@ -84,13 +86,12 @@ typedef struct nas__unit_grads {
     float *dx;       /* of h = scale*x + shift (masked by the activation, not multiplied by scale); NULL: not wanted */
     bool accumulate; /* dx += */
     double *in_sums; /* NULL, or with dx: [2][in padded], sums of this call's dh and of dh*x */
-    float *d_depthwise, *d_pointwise; /* laid out as the weights; NULL: not wanted, and no work is done for them */
+    float *d_depthwise,
+        *d_pointwise; /* as depthwise, and [in][out padded]; NULL: not wanted, no work is done for them */
 } nas__unit_grads;
 
 /* A 1x1 convolution whose input is one tensor, or several of equal shape whose channels lie behind one another (a
- * concatenation that nobody made). Output pixel (r, c) reads pixel (r*stride + top, c*stride + left). A matrix [rows]
- * [columns] in panels: `panel` blocks of columns, all rows of them; then the next ones, the last panel may be narrower.
- */
+ * concatenation that nobody made). Output pixel (r, c) reads pixel (r*stride + top, c*stride + left). */
 enum { NAS__MOST_PARTS = 16 };
 
 typedef struct nas__pointwise {
@@ -119,8 +120,6 @@ typedef struct nas__kernels {
      * pixels (float within a plane of an image, double across). */
     void (*unit_forward)(const nas__unit *u, const float *x, const nas__on_load *load, const float *bias,
                          const nas__on_load *act, float *z, double *sums);
-    /* Pointwise weights in the forward pass's own order, which it brings them to in each call otherwise; as many. */
-    void (*unit_pack)(const nas__unit *u, float *packed);
     void (*unit_backward)(const nas__unit *u, const nas__unit_grads *g);
 
     /* 1x1 convolutions; the arguments mean what they do for units. */

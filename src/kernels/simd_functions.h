@@ -10,7 +10,6 @@
 /* simd_unit*.c */
 void NAS_SIMD(nas__unit_forward)(const nas__unit *u, const float *x, const nas__on_load *load, const float *bias,
                                  const nas__on_load *act, float *z, double *sums);
-void NAS_SIMD(nas__unit_prepack)(const nas__unit *u, float *packed);
 void NAS_SIMD(nas__unit_backward)(const nas__unit *u, const nas__unit_grads *g);
 
 /* simd_pool.c */

@@ -45,10 +45,6 @@ typedef struct pw_gradient {
 
 void NAS_SIMD(nas__pw_accumulate)(const pw_gradient *c);
 
-/* The weights [in][blocks*BLOCK] in panels of at most PANEL blocks, each [in][panel*BLOCK]; panel p begins at
- * p * PANEL * BLOCK * in. Returns w itself when one panel holds all. */
-const float *NAS_SIMD(nas__pw_pack)(const float *w, int in, int blocks, float *packed);
-
 /* sums[i] = total of the groups' rows of `width` doubles */
 static inline void pw_add_groups(int groups, size_t width, const double *partial, double *sums) {
     for (size_t i = 0; i < width; i++) {

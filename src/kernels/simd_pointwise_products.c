@@ -288,17 +288,3 @@ void NAS_SIMD(nas__pw_accumulate)(const pw_gradient *c) {
         }
     }
 }
-
-const float *NAS_SIMD(nas__pw_pack)(const float *w, int in, int blocks, float *packed) {
-    if (blocks <= PANEL) {
-        return w;
-    }
-    float *out = packed;
-    for (int first = 0; first < blocks; first += PANEL) {
-        const size_t width = (size_t)(blocks - first < PANEL ? blocks - first : PANEL) * BLOCK;
-        for (int i = 0; i < in; i++, out += width) {
-            memcpy(out, w + ((size_t)i * blocks + first) * BLOCK, width * sizeof(float));
-        }
-    }
-    return packed;
-}

@@ -10,7 +10,6 @@ const nas__kernels NAS_SIMD(nas__kernels) = {
     .block = BLOCK,
     .panel = PANEL,
     .unit_forward = NAS_SIMD(nas__unit_forward),
-    .unit_pack = NAS_SIMD(nas__unit_prepack),
     .unit_backward = NAS_SIMD(nas__unit_backward),
     .global_pool_forward = NAS_SIMD(nas__global_pool_forward),
     .global_pool_backward = NAS_SIMD(nas__global_pool_backward),

@@ -15,8 +15,8 @@ enum { STRIP_FLOATS = 4 * 1024, IMAGE_FLOATS = 128 * 1024 };
 typedef struct backward {
     const nas__unit *u;
     const nas__unit_grads *g;
-    const float *flipped, *weights; /* depthwise weights gathered by phases; pointwise_t packed */
-    float *partial;                 /* [groups][pointwise_floats + depthwise_floats] */
+    const float *flipped; /* depthwise weights gathered by phases */
+    float *partial;       /* [groups][pointwise_floats + depthwise_floats] */
     size_t pointwise_floats, depthwise_floats;
     double *sums; /* [groups][2][in padded], or NULL */
     int in_blocks, out_blocks, groups, parts;
@@ -196,7 +196,7 @@ static void middle_gradient(const backward *b, workspace *w, const strip *s, int
     }
     pw_product c = {.x = w->dz,
                     .x_block = (ptrdiff_t)strip_floats(b),
-                    .w = b->weights + (size_t)block * BLOCK * u->out,
+                    .w = u->pointwise_t + (size_t)block * BLOCK * u->out,
                     .y = strip_of(b, s, out_plane(b, w, block)),
                     .y_block = (ptrdiff_t)out_floats(b),
                     .place = w->place,
@@ -211,16 +211,12 @@ static void middle_gradient(const backward *b, workspace *w, const strip *s, int
 /* The values that the weights were multiplied with, and the gradient of the pointwise weights. */
 static void values(const backward *b, workspace *w, const strip *s, int block, float *partial) {
     const nas__unit *u = b->u;
-    const float *middle = in_plane(b, w, block) + (size_t)s->from * u->ow * BLOCK;
     load_values(b, s, block, in_plane(b, w, block));
     if (!b->g->d_pointwise) {
         return;
     }
-    if (u->depthwise) {
-        depthwise_forward(b, w, s, block, in_plane(b, w, block), w->middle);
-        middle = w->middle;
-    }
-    pw_gradient p = {.x = middle,
+    depthwise_forward(b, w, s, block, in_plane(b, w, block), w->middle);
+    pw_gradient p = {.x = w->middle,
                      .dy = w->dz,
                      .dw = partial + (size_t)block * BLOCK * b->out_blocks * BLOCK,
                      .dy_block = (ptrdiff_t)strip_floats(b),
@@ -240,14 +236,8 @@ static void data(const backward *b, workspace *w, const strip *s, int block) {
                          .capped = load && load->cap > 0,
                          .accumulate = b->g->accumulate,
                          .sums = b->sums ? w->sums + 2 * (size_t)block : NULL};
-    if (u->depthwise) {
-        const float *flipped = b->flipped + (size_t)block * u->kernel_h * u->kernel_w * BLOCK;
-        depthwise_data(b, w, s, out_plane(b, w, block), flipped, in_at(b, s, block), &f);
-    } else {
-        const size_t row = (size_t)u->w * BLOCK;
-        pass_data(b, out_plane(b, w, block) + s->from * row, in_at(b, s, block) + s->from * row,
-                  (s->to - s->from) * row, &f);
-    }
+    const float *flipped = b->flipped + (size_t)block * u->kernel_h * u->kernel_w * BLOCK;
+    depthwise_data(b, w, s, out_plane(b, w, block), flipped, in_at(b, s, block), &f);
 }
 
 static void run_panel(const backward *b, workspace *w, const strip *s, int block, float *partial) {
@@ -300,8 +290,8 @@ static void look_ahead(const backward *b, workspace *w, int image) {
     ahead_add(&w->ahead, x ? g->x + (image + 1) * in : NULL, in, 1, 0);
     ahead_add(&w->ahead, g->dx ? g->dx + (image + 1) * in : NULL, in, 1, 0);
     size_t tiles = (u->pointwise && g->dx ? unit_product_tiles(b->in_blocks, u->oh, u->ow) : 0) +
-                   (u->depthwise && g->dx ? unit_tiles(b->in_blocks, u->h, u->w) : 0) +
-                   (u->depthwise && g->d_pointwise ? unit_tiles(b->in_blocks, u->oh, u->ow) : 0) +
+                   (g->dx ? unit_tiles(b->in_blocks, u->h, u->w) : 0) +
+                   (g->d_pointwise ? unit_tiles(b->in_blocks, u->oh, u->ow) : 0) +
                    (g->d_pointwise ? unit_tiles(b->in_blocks * b->out_blocks, u->oh, u->ow) : 0) +
                    (g->d_depthwise ? (size_t)b->in_blocks * u->oh : 0);
     ahead_spread(&w->ahead, tiles);
@@ -438,16 +428,14 @@ static void finish(const backward *b) {
 }
 
 /* Lays out what all threads read, and zeroes what they add to. */
-static void prepare_shared(backward *b, float *memory, size_t flipped, size_t packed, size_t sums) {
+static void prepare_shared(backward *b, float *memory, size_t flipped, size_t sums) {
     const nas__unit *u = b->u;
     const size_t taps = (size_t)u->kernel_h * u->kernel_w;
-    for (int i = 0; u->depthwise && i < b->in_blocks; i++) {
+    for (int i = 0; i < b->in_blocks; i++) {
         dw_gather_weights(u, u->depthwise + i * taps * BLOCK, memory + i * taps * BLOCK);
     }
     b->flipped = memory;
     memory += flipped;
-    b->weights = u->pointwise ? NAS_SIMD(nas__pw_pack)(u->pointwise_t, u->out, b->in_blocks, memory) : NULL;
-    memory += packed;
     b->sums = sums ? (double *)memory : NULL;
     memory += sums;
     b->partial = memory;
@@ -460,14 +448,13 @@ static void prepare_shared(backward *b, float *memory, size_t flipped, size_t pa
 void NAS_SIMD(nas__unit_backward)(const nas__unit *u, const nas__unit_grads *g) {
     backward b = {.u = u, .g = g};
     divide(&b);
-    const size_t flipped = u->depthwise ? (size_t)b.in_blocks * u->kernel_h * u->kernel_w * BLOCK : 0;
-    const size_t packed = u->pointwise ? (size_t)u->out * b.in_blocks * BLOCK : 0;
+    const size_t flipped = (size_t)b.in_blocks * u->kernel_h * u->kernel_w * BLOCK;
     const size_t sums = g->in_sums && g->dx ? (size_t)b.groups * 4 * b.in_blocks * BLOCK : 0;
     const size_t partial = b.groups * (b.pointwise_floats + b.depthwise_floats);
-    nas__scratch *scratch = nas__scratch_acquire(flipped + packed + sums + partial);
+    nas__scratch *scratch = nas__scratch_acquire(flipped + sums + partial);
     nas__scratch *team = scratch ? nas__scratch_acquire_team(workspace_floats(&b)) : NULL;
     if (team) {
-        prepare_shared(&b, nas__scratch_floats(scratch), flipped, packed, sums);
+        prepare_shared(&b, nas__scratch_floats(scratch), flipped, sums);
         run(&b, team);
         finish(&b);
         nas__scratch_release(team);

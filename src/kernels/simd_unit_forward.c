@@ -10,7 +10,7 @@ enum { STRIP_FLOATS = 2 * 1024, IMAGE_FLOATS = 64 * 1024, FEW_TASKS = 16 };
 /* What all threads of one call share. */
 typedef struct forward {
     const nas__unit *u;
-    const float *x, *bias, *weights; /* weights: packed */
+    const float *x, *bias;
     const nas__on_load *load, *act;
     float *z;
     double *partial; /* [groups][parts][2][out padded], or NULL */
@@ -78,18 +78,6 @@ static void depthwise_rows(const forward *f, workspace *w, int image, int block,
     NAS_SIMD(nas__dw_correlate)(&c);
 }
 
-/* The value that the pointwise convolution reads, or the result itself when there is none: `count` pixels from pixel
- * `at` on of block `block`. */
-static void middle_pixels(const forward *f, workspace *w, int image, int block, int out, int rows, float *y) {
-    const nas__unit *u = f->u;
-    if (u->depthwise) {
-        depthwise_rows(f, w, image, block, out, rows, y);
-        return;
-    }
-    const float *x = f->x + (((size_t)image * f->in_blocks + block) * u->h + out) * u->w * BLOCK;
-    load_rows(f->load, block, x, 0, 1, (ptrdiff_t)rows * u->ow * BLOCK, y, 0);
-}
-
 /* Bias, activation and sums of a unit without pointwise convolution. */
 static void finish_pixels(const forward *f, int block, int count, const float *more, float *z, vec *sums) {
     const nas__load_block act = load_block(f->act, 0);
@@ -112,7 +100,7 @@ static void plain_strip(const forward *f, workspace *w, int image, int out, int 
     for (int block = 0; block < f->out_blocks; block++) {
         const size_t at = (((size_t)image * f->out_blocks + block) * u->oh + out) * u->ow * BLOCK;
         float *z = f->z + at;
-        middle_pixels(f, w, image, block, out, rows, z);
+        depthwise_rows(f, w, image, block, out, rows, z);
         if (f->bias || f->act || f->partial || u->more) {
             finish_pixels(f, block, rows * u->ow, u->more ? u->more + at : NULL, z, w->sums);
         }
@@ -130,17 +118,12 @@ static void pointwise_strip(const forward *f, workspace *w, int image, int out, 
                     .pixels = (int)pixels,
                     .act = f->act,
                     .ahead = &w->ahead};
-    if (!u->depthwise && loads_as_it_is(f->load)) {
-        c.x = f->x + ((size_t)image * f->in_blocks * u->h + out) * u->w * BLOCK;
-        c.x_block = (ptrdiff_t)u->h * u->w * BLOCK;
-    } else {
-        for (int block = 0; block < f->in_blocks; block++) {
-            middle_pixels(f, w, image, block, out, rows, w->middle + (size_t)block * pixels * BLOCK);
-        }
+    for (int block = 0; block < f->in_blocks; block++) {
+        depthwise_rows(f, w, image, block, out, rows, w->middle + (size_t)block * pixels * BLOCK);
     }
     for (int block = 0; block < f->out_blocks; block += PANEL) {
         c.blocks = dw_min(PANEL, f->out_blocks - block);
-        c.w = f->weights + (size_t)block * BLOCK * u->in;
+        c.w = u->pointwise + (size_t)block * BLOCK * u->in;
         const size_t at = (((size_t)image * f->out_blocks + block) * u->oh + out) * u->ow * BLOCK;
         c.y = f->z + at;
         c.more = u->more ? u->more + at : NULL;
@@ -166,7 +149,7 @@ static void look_ahead(const forward *f, workspace *w, int image) {
     if (image + 1 < u->n && f->parts == 1) {
         ahead_add(&w->ahead, f->x + (image + 1) * in, in, 1, 0);
         ahead_add(&w->ahead, f->z + (image + 1) * out, out, 1, 0);
-        ahead_spread(&w->ahead, (u->depthwise ? unit_tiles(f->in_blocks, u->oh, u->ow) : 0) +
+        ahead_spread(&w->ahead, unit_tiles(f->in_blocks, u->oh, u->ow) +
                                     (u->pointwise ? unit_product_tiles(f->out_blocks, u->oh, u->ow) : 0));
     }
 }
@@ -213,7 +196,7 @@ static void cut(forward *f, bool sums) {
     f->strip = dw_min(dw_ceil_div(dw_ceil_div(u->oh, f->strips), 2) * 2, u->oh); /* of equal size */
     f->strips = dw_ceil_div(u->oh, f->strip);
     f->whole = true;
-    f->whole = u->depthwise && f->strips > 1 && planes_floats(f) <= IMAGE_FLOATS;
+    f->whole = f->strips > 1 && planes_floats(f) <= IMAGE_FLOATS;
     f->parts = f->groups < few ? dw_min(f->strips, dw_ceil_div(few, f->groups)) : 1;
 }
 
@@ -242,16 +225,11 @@ void NAS_SIMD(nas__unit_forward)(const nas__unit *u, const float *x, const nas__
     f.out_blocks = dw_ceil_div(u->out, BLOCK);
     cut(&f, sums != NULL);
     const size_t partial = sums ? 2 * sums_floats(&f) * f.groups * f.parts : 0;
-    const size_t weights = u->pointwise && !u->packed ? (size_t)u->in * f.out_blocks * BLOCK : 0;
-    nas__scratch *scratch = nas__scratch_acquire(weights + partial);
+    nas__scratch *scratch = nas__scratch_acquire(partial);
     nas__scratch *team =
         scratch ? nas__scratch_acquire_team(sums_floats(&f) + planes_floats(&f) + middle_floats(&f)) : NULL;
     if (team) {
-        float *memory = nas__scratch_floats(scratch);
-        f.partial = sums ? (double *)memory : NULL;
-        f.weights = !u->pointwise || u->packed
-                        ? u->pointwise
-                        : NAS_SIMD(nas__pw_pack)(u->pointwise, u->in, f.out_blocks, memory + partial);
+        f.partial = sums ? (double *)nas__scratch_floats(scratch) : NULL;
         run(&f, team);
         if (sums) {
             pw_add_groups(f.groups * f.parts, sums_floats(&f), f.partial, sums);
@@ -260,13 +238,5 @@ void NAS_SIMD(nas__unit_forward)(const nas__unit *u, const float *x, const nas__
     }
     if (scratch) {
         nas__scratch_release(scratch);
-    }
-}
-
-void NAS_SIMD(nas__unit_prepack)(const nas__unit *u, float *packed) {
-    const int blocks = dw_ceil_div(u->out, BLOCK);
-    const float *w = NAS_SIMD(nas__pw_pack)(u->pointwise, u->in, blocks, packed);
-    if (w != packed) {
-        memcpy(packed, w, (size_t)u->in * blocks * BLOCK * sizeof *w);
     }
 }

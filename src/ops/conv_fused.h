@@ -29,7 +29,14 @@ nas_tensor *nas__conv_winograd(nas_tensor *x, nas_tensor *weight, nas_tensor *bi
 /* Of tensor/prepared.h; with the highest bit set: oneDNN's own layouts. */
 enum { NAS__FORM_DEPTHWISE = 1, NAS__FORM_POINTWISE, NAS__FORM_WINOGRAD, NAS__FORM_WINOGRAD_BACK };
 
-/* For both: an array of one number per channel, padded with zeros, in the tape's arena; values may be NULL. */
+/* The weights (out, in, 1, 1) as kernels read them: [in][out padded] in panels, with one reference; and for the
+ * backward pass [out][parts * in padded], `in` channels in each part. NULL and an error on failure. */
+nas__buffer *nas__pointwise_panels(nas_tensor *weight);
+nas__buffer *nas__pointwise_back_panels(const nas_tensor *weight, int parts);
+/* Their gradient, from [in][out padded]. */
+void nas__give_pointwise(nas_tensor *weight, const float *rows);
+
+/* For all: an array of one number per channel, padded with zeros, in the tape's arena; values may be NULL. */
 float *nas__channels(const float *values, int64_t channels);
 /* Where the kernel leaves the sums for a batch norm: y->moments when this pass wants statistics, else NULL. */
 double *nas__moments(nas_tensor *y);

@@ -48,59 +48,6 @@ static bool read_parts(nas_tensor *x, pointwise_state *s, nas_tensor **targets) 
     return true;
 }
 
-/* --- weights: (out,in,1,1) and the kernel's panels -------------------------------------------------- */
-static size_t all_in(const nas__pointwise *p) { return (size_t)p->parts * (size_t)p->in; }
-
-/* Row i, column o of the matrix: weight[o][i]. */
-static nas_status make_panels(const nas_tensor *weight, const void *what, float *out) {
-    const nas__pointwise *p = what;
-    const size_t in = all_in(p), columns = (size_t)nas__padded(p->out);
-    const size_t panel = (size_t)nas__kernel_table()->panel * (size_t)nas__block();
-    for (size_t first = 0; first < columns; first += panel) {
-        const size_t width = columns - first < panel ? columns - first : panel;
-        for (size_t o = 0; o < width; o++) {
-            const bool real = first + o < (size_t)p->out;
-            const float *row = weight->data + (real ? first + o : 0) * in;
-            for (size_t i = 0; i < in; i++) {
-                out[first * in + i * width + o] = real ? row[i] : 0;
-            }
-        }
-    }
-    return NAS_OK;
-}
-
-/* Row o; a column for each channel of each part and the part's tail. */
-static nas__buffer *transposed_panels(const nas_tensor *weight, const nas__pointwise *p) {
-    const size_t in = all_in(p), part = (size_t)nas__padded(p->in), columns = part * (size_t)p->parts;
-    const size_t panel = (size_t)nas__kernel_table()->panel * (size_t)nas__block(), rows = (size_t)p->out;
-    nas__buffer *b = nas__floats(rows * columns);
-    for (size_t first = 0; b && first < columns; first += panel) {
-        const size_t width = columns - first < panel ? columns - first : panel;
-        for (size_t o = 0; o < rows; o++) {
-            float *to = b->data + first * rows + o * width;
-            for (size_t k = 0; k < width; k++) {
-                const size_t column = first + k, channel = column % part;
-                to[k] = channel < (size_t)p->in ? weight->data[o * in + column / part * (size_t)p->in + channel] : 0;
-            }
-        }
-    }
-    return b;
-}
-
-static void give_weights(const pointwise_state *s, const float *rows) {
-    nas__buffer *scratch;
-    float *dw = nas__grad_begin(s->weight, &scratch);
-    if (dw) {
-        const size_t in = all_in(&s->shape), columns = (size_t)nas__padded(s->shape.out);
-        for (size_t o = 0; o < (size_t)s->shape.out; o++) {
-            for (size_t i = 0; i < in; i++) {
-                dw[o * in + i] = rows[i * columns + o];
-            }
-        }
-        nas__grad_end(s->weight, scratch);
-    }
-}
-
 /* --- backward ----------------------------------------------------------------------------------------- */
 typedef struct targets {
     const float *x[NAS__MOST_PARTS];
@@ -121,15 +68,15 @@ static void open_targets(nas__node *node, const pointwise_state *s, targets *t) 
 
 static void run_backward(pointwise_state *s, targets *t, nas__pointwise_grads *g) {
     bool weights = nas__wants(s->weight);
-    nas__buffer *panels = t->any ? transposed_panels(s->weight, &s->shape) : NULL;
-    nas__buffer *dw = weights ? nas__floats(all_in(&s->shape) * (size_t)nas__padded(s->shape.out)) : NULL;
+    nas__buffer *panels = t->any ? nas__pointwise_back_panels(s->weight, s->shape.parts) : NULL;
+    nas__buffer *dw = weights ? nas__floats((size_t)s->weight->dims[1] * (size_t)nas__padded(s->shape.out)) : NULL;
     if ((panels || !t->any) && (dw || !weights)) {
         s->shape.weights_t = panels ? panels->data : NULL;
         g->dx = t->any ? t->dx : NULL;
         g->d_weights = dw ? dw->data : NULL;
         nas__kernel_table()->pointwise_backward(&s->shape, g);
         if (dw) {
-            give_weights(s, dw->data);
+            nas__give_pointwise(s->weight, dw->data);
         }
     }
     nas__buffer_unref(panels);
@@ -172,8 +119,7 @@ static bool run_forward(const pointwise_state *s, nas_tensor *bias, nas_tensor *
     }
     const float *offsets = bias ? nas__channels(nas__data(bias), y->dims[1]) : NULL;
     nas__pointwise p = s->shape;
-    nas__buffer *panels =
-        nas__prepared(s->weight, NAS__FORM_POINTWISE, all_in(&p) * (size_t)nas__padded(p.out), make_panels, &p);
+    nas__buffer *panels = nas__pointwise_panels(s->weight);
     bool ready = panels && (offsets || !bias);
     if (ready) {
         p.weights = panels->data;

@@ -39,21 +39,6 @@ static void unblock_weights(int c, int taps, const float *blocked, float *plain)
     }
 }
 
-/* to (columns, width) = from (rows, columns) transposed, where rows have `stride` floats; the rest of to's rows zero */
-static void transpose(int rows, int columns, const float *from, size_t stride, float *to, size_t width) {
-    enum { TILE = 16 };
-    for (int first = 0; first < columns; first += TILE) {
-        for (int r = 0; r < rows; r++) {
-            for (int k = first; k < columns && k < first + TILE; k++) {
-                to[(size_t)k * width + r] = from[(size_t)r * stride + k];
-            }
-        }
-    }
-    for (int k = 0; k < columns; k++) {
-        memset(to + (size_t)k * width + rows, 0, (width - (size_t)rows) * sizeof *to);
-    }
-}
-
 static nas_status make_depthwise(const nas_tensor *weight, const void *what, float *out) {
     const nas__unit *u = what;
     block_weights(u->in, u->kernel_h * u->kernel_w, weight->data, out);
@@ -63,44 +48,6 @@ static nas_status make_depthwise(const nas_tensor *weight, const void *what, flo
 static nas__buffer *blocked_depthwise(nas_tensor *weight, const nas__unit *u) {
     size_t count = (size_t)nas__padded(u->in) * u->kernel_h * u->kernel_w;
     return nas__prepared(weight, NAS__FORM_DEPTHWISE, count, make_depthwise, u);
-}
-
-/* [in][out padded] */
-static nas_status make_rows(const nas_tensor *weight, const void *what, float *out) {
-    const nas__unit *u = what;
-    transpose(u->out, u->in, weight->data, (size_t)u->in, out, (size_t)nas__padded(u->out));
-    return NAS_OK;
-}
-
-static nas_status make_packed(const nas_tensor *weight, const void *what, float *out) {
-    nas__unit u = *(const nas__unit *)what;
-    nas__buffer *rows = nas__floats((size_t)u.in * nas__padded(u.out));
-    if (!rows) {
-        return nas_error_status();
-    }
-    make_rows(weight, what, rows->data);
-    u.pointwise = rows->data;
-    nas__kernel_table()->unit_pack(&u, out);
-    nas__buffer_unref(rows);
-    return NAS_OK;
-}
-
-/* Packing by the kernel itself is the faster way for weights that change each time. */
-static nas__buffer *forward_pointwise(nas_tensor *weight, nas__unit *u) {
-    u->packed = weight->frozen;
-    return nas__prepared(weight, NAS__FORM_POINTWISE, (size_t)u->in * nas__padded(u->out),
-                         u->packed ? make_packed : make_rows, u);
-}
-
-/* [out][in padded] */
-static nas__buffer *pointwise_columns(const nas_tensor *weight, const nas__unit *u) {
-    size_t width = (size_t)nas__padded(u->in), in = (size_t)u->in;
-    nas__buffer *b = nas__floats((size_t)u->out * width);
-    for (size_t r = 0; b && r < (size_t)u->out; r++) {
-        memcpy(b->data + r * width, weight->data + r * in, in * sizeof(float));
-        memset(b->data + r * width + in, 0, (width - in) * sizeof(float));
-    }
-    return b;
 }
 
 /* --- backward --------------------------------------------------------------------------------------- */
@@ -113,20 +60,11 @@ static void give_depthwise(const unit_state *s, const float *blocked) {
     }
 }
 
-static void give_pointwise(const unit_state *s, const float *rows) {
-    nas__buffer *scratch;
-    float *dw = nas__grad_begin(s->pointwise, &scratch);
-    if (dw) {
-        transpose(s->unit.in, s->unit.out, rows, (size_t)nas__padded(s->unit.out), dw, (size_t)s->unit.in);
-        nas__grad_end(s->pointwise, scratch);
-    }
-}
-
 /* Runs the kernel with room for the weight gradients that are wanted, and gives these. */
 static void run_backward(unit_state *s, nas__unit_grads *grads) {
     nas__unit *u = &s->unit;
     bool depthwise = nas__wants(s->depthwise), pointwise = nas__wants(s->pointwise);
-    nas__buffer *columns = s->pointwise ? pointwise_columns(s->pointwise, u) : NULL;
+    nas__buffer *columns = s->pointwise ? nas__pointwise_back_panels(s->pointwise, 1) : NULL;
     nas__buffer *dd = depthwise ? nas__floats((size_t)nas__padded(u->in) * u->kernel_h * u->kernel_w) : NULL;
     nas__buffer *dp = pointwise ? nas__floats((size_t)u->in * nas__padded(u->out)) : NULL;
     if ((columns || !s->pointwise) && (dd || !depthwise) && (dp || !pointwise)) {
@@ -138,7 +76,7 @@ static void run_backward(unit_state *s, nas__unit_grads *grads) {
             give_depthwise(s, dd->data);
         }
         if (dp) {
-            give_pointwise(s, dp->data);
+            nas__give_pointwise(s->pointwise, dp->data);
         }
     }
     nas__buffer_unref(columns);
@@ -157,7 +95,7 @@ static void unit_backward(nas__node *node) {
     }
     grads.dx = nas__grad_open(target, &fresh, &grads.accumulate);
     grads.in_sums = grads.dx ? nas__grad_wants_sums(target) : NULL;
-    s->unit.depthwise = node->saved[0] ? node->saved[0]->data : NULL;
+    s->unit.depthwise = node->saved[0]->data;
     run_backward(s, &grads);
     if (grads.dx) {
         nas__grad_close(target, fresh);
@@ -167,10 +105,10 @@ static void unit_backward(nas__node *node) {
 
 /* --- forward ---------------------------------------------------------------------------------------- */
 static bool run_forward(unit_state *s, nas__buffer *depthwise, const float *bias, nas_tensor *y, double *moments) {
-    nas__buffer *rows = s->pointwise ? forward_pointwise(s->pointwise, &s->unit) : NULL;
+    nas__buffer *rows = s->pointwise ? nas__pointwise_panels(s->pointwise) : NULL;
     bool ready = (rows || !s->pointwise) && (y->data || nas__give_memory(y));
     if (ready) {
-        s->unit.depthwise = depthwise ? depthwise->data : NULL;
+        s->unit.depthwise = depthwise->data;
         s->unit.pointwise = rows ? rows->data : NULL;
         nas__kernel_table()->unit_forward(&s->unit, s->values->data, &s->load, bias, NULL, y->data, moments);
     }
@@ -201,7 +139,7 @@ static void may_forget(nas__node *node, const unit_state *s, nas_tensor *y) {
     }
 }
 
-/* y = the unit of x; depthwise or pointwise may be NULL. */
+/* y = the unit of x; pointwise may be NULL. */
 static bool compute_unit(const char *name, nas_tensor *x, unit_state *s, nas_tensor *bias, nas_tensor *y) {
     nas__reading r;
     if (!nas__read(x, &r)) {
@@ -209,12 +147,11 @@ static bool compute_unit(const char *name, nas_tensor *x, unit_state *s, nas_ten
     }
     s->values = r.values;
     s->load = r.load;
-    nas__buffer *depthwise = s->depthwise ? blocked_depthwise(s->depthwise, &s->unit) : NULL;
+    nas__buffer *depthwise = blocked_depthwise(s->depthwise, &s->unit);
     const float *offsets = bias ? nas__channels(nas__data(bias), y->dims[1]) : NULL;
-    bool done =
-        (depthwise || !s->depthwise) && (offsets || !bias) && run_forward(s, depthwise, offsets, y, nas__moments(y));
-    nas_tensor *inputs[] = {r.target, s->depthwise ? s->depthwise : s->pointwise, s->pointwise};
-    int n_inputs = s->depthwise && s->pointwise ? 3 : 2;
+    bool done = depthwise && (offsets || !bias) && run_forward(s, depthwise, offsets, y, nas__moments(y));
+    nas_tensor *inputs[] = {r.target, s->depthwise, s->pointwise};
+    int n_inputs = s->pointwise ? 3 : 2;
     nas__node *node = done ? nas__record(name, unit_backward, n_inputs, inputs, 1, &y, sizeof *s) : NULL;
     if (node) {
         *(unit_state *)node->state = *s;
@@ -228,37 +165,28 @@ static bool compute_unit(const char *name, nas_tensor *x, unit_state *s, nas_ten
     return done;
 }
 
-static void set_depthwise(unit_state *s, const late_depthwise *d) {
+/* The unit of a late depthwise convolution and the pointwise one behind it, or none (NULL). */
+static unit_state start(const late_depthwise *d, nas_tensor *pointwise) {
     const nas__conv_shape *c = &d->shape;
-    s->depthwise = d->weight;
-    s->unit.kernel_h = c->kh;
-    s->unit.kernel_w = c->kw;
-    s->unit.stride = c->stride;
-    s->unit.dilation = c->dilation;
-    s->unit.pad_h = c->pad_h;
-    s->unit.pad_w = c->pad_w;
-    s->unit.h = c->ih;
-    s->unit.w = c->iw;
-}
-
-static nas__unit bare_unit(const nas__conv_shape *s) {
-    return (nas__unit){.n = s->n,
-                       .in = s->ic,
-                       .out = s->oc,
-                       .h = s->ih,
-                       .w = s->iw,
-                       .oh = s->oh,
-                       .ow = s->ow,
-                       .kernel_h = 1,
-                       .kernel_w = 1,
-                       .stride = 1,
-                       .dilation = 1};
+    return (unit_state){.unit = {.n = c->n,
+                                 .in = c->ic,
+                                 .out = pointwise ? (int)pointwise->dims[0] : c->oc,
+                                 .h = c->ih,
+                                 .w = c->iw,
+                                 .oh = c->oh,
+                                 .ow = c->ow,
+                                 .kernel_h = c->kh,
+                                 .kernel_w = c->kw,
+                                 .stride = c->stride,
+                                 .dilation = c->dilation,
+                                 .pad_h = c->pad_h,
+                                 .pad_w = c->pad_w},
+                        .depthwise = d->weight,
+                        .pointwise = pointwise};
 }
 
 static void depthwise_compute(nas_tensor *y) {
-    const late_depthwise *d = y->late->detail;
-    unit_state s = {.unit = bare_unit(&d->shape)};
-    set_depthwise(&s, d);
+    unit_state s = start(y->late->detail, NULL);
     compute_unit("depthwise", y->late->source, &s, NULL, y);
 }
 
@@ -314,8 +242,7 @@ static nas_tensor *postpone_unit(nas_tensor *x, const unit_state *state, nas_ten
 
 nas_tensor *nas__conv_unit(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, const nas__conv_shape *s) {
     const int64_t dims[4] = {s->n, s->oc, s->oh, s->ow};
-    unit_state state = {.unit = bare_unit(s), .pointwise = weight};
-    set_depthwise(&state, depthwise_before(x));
+    unit_state state = start(depthwise_before(x), weight);
     if (weight->frozen && !nas__tape()->config.grad) {
         return postpone_unit(x->late->source, &state, bias, dims);
     }

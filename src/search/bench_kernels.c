@@ -76,30 +76,43 @@ static double onednn_seconds(const job *j) {
     return fast ? fastest(j, onednn_conv) : none;
 }
 
-/* A unit of one convolution; the direction says which gradient is wanted. */
-static void run_unit(const job *j, const nas__unit *u) {
+static void own_depthwise(const job *j) {
     nas__late_grad dz = {.g = j->a[2], .scale = 1};
-    float *weights = j->direction == NAS__BACKWARD_WEIGHTS ? j->a[3] : NULL;
-    nas__unit_grads g = {.x = j->a[0], .dz = &dz, .dx = j->direction == NAS__BACKWARD_DATA ? j->a[3] : NULL};
-    g.d_depthwise = u->depthwise ? weights : NULL;
-    g.d_pointwise = u->pointwise ? weights : NULL;
+    nas__unit_grads g = {.x = j->a[0],
+                         .dz = &dz,
+                         .dx = j->direction == NAS__BACKWARD_DATA ? j->a[3] : NULL,
+                         .d_depthwise = j->direction == NAS__BACKWARD_WEIGHTS ? j->a[3] : NULL};
     if (j->direction == NAS__FORWARD) {
-        j->k->unit_forward(u, j->a[0], NULL, NULL, NULL, j->a[2], NULL);
+        j->k->unit_forward(&j->unit, j->a[0], NULL, NULL, NULL, j->a[2], NULL);
     } else {
-        j->k->unit_backward(u, &g);
+        j->k->unit_backward(&j->unit, &g);
     }
 }
 
-static void own_depthwise(const job *j) { run_unit(j, &j->unit); }
-
-/* 1x1: the weights of both passes lie behind one another. */
+/* 1x1: the weights of both passes are any numbers. */
 static void own_pointwise(const job *j) {
     const nas__conv_shape *s = &j->conv;
-    int block = j->k->block, out = (s->oc + block - 1) / block * block;
-    nas__unit u = {s->n, s->ic, s->oc, s->ih, s->iw, s->oh, s->ow, 1, 1, 1, 1, 0, 0};
-    u.pointwise = j->a[1];
-    u.pointwise_t = j->a[1] + (size_t)s->ic * out;
-    run_unit(j, &u);
+    const nas__pointwise p = {.n = s->n,
+                              .parts = 1,
+                              .in = s->ic,
+                              .out = s->oc,
+                              .h = s->ih,
+                              .w = s->iw,
+                              .oh = s->oh,
+                              .ow = s->ow,
+                              .stride = 1,
+                              .weights = j->a[1],
+                              .weights_t = j->a[1]};
+    const float *x = j->a[0];
+    nas__late_grad dz = {.g = j->a[2], .scale = 1};
+    nas__pointwise_grads g = {.x = &x, .dz = &dz, .accumulate = &(bool){false}};
+    if (j->direction == NAS__FORWARD) {
+        j->k->pointwise_forward(&p, &x, NULL, NULL, NULL, j->a[2], NULL);
+    } else {
+        g.dx = j->direction == NAS__BACKWARD_DATA ? (float *[]){j->a[3]} : NULL;
+        g.d_weights = j->direction == NAS__BACKWARD_WEIGHTS ? j->a[3] : NULL;
+        j->k->pointwise_backward(&p, &g);
+    }
 }
 
 /* 3x3: the weights are transformed anew, as they are in every step; the plain ones are any numbers. */

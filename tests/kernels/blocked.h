@@ -127,4 +127,18 @@ static inline float *scaled(nas_rng *rng, size_t count, double factor) {
     return v;
 }
 
+/* Panels of a matrix whose columns are padded; frees it. */
+static inline float *to_panels(float *matrix, int rows, int columns, int width) {
+    float *out = new_array((size_t)rows * columns), *to = out;
+    for (int first = 0; first < columns; first += width) {
+        for (int r = 0; r < rows; r++) {
+            for (int c = first; c < columns && c < first + width; c++) {
+                *to++ = matrix[r * columns + c];
+            }
+        }
+    }
+    free(matrix);
+    return out;
+}
+
 #endif

@@ -129,20 +129,6 @@ typedef struct results {
     double *sums, *in_sums;
 } results;
 
-/* Panels of a matrix whose columns are padded; frees it. */
-static float *to_panels(float *matrix, int rows, int columns, int width) {
-    float *out = new_array((size_t)rows * columns), *to = out;
-    for (int first = 0; first < columns; first += width) {
-        for (int r = 0; r < rows; r++) {
-            for (int c = first; c < columns && c < first + width; c++) {
-                *to++ = matrix[r * columns + c];
-            }
-        }
-    }
-    free(matrix);
-    return out;
-}
-
 static blocked to_table(const problem *p, const nas__kernels *k) {
     const nas__pointwise *s = &p->p;
     const int block = k->block, all = (int)in_all(s);

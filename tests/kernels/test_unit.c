@@ -8,7 +8,7 @@ typedef struct problem {
     nas__unit u;
     nas__on_load load, act;
     nas__late_grad late;
-    bool depthwise, pointwise, bias, has_act, accumulate, want_dx, want_sums, want_d_depthwise, want_d_pointwise;
+    bool pointwise, bias, has_act, accumulate, want_dx, want_sums, want_d_depthwise, want_d_pointwise;
     float *x, *wd, *wp, *b, *g, *dx0; /* inputs */
     float *z, *dx, *d_wd, *d_wp;      /* expected */
     double *sums, *in_sums;
@@ -39,9 +39,9 @@ static void middle(const problem *p, double *value, double *mid) {
     for (size_t o = 0; o < mid_size(u); o++) {
         const size_t plane = o / ohw;
         mid[o] = 0;
-        for (int k = 0; k < (p->depthwise ? taps(u) : 1); k++) {
+        for (int k = 0; k < taps(u); k++) {
             const ptrdiff_t i = seen(u, (int)(o % ohw), k);
-            const double w = p->depthwise ? (double)p->wd[plane % u->in * taps(u) + k] : 1;
+            const double w = (double)p->wd[plane % u->in * taps(u) + k];
             mid[o] += i < 0 ? 0 : w * value[plane * hw + i];
         }
     }
@@ -85,10 +85,10 @@ static void backward(problem *p, const double *value, const double *mid) {
     }
     for (size_t o = 0; o < mid_size(u); o++) {
         const size_t plane = o / ohw, weight = plane % u->in * taps(u);
-        for (int k = 0; k < (p->depthwise ? taps(u) : 1); k++) {
+        for (int k = 0; k < taps(u); k++) {
             const ptrdiff_t i = seen(u, (int)(o % ohw), k);
             if (i >= 0) {
-                dx[plane * hw + i] += d_mid[o] * (p->depthwise ? (double)p->wd[weight + k] : 1);
+                dx[plane * hw + i] += d_mid[o] * (double)p->wd[weight + k];
                 d_wd[weight + k] += d_mid[o] * value[plane * hw + i];
             }
         }
@@ -124,11 +124,11 @@ static char text[512];
 static const char *describe(const problem *p, const char *isa, const char *what) {
     const nas__unit *u = &p->u;
     snprintf(text, sizeof text,
-             "%s %s: n %d %d -> %d, %dx%d -> %dx%d kernel %dx%d stride %d dilation %d pad %d,%d depthwise %d pointwise "
+             "%s %s: n %d %d -> %d, %dx%d -> %dx%d kernel %dx%d stride %d dilation %d pad %d,%d pointwise "
              "%d load %d relu %d cap %g bias %d act %d late %d%d%d accumulate %d",
              isa, what, u->n, u->in, u->out, u->h, u->w, u->oh, u->ow, u->kernel_h, u->kernel_w, u->stride, u->dilation,
-             u->pad_h, u->pad_w, p->depthwise, p->pointwise, p->load.scale != NULL, p->load.relu, (double)p->load.cap,
-             p->bias, p->has_act, p->late.a != NULL, p->late.b != NULL, p->late.masked, p->accumulate);
+             u->pad_h, u->pad_w, p->pointwise, p->load.scale != NULL, p->load.relu, (double)p->load.cap, p->bias,
+             p->has_act, p->late.a != NULL, p->late.b != NULL, p->late.masked, p->accumulate);
     return text;
 }
 
@@ -140,19 +140,20 @@ typedef struct blocked {
     float *x, *wd, *wp, *wpt, *bias, *z, *g;
 } blocked;
 
-static blocked to_table(const problem *p, int block) {
+static blocked to_table(const problem *p, const nas__kernels *k) {
     const nas__unit *u = &p->u;
+    const int block = k->block;
     blocked b = {.u = *u, .load = load_to_blocked(&p->load, 1, u->in, block)};
     float *wpt = transposed(p->wp, u->in, u->out);
     b.x = to_blocked(p->x, u->n, u->in, u->h * u->w, block);
     b.z = to_blocked(p->z, u->n, u->out, u->oh * u->ow, block);
     b.g = to_blocked(p->g, u->n, u->out, u->oh * u->ow, block);
     b.wd = to_blocked(p->wd, 1, u->in, taps(u), block);
-    b.wp = padded_rows(p->wp, u->in, u->out, block);
-    b.wpt = padded_rows(wpt, u->out, u->in, block);
+    b.wp = to_panels(padded_rows(p->wp, u->in, u->out, block), u->in, padded(u->out, block), k->panel * block);
+    b.wpt = to_panels(padded_rows(wpt, u->out, u->in, block), u->out, padded(u->in, block), k->panel * block);
     b.late = late_to_blocked(&p->late, u->out, block, b.g, b.z);
     b.bias = channel_array(p->b, u->out, block);
-    b.u.depthwise = p->depthwise ? b.wd : NULL;
+    b.u.depthwise = b.wd;
     b.u.pointwise = p->pointwise ? b.wp : NULL;
     b.u.pointwise_t = p->pointwise ? b.wpt : NULL;
     free(wpt);
@@ -230,7 +231,7 @@ static void random_options(problem *p, nas_rng *rng) {
     p->accumulate = chance(rng, 0.5);
     p->want_dx = chance(rng, 0.9);
     p->want_sums = chance(rng, 0.7);
-    p->want_d_depthwise = p->depthwise && chance(rng, 0.7);
+    p->want_d_depthwise = chance(rng, 0.7);
     p->want_d_pointwise = p->pointwise && chance(rng, 0.7);
 }
 
@@ -285,7 +286,7 @@ static void check(problem *p, nas_rng *rng, uint64_t seed) {
     make(p, rng, seed);
     reference(p);
     for (int t = 0, n = nas__usable_kernel_tables(tables); t < n; t++) {
-        blocked b = to_table(p, tables[t]->block);
+        blocked b = to_table(p, tables[t]);
         check_forward(p, tables[t], &b);
         check_backward(p, tables[t], &b);
         free_blocked(&b);
@@ -310,22 +311,20 @@ static void random_shapes(void **state) {
     (void)state;
     nas_rng rng = nas_rng_new(12, 5);
     for (uint64_t i = 0; i < 700;) {
-        problem p = {.depthwise = chance(&rng, 0.8), .pointwise = chance(&rng, 0.6)};
+        problem p = {.pointwise = chance(&rng, 0.6)};
         nas__unit *u = &p.u;
-        *u = (nas__unit){.n = uniform_int(&rng, 1, 3), .kernel_h = 1, .kernel_w = 1, .stride = 1, .dilation = 1};
+        *u = (nas__unit){.n = uniform_int(&rng, 1, 3)};
         u->in = random_channels(&rng);
         u->out = p.pointwise ? random_channels(&rng) : u->in;
         const int largest = p.pointwise && u->in * u->out > 300 ? 12 : 33;
         u->h = uniform_int(&rng, 1, largest);
         u->w = uniform_int(&rng, 1, largest);
-        if (p.depthwise) {
-            u->kernel_h = uniform_int(&rng, 1, 7);
-            u->kernel_w = uniform_int(&rng, 0, 2) ? u->kernel_h : uniform_int(&rng, 1, 7);
-            u->stride = uniform_int(&rng, 1, 3);
-            u->dilation = uniform_int(&rng, 1, 3);
-            u->pad_h = uniform_int(&rng, 0, u->dilation * (u->kernel_h - 1));
-            u->pad_w = uniform_int(&rng, 0, u->dilation * (u->kernel_w - 1));
-        }
+        u->kernel_h = uniform_int(&rng, 1, 7);
+        u->kernel_w = uniform_int(&rng, 0, 2) ? u->kernel_h : uniform_int(&rng, 1, 7);
+        u->stride = uniform_int(&rng, 1, 3);
+        u->dilation = uniform_int(&rng, 1, 3);
+        u->pad_h = uniform_int(&rng, 0, u->dilation * (u->kernel_h - 1));
+        u->pad_w = uniform_int(&rng, 0, u->dilation * (u->kernel_w - 1));
         if (output_size(u)) {
             check(&p, &rng, 100 * i++);
         }
@@ -337,7 +336,7 @@ static void random_shapes(void **state) {
 static void check_usual(int kernel, int stride, int dilation, bool pointwise, nas_rng *rng, uint64_t seed) {
     static const int sizes[] = {7, 8, 14, 33};
     const int size = pointwise ? 32 : sizes[seed % 4];
-    problem p = {.depthwise = true, .pointwise = pointwise};
+    problem p = {.pointwise = pointwise};
     p.u = (nas__unit){.n = 2, .in = 36, .out = pointwise ? 20 : 36, .h = size, .w = size};
     p.u.kernel_h = p.u.kernel_w = kernel;
     p.u.stride = stride;
@@ -368,7 +367,7 @@ static void check_threads(bool pointwise) {
     const nas__kernels *tables[3];
     const int threads = omp_get_max_threads();
     nas_rng rng = nas_rng_new(14, 5);
-    problem p = {.depthwise = true, .pointwise = pointwise};
+    problem p = {.pointwise = pointwise};
     p.u = (nas__unit){
         .n = 37, .in = 17, .out = pointwise ? 33 : 17, .h = 9, .w = 9, .oh = 9, .ow = 9, .kernel_h = 3, .kernel_w = 3};
     p.u.stride = p.u.dilation = p.u.pad_h = p.u.pad_w = 1;
@@ -378,7 +377,7 @@ static void check_threads(bool pointwise) {
         const nas__kernels *k = tables[t];
         const int in = padded(p.u.in, k->block), out = padded(p.u.out, k->block);
         const size_t size[] = {(size_t)37 * out * 81, (size_t)37 * in * 81, (size_t)in * 9, (size_t)17 * out};
-        blocked b = to_table(&p, k->block);
+        blocked b = to_table(&p, k);
         float *got[2][4];
         double *sums[2][2];
         for (int run = 0; run < 2; run++) {
