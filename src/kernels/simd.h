@@ -63,20 +63,23 @@ NAS_INLINE vec vfma(vec a, vec b, vec c) { return (vec)_mm256_fmadd_ps((__m256)a
 typedef float half_vec __attribute__((vector_size(BLOCK * 2)));
 typedef int32_t half_ivec __attribute__((vector_size(BLOCK * 2)));
 
-/* all ones in the lanes where a > b */
-NAS_INLINE ivec vgreater(vec a, vec b) {
-    union {
-        vec whole;
-        half_vec half[2];
-    } x = {a}, y = {b};
-    union {
-        ivec whole;
-        half_ivec half[2];
-    } mask;
-    mask.half[0] = x.half[0] > y.half[0];
-    mask.half[1] = x.half[1] > y.half[1];
-    return mask.whole;
-}
+/* NAME(a, b): all ones in the lanes where a OP b */
+#define NAS_COMPARISON(NAME, OP)                                                                                       \
+    NAS_INLINE ivec NAME(vec a, vec b) {                                                                               \
+        union {                                                                                                        \
+            vec whole;                                                                                                 \
+            half_vec half[2];                                                                                          \
+        } x = {a}, y = {b};                                                                                            \
+        union {                                                                                                        \
+            ivec whole;                                                                                                \
+            half_ivec half[2];                                                                                         \
+        } mask;                                                                                                        \
+        mask.half[0] = x.half[0] OP y.half[0];                                                                         \
+        mask.half[1] = x.half[1] OP y.half[1];                                                                         \
+        return mask.whole;                                                                                             \
+    }
+NAS_COMPARISON(vgreater, >)
+NAS_COMPARISON(vequal, ==)
 NAS_INLINE vec vselect(ivec m, vec a, vec b) { return (vec)(((ivec)a & m) | ((ivec)b & ~m)); }
 NAS_INLINE vec vmax(vec a, vec b) { return vselect(vgreater(a, b), a, b); }
 NAS_INLINE vec vmin(vec a, vec b) { return vselect(vgreater(b, a), a, b); }

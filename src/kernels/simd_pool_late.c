@@ -24,19 +24,7 @@ NAS_INLINE lanes where_greater(vec a, vec b) { return (lanes)_mm256_cmp_ps((__m2
 NAS_INLINE lanes where_equal(vec a, vec b) { return (lanes)_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ); }
 #else
 NAS_INLINE lanes where_greater(vec a, vec b) { return vgreater(a, b); }
-NAS_INLINE lanes where_equal(vec a, vec b) { /* neither is greater, and neither is a NaN */
-    union {
-        vec whole;
-        half_vec half[2];
-    } x = {a}, y = {b};
-    union {
-        ivec whole;
-        half_ivec half[2];
-    } mask;
-    mask.half[0] = x.half[0] == y.half[0];
-    mask.half[1] = x.half[1] == y.half[1];
-    return mask.whole;
-}
+NAS_INLINE lanes where_equal(vec a, vec b) { return vequal(a, b); }
 #endif
 NAS_INLINE vec add_in(vec sum, lanes in, vec v) { return sum + (vec)(in & (ivec)v); }
 NAS_INLINE vec clear_in(vec v, lanes in) { return (vec)(~in & (ivec)v); }

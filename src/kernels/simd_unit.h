@@ -17,6 +17,28 @@ NAS_INLINE void unit_load_rows(const dw_frame *f, const float *image, const nas_
               (ptrdiff_t)(right - left) * BLOCK, plane + from * out_row + left * BLOCK, out_row);
 }
 
+/* The depthwise convolution of block `block` from row `out` of its result on, whose bordered plane lies in `frame`: x
+ * is the plane's row out*stride. */
+NAS_INLINE void unit_correlate(const nas__unit *u, const dw_frame *frame, int block, int out, int rows, const float *x,
+                               float *y, ahead *next) {
+    dw_correlation c = {.x = x,
+                        .w = u->depthwise + (size_t)block * u->kernel_h * u->kernel_w * BLOCK,
+                        .y = y,
+                        .x_row = (ptrdiff_t)frame->cols * BLOCK,
+                        .y_row = (ptrdiff_t)u->ow * BLOCK,
+                        .y_col = BLOCK,
+                        .rows = rows,
+                        .cols = u->ow,
+                        .kernel_h = u->kernel_h,
+                        .kernel_w = u->kernel_w,
+                        .stride = u->stride,
+                        .dilation = u->dilation,
+                        .ahead = next};
+    const int seen = (rows - 1) * u->stride + u->dilation * (u->kernel_h - 1) + 1;
+    dw_image_rows(frame, out * u->stride, seen, &c.image_from, &c.image_to);
+    NAS_SIMD(nas__dw_correlate)(&c);
+}
+
 /* Tiles, about, of products and correlations over `blocks` blocks of h x w pixels: each a moment to fetch something. */
 NAS_INLINE size_t unit_tiles(int blocks, int h, int w) { return (size_t)blocks * ((size_t)h * (size_t)w / 16 + 1); }
 

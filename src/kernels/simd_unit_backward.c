@@ -77,27 +77,6 @@ static void load_values(const backward *b, const strip *s, int block, float *pla
     unit_load_rows(&b->in_frame, b->g->x + in_at(b, s, block), b->g->load, block, dw_max(done, 0), to, plane);
 }
 
-/* The depthwise result again. */
-static void depthwise_forward(const backward *b, workspace *w, const strip *s, int block, const float *plane,
-                              float *y) {
-    const nas__unit *u = b->u;
-    dw_correlation c = {.x = plane + (ptrdiff_t)seen_from(b, s) * b->in_frame.cols * BLOCK,
-                        .w = u->depthwise + (size_t)block * u->kernel_h * u->kernel_w * BLOCK,
-                        .y = y,
-                        .x_row = (ptrdiff_t)b->in_frame.cols * BLOCK,
-                        .y_row = (ptrdiff_t)u->ow * BLOCK,
-                        .y_col = BLOCK,
-                        .rows = s->to - s->from,
-                        .cols = u->ow,
-                        .kernel_h = u->kernel_h,
-                        .kernel_w = u->kernel_w,
-                        .stride = u->stride,
-                        .dilation = u->dilation,
-                        .ahead = &w->ahead};
-    dw_image_rows(&b->in_frame, seen_from(b, s), seen_rows(b, s), &c.image_from, &c.image_to);
-    NAS_SIMD(nas__dw_correlate)(&c);
-}
-
 /* Pixel (s->from, 0) of the bordered gradient. */
 static float *strip_of(const backward *b, const strip *s, float *out) {
     return out + ((ptrdiff_t)(b->out_frame.top + s->from) * b->out_frame.cols + b->out_frame.left) * BLOCK;
@@ -215,7 +194,8 @@ static void values(const backward *b, workspace *w, const strip *s, int block, f
     if (!b->g->d_pointwise) {
         return;
     }
-    depthwise_forward(b, w, s, block, in_plane(b, w, block), w->middle);
+    const float *seen = in_plane(b, w, block) + (ptrdiff_t)seen_from(b, s) * b->in_frame.cols * BLOCK;
+    unit_correlate(u, &b->in_frame, block, s->from, s->to - s->from, seen, w->middle, &w->ahead);
     pw_gradient p = {.x = w->middle,
                      .dy = w->dz,
                      .dw = partial + (size_t)block * BLOCK * b->out_blocks * BLOCK,

@@ -60,22 +60,7 @@ static float *load_plane(const forward *f, workspace *w, int image, int block, i
 
 /* Rows out .. out + rows of one block's depthwise result. */
 static void depthwise_rows(const forward *f, workspace *w, int image, int block, int out, int rows, float *y) {
-    const nas__unit *u = f->u;
-    dw_correlation c = {.x = load_plane(f, w, image, block, out, rows),
-                        .w = u->depthwise + (size_t)block * u->kernel_h * u->kernel_w * BLOCK,
-                        .y = y,
-                        .x_row = (ptrdiff_t)f->frame.cols * BLOCK,
-                        .y_row = (ptrdiff_t)u->ow * BLOCK,
-                        .y_col = BLOCK,
-                        .rows = rows,
-                        .cols = u->ow,
-                        .kernel_h = u->kernel_h,
-                        .kernel_w = u->kernel_w,
-                        .stride = u->stride,
-                        .dilation = u->dilation,
-                        .ahead = &w->ahead};
-    dw_image_rows(&f->frame, out * u->stride, rows_seen(f, rows), &c.image_from, &c.image_to);
-    NAS_SIMD(nas__dw_correlate)(&c);
+    unit_correlate(f->u, &f->frame, block, out, rows, load_plane(f, w, image, block, out, rows), y, &w->ahead);
 }
 
 /* Bias, activation and sums of a unit without pointwise convolution. */

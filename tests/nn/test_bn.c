@@ -1,25 +1,12 @@
 /* The modes of the batch norm layer, and what fixing an architecture makes of it. */
 #include "nn_support.h"
+#include "tape.h"
 
 #include "nn/module.h"
 
 #include <math.h>
 
 enum { N = 3, C = 5, HW = 6, COUNT = N * C * HW };
-
-static nas_tape *tape;
-
-static int begin(void **state) {
-    (void)state;
-    tape = nas_tape_new();
-    return 0;
-}
-
-static int end(void **state) {
-    (void)state;
-    nas_tape_free(tape);
-    return 0;
-}
 
 static void batch_statistics(const float *x, double mean[C], double var[C]) {
     for (int c = 0; c < C; c++) {
@@ -169,10 +156,10 @@ static void search_only_vanishes_when_fixed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(batch_and_running, begin, end),
-        cmocka_unit_test_setup_teardown(calibration, begin, end),
-        cmocka_unit_test_setup_teardown(affine_when_fixed, begin, end),
-        cmocka_unit_test_setup_teardown(search_only_vanishes_when_fixed, begin, end),
+        cmocka_unit_test_setup_teardown(batch_and_running, open_tape, close_tape),
+        cmocka_unit_test_setup_teardown(calibration, open_tape, close_tape),
+        cmocka_unit_test_setup_teardown(affine_when_fixed, open_tape, close_tape),
+        cmocka_unit_test_setup_teardown(search_only_vanishes_when_fixed, open_tape, close_tape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

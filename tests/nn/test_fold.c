@@ -1,24 +1,11 @@
 /* Batch norm folded into the convolutions before it: the same results, and where there is no such convolution it stays.
  */
 #include "nn_support.h"
+#include "tape.h"
 
 #include <espalier/space.h>
 
 enum { N = 3, C = 6, H = 8, W = 6 };
-
-static nas_tape *tape;
-
-static int begin(void **state) {
-    (void)state;
-    tape = nas_tape_new();
-    return 0;
-}
-
-static int end(void **state) {
-    (void)state;
-    nas_tape_free(tape);
-    return 0;
-}
 
 /* Weights that no symmetry hides: variances positive, everything else of either sign. */
 static nas_status fill(const char *path, nas_tensor *t, nas_role role, void *user) {
@@ -191,11 +178,11 @@ static void nothing_is_an_error(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(blocks_fold, begin, end),
-        cmocka_unit_test_setup_teardown(rows_fold_across_their_ends, begin, end),
-        cmocka_unit_test_setup_teardown(others_stay, begin, end),
-        cmocka_unit_test_setup_teardown(sums_of_folded_convolutions, begin, end),
-        cmocka_unit_test_setup_teardown(networks_fold, begin, end),
+        cmocka_unit_test_setup_teardown(blocks_fold, open_tape, close_tape),
+        cmocka_unit_test_setup_teardown(rows_fold_across_their_ends, open_tape, close_tape),
+        cmocka_unit_test_setup_teardown(others_stay, open_tape, close_tape),
+        cmocka_unit_test_setup_teardown(sums_of_folded_convolutions, open_tape, close_tape),
+        cmocka_unit_test_setup_teardown(networks_fold, open_tape, close_tape),
         cmocka_unit_test(nothing_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

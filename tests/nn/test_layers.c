@@ -1,20 +1,11 @@
 /* Every layer against the operations it is made of, called directly with its parameters; shapes and numbers of
  * parameters. */
 #include "nn_support.h"
-
-static nas_tape *tape;
+#include "tape.h"
 
 static int begin(void **state) {
-    (void)state;
-    tape = nas_tape_new();
+    open_tape(state);
     nas_tape_begin(tape, &(nas_tape_config){.freeze_running = true});
-    return 0;
-}
-
-static int end(void **state) {
-    (void)state;
-    nas_tape_free(tape);
-    nas_error_clear();
     return 0;
 }
 
@@ -238,16 +229,16 @@ static void wrong_configs_are_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(conv, begin, end),
-        cmocka_unit_test_setup_teardown(conv_bn_relu_and_relu_conv_bn, begin, end),
-        cmocka_unit_test_setup_teardown(separable_blocks, begin, end),
-        cmocka_unit_test_setup_teardown(factorized_reduce, begin, end),
-        cmocka_unit_test_setup_teardown(dense, begin, end),
-        cmocka_unit_test_setup_teardown(pooling, begin, end),
-        cmocka_unit_test_setup_teardown(layers_without_parameters, begin, end),
-        cmocka_unit_test_setup_teardown(dropout_while_training, begin, end),
-        cmocka_unit_test_setup_teardown(sequence, begin, end),
-        cmocka_unit_test_setup_teardown(wrong_configs_are_refused, begin, end),
+        cmocka_unit_test_setup_teardown(conv, begin, close_tape),
+        cmocka_unit_test_setup_teardown(conv_bn_relu_and_relu_conv_bn, begin, close_tape),
+        cmocka_unit_test_setup_teardown(separable_blocks, begin, close_tape),
+        cmocka_unit_test_setup_teardown(factorized_reduce, begin, close_tape),
+        cmocka_unit_test_setup_teardown(dense, begin, close_tape),
+        cmocka_unit_test_setup_teardown(pooling, begin, close_tape),
+        cmocka_unit_test_setup_teardown(layers_without_parameters, begin, close_tape),
+        cmocka_unit_test_setup_teardown(dropout_while_training, begin, close_tape),
+        cmocka_unit_test_setup_teardown(sequence, begin, close_tape),
+        cmocka_unit_test_setup_teardown(wrong_configs_are_refused, begin, close_tape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

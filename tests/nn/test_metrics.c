@@ -1,20 +1,12 @@
 /* Metrics on outputs small enough to count by hand. */
 #include "nn_support.h"
+#include "tape.h"
 
 #include <math.h>
 
-static nas_tape *tape;
-
 static int begin(void **state) {
-    (void)state;
-    tape = nas_tape_new();
+    open_tape(state);
     nas_tape_begin(tape, &(nas_tape_config){0});
-    return 0;
-}
-
-static int end(void **state) {
-    (void)state;
-    nas_tape_free(tape);
     return 0;
 }
 
@@ -82,11 +74,11 @@ static void lists(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(accuracies, begin, end),
-        cmocka_unit_test_setup_teardown(errors, begin, end),
-        cmocka_unit_test_setup_teardown(an_image_in_the_blocked_layout_is_read_in_order, begin, end),
-        cmocka_unit_test_setup_teardown(misfits, begin, end),
-        cmocka_unit_test_setup_teardown(lists, begin, end),
+        cmocka_unit_test_setup_teardown(accuracies, begin, close_tape),
+        cmocka_unit_test_setup_teardown(errors, begin, close_tape),
+        cmocka_unit_test_setup_teardown(an_image_in_the_blocked_layout_is_read_in_order, begin, close_tape),
+        cmocka_unit_test_setup_teardown(misfits, begin, close_tape),
+        cmocka_unit_test_setup_teardown(lists, begin, close_tape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,27 +2,11 @@
 #ifndef TESTS_OPS_TAPE_FIXTURE_H
 #define TESTS_OPS_TAPE_FIXTURE_H
 
-#include "support.h"
+#include "tape.h"
 
 #include <espalier/ops.h>
 
 #include <stdlib.h>
-
-static nas_tape *tape;
-
-static inline int open_tape(void **state) {
-    (void)state;
-    nas_error_clear();
-    tape = nas_tape_new();
-    return tape == NULL;
-}
-
-static inline int close_tape(void **state) {
-    (void)state;
-    nas_tape_free(tape);
-    nas_error_clear();
-    return 0;
-}
 
 static inline void fill_randomly(nas_tensor *t, uint64_t seed) {
     float *values = random_floats(seed, (size_t)nas_tensor_count(t));
