@@ -127,9 +127,6 @@ static nas_status forward(const nas__conv_shape *s, const float *x, nas_tensor *
 
 static nas_tensor *dense(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas__conv_shape *s,
                          const int64_t out[4]) {
-    if (nas__dry()) {
-        return nas__traced("conv", bias ? 3 : 2, (nas_tensor *[]){x, weight, bias}, nas__new(4, out, NAS__BLOCKED));
-    }
     choose_layouts(s, x);
     x = nas__as(x, s->plain_src ? NAS__PLAIN : NAS__BLOCKED);
     nas_tensor *y = x ? nas__new(4, out, s->plain_dst ? NAS__PLAIN : NAS__BLOCKED) : NULL;
@@ -211,13 +208,16 @@ nas_tensor *nas_conv2d(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas_
                             : nas__depthwise(x, weight, &s);
         return bias ? channel_bias(y, bias) : y;
     }
-    if (!nas__dry() && nas__is_unit(x, bias, &s)) {
+    if (nas__dry()) {
+        return nas__traced("conv", bias ? 3 : 2, (nas_tensor *[]){x, weight, bias}, nas__new(4, out, NAS__BLOCKED));
+    }
+    if (nas__is_unit(x, bias, &s)) {
         return nas__conv_unit(x, weight, bias, &s);
     }
-    if (!nas__dry() && nas__is_pointwise(x, bias, &s)) {
+    if (nas__is_pointwise(x, bias, &s)) {
         return nas__conv_pointwise(x, weight, bias, &s);
     }
-    if (!nas__dry() && nas__is_conv3(x, bias, &s)) {
+    if (nas__is_conv3(x, bias, &s)) {
         return nas__conv_winograd(x, weight, bias, &s);
     }
     return dense(x, weight, bias, &s, out);
