@@ -12,5 +12,6 @@
 #include <espalier/hardware.h>
 #include <espalier/io.h>
 #include <espalier/search.h>
+#include <espalier/strategy.h>
 
 #endif

@@ -16,6 +16,30 @@ NAS_API nas_status nas_load_weights(nas_module *model, const char *path);
  * serves, too. */
 NAS_API nas_status nas_inherit_weights(nas_module *model, const char *path, int *loaded);
 
+/* --- the named numbers of a checkpoint ------------------------------------------------------------- */
+/* One function names them, for saving and for loading: `nas_state_f32(state, "alpha", ptr, n)` writes or reads, so the
+ * two cannot disagree. */
+typedef struct nas_state nas_state;
+/* Bind memory that lives until nas__state_finish(). Sticky: the first failure is reported by finish. Names are unique.
+ */
+NAS_API void nas_state_f32(nas_state *s, const char *name, float *values, size_t count);
+NAS_API void nas_state_f64(nas_state *s, const char *name, double *values, size_t count);
+NAS_API void nas_state_i64(nas_state *s, const char *name, int64_t *values, size_t count);
+NAS_API void nas_state_u64(nas_state *s, const char *name, uint64_t *values, size_t count);
+NAS_API void nas_state_tensor(nas_state *s, const char *name, nas_tensor *t); /* persistent tensors */
+/* "PREFIX" + path for every parameter and buffer */
+NAS_API void nas_state_model(nas_state *s, const char *prefix, nas_module *model);
+/* An array whose length is not known before loading. Saving copies it at once. Loading sets *values to a new array (the
+ * caller's, to be freed with free(); what it pointed to before stays as it is) and *count to its length at once, so
+ * that later bindings may depend on them; NULL and 0 after a failure. */
+NAS_API void nas_state_list_f64(nas_state *s, const char *name, double **values, size_t *count);
+NAS_API void nas_state_list_u64(nas_state *s, const char *name, uint64_t **values, size_t *count);
+/* Every buffer and counter of a bound optimiser, each name with the prefix. */
+NAS_API void nas_state_optimizer(nas_state *s, const char *prefix, nas_optimizer *optimizer);
+/* Takes the calling thread's pending error as a failure of the state. */
+NAS_API void nas_state_fail(nas_state *s);
+NAS_API bool nas_state_is_loading(const nas_state *s);
+
 #ifdef __cplusplus
 }
 #endif

@@ -3,7 +3,7 @@
 
 #include "core/error.h"
 #include "data/sources.h"
-#include "search/strategy.h"
+#include "search/registry.h"
 
 #include <string.h>
 
@@ -61,7 +61,7 @@ static json_t *strategies_of(const nas_space_info *info) {
     json_t *names = json_array();
     nas_module *model = nas_space_build(info->name, &(nas_space_config){0});
     nas_space *space = model ? nas_space_new(model) : NULL;
-    for (const nas__strategy *const *a = nas__strategies; space && *a; a++) {
+    for (const nas_strategy *const *a = nas__strategies; space && *a; a++) {
         if (nas__strategy_accepts(*a, space)) {
             json_array_append_new(names, json_string((*a)->name));
         }

@@ -17,7 +17,7 @@ typedef struct binding {
     void *copy;
 } binding;
 
-struct nas__state {
+struct nas_state {
     bool loading;
     char *path, *metadata;
     nas__safetensors *file;
@@ -26,14 +26,14 @@ struct nas__state {
     nas_status status; /* first failure */
 };
 
-static void failed(nas__state *s, nas_status status) {
+static void failed(nas_state *s, nas_status status) {
     if (!s->status) {
         s->status = status;
     }
 }
 
 /* A file's array of this name and kind; NULL and an error when it is missing or of another kind. */
-static const nas__array *find(nas__state *s, const char *name, nas__dtype dtype) {
+static const nas__array *find(nas_state *s, const char *name, nas__dtype dtype) {
     const nas__array *found = nas__safetensors_find(s->file, name);
     if (!found) {
         failed(s,
@@ -52,7 +52,7 @@ static bool same_dims(const nas__array *a, const nas__array *b) {
 }
 
 /* Takes `array`'s description under a copy of its name; NULL after a failure. */
-static binding *bind(nas__state *s, const nas__array *array) {
+static binding *bind(nas_state *s, const nas__array *array) {
     if (s->status) {
         return NULL;
     }
@@ -79,7 +79,7 @@ static binding *bind(nas__state *s, const nas__array *array) {
     return b;
 }
 
-static void bind_numbers(nas__state *s, const char *name, nas__dtype dtype, void *values, size_t count) {
+static void bind_numbers(nas_state *s, const char *name, nas__dtype dtype, void *values, size_t count) {
     binding *b =
         bind(s, &(nas__array){.name = name, .dtype = dtype, .ndim = 1, .dims = {(int64_t)count}, .data = values});
     if (b) {
@@ -87,23 +87,23 @@ static void bind_numbers(nas__state *s, const char *name, nas__dtype dtype, void
     }
 }
 
-void nas__state_f32(nas__state *s, const char *name, float *values, size_t count) {
+void nas_state_f32(nas_state *s, const char *name, float *values, size_t count) {
     bind_numbers(s, name, NAS__F32, values, count);
 }
 
-void nas__state_f64(nas__state *s, const char *name, double *values, size_t count) {
+void nas_state_f64(nas_state *s, const char *name, double *values, size_t count) {
     bind_numbers(s, name, NAS__F64, values, count);
 }
 
-void nas__state_i64(nas__state *s, const char *name, int64_t *values, size_t count) {
+void nas_state_i64(nas_state *s, const char *name, int64_t *values, size_t count) {
     bind_numbers(s, name, NAS__I64, values, count);
 }
 
-void nas__state_u64(nas__state *s, const char *name, uint64_t *values, size_t count) {
+void nas_state_u64(nas_state *s, const char *name, uint64_t *values, size_t count) {
     bind_numbers(s, name, NAS__U64, values, count);
 }
 
-void nas__state_tensor(nas__state *s, const char *name, nas_tensor *t) {
+void nas_state_tensor(nas_state *s, const char *name, nas_tensor *t) {
     if (!t || !t->data) {
         failed(s, nas__fail(NAS_INVALID, "%s: the tensor for \"%s\" is missing or has no memory", s->path, name));
         return;
@@ -118,7 +118,7 @@ void nas__state_tensor(nas__state *s, const char *name, nas_tensor *t) {
     }
 }
 
-static void load_list(nas__state *s, const char *name, nas__dtype dtype, void **values, size_t *count) {
+static void load_list(nas_state *s, const char *name, nas__dtype dtype, void **values, size_t *count) {
     *values = NULL;
     *count = 0;
     const nas__array *source = s->status ? NULL : find(s, name, dtype);
@@ -135,7 +135,7 @@ static void load_list(nas__state *s, const char *name, nas__dtype dtype, void **
 }
 
 /* Saving takes a copy, so that the list may be a temporary one; loading hands its copy out at once. */
-static void bind_list(nas__state *s, const char *name, nas__dtype dtype, void **values, size_t *count) {
+static void bind_list(nas_state *s, const char *name, nas__dtype dtype, void **values, size_t *count) {
     if (s->loading) {
         load_list(s, name, dtype, values, count);
         return;
@@ -155,24 +155,24 @@ static void bind_list(nas__state *s, const char *name, nas__dtype dtype, void **
     }
 }
 
-void nas__state_list_f64(nas__state *s, const char *name, double **values, size_t *count) {
+void nas_state_list_f64(nas_state *s, const char *name, double **values, size_t *count) {
     void *list = *values;
     bind_list(s, name, NAS__F64, &list, count);
     *values = list;
 }
 
-void nas__state_list_u64(nas__state *s, const char *name, uint64_t **values, size_t *count) {
+void nas_state_list_u64(nas_state *s, const char *name, uint64_t **values, size_t *count) {
     void *list = *values;
     bind_list(s, name, NAS__U64, &list, count);
     *values = list;
 }
 
-void nas__state_fail(nas__state *s) { failed(s, nas_error_status()); }
+void nas_state_fail(nas_state *s) { failed(s, nas_error_status()); }
 
-bool nas__state_is_loading(const nas__state *s) { return s->loading; }
+bool nas_state_is_loading(const nas_state *s) { return s->loading; }
 
-static nas__state *begin(const char *path, const char *metadata, bool loading) {
-    nas__state *s = nas__alloc(sizeof *s);
+static nas_state *begin(const char *path, const char *metadata, bool loading) {
+    nas_state *s = nas__alloc(sizeof *s);
     if (s) {
         s->loading = loading;
         s->path = nas__strdup(path);
@@ -185,9 +185,9 @@ static nas__state *begin(const char *path, const char *metadata, bool loading) {
     return s;
 }
 
-nas__state *nas__state_save_begin(const char *path, const char *metadata) { return begin(path, metadata, false); }
+nas_state *nas__state_save_begin(const char *path, const char *metadata) { return begin(path, metadata, false); }
 
-nas__state *nas__state_load_begin(const char *path) {
+nas_state *nas__state_load_begin(const char *path) {
     nas__safetensors *file = nas__safetensors_read(path);
     if (!file) {
         return NULL;
@@ -196,7 +196,7 @@ nas__state *nas__state_load_begin(const char *path) {
         nas__safetensors_free(file);
         return nas__fail_null(NAS_PARSE, "%s: is not a checkpoint: it has no checksum", path);
     }
-    nas__state *s = begin(path, nas__safetensors_metadata(file, "espalier"), true);
+    nas_state *s = begin(path, nas__safetensors_metadata(file, "espalier"), true);
     if (!s) {
         nas__safetensors_free(file);
         return NULL;
@@ -205,7 +205,7 @@ nas__state *nas__state_load_begin(const char *path) {
     return s;
 }
 
-const char *nas__state_metadata(const nas__state *s) { return s->metadata; }
+const char *nas__state_metadata(const nas_state *s) { return s->metadata; }
 
 /* The values of a tensor, row-major, in a copy of their own. */
 static nas_status copy_tensor(binding *b) {
@@ -215,7 +215,7 @@ static nas_status copy_tensor(binding *b) {
     return status ? nas__error_context("%s", b->array.name) : NAS_OK;
 }
 
-static nas_status save(nas__state *s) {
+static nas_status save(nas_state *s) {
     nas__array *arrays = nas__alloc((s->n + 1) * sizeof *arrays);
     nas_status status = arrays ? NAS_OK : NAS_NO_MEMORY;
     for (size_t i = 0; i < s->n && !status; i++) {
@@ -229,7 +229,7 @@ static nas_status save(nas__state *s) {
     return status;
 }
 
-static nas_status load(nas__state *s) {
+static nas_status load(nas_state *s) {
     nas_status status = NAS_OK;
     for (size_t i = 0; i < s->n && !status; i++) {
         const binding *b = &s->bindings[i];
@@ -242,7 +242,7 @@ static nas_status load(nas__state *s) {
     return status;
 }
 
-nas_status nas__state_finish(nas__state *s) {
+nas_status nas__state_finish(nas_state *s) {
     nas_status status = s->status;
     if (!status) {
         status = s->loading ? load(s) : save(s);
@@ -251,7 +251,7 @@ nas_status nas__state_finish(nas__state *s) {
     return status;
 }
 
-void nas__state_abandon(nas__state *s) {
+void nas__state_abandon(nas_state *s) {
     if (!s) {
         return;
     }

@@ -12,7 +12,7 @@
 
 /* --- as a part of a checkpoint ----------------------------------------------------------------------- */
 typedef struct state_walk {
-    nas__state *state;
+    nas_state *state;
     const char *prefix;
 } state_walk;
 
@@ -23,23 +23,23 @@ static nas_status bind_one(const char *path, nas_tensor *tensor, nas_role role, 
     if (!name) {
         return NAS_NO_MEMORY;
     }
-    nas__state_tensor(walk->state, name, tensor);
+    nas_state_tensor(walk->state, name, tensor);
     free(name);
     return NAS_OK;
 }
 
-void nas__state_model(nas__state *s, const char *prefix, nas_module *model) {
+void nas_state_model(nas_state *s, const char *prefix, nas_module *model) {
     if (nas_visit_parameters(model, bind_one, &(state_walk){s, prefix})) {
-        nas__state_fail(s);
+        nas_state_fail(s);
     }
 }
 
 nas_status nas_save_weights(nas_module *model, const char *path) {
-    nas__state *s = nas__state_save_begin(path, NULL);
+    nas_state *s = nas__state_save_begin(path, NULL);
     if (!s) {
         return nas_error_status();
     }
-    nas__state_model(s, "", model);
+    nas_state_model(s, "", model);
     return nas__state_finish(s);
 }
 

@@ -2,7 +2,7 @@
 #include "search/alphas.h"
 #include "core/error.h"
 #include "core/memory.h"
-#include "io/optimizer_state.h"
+#include "io/state.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ static uint64_t hash_text(const char *text) {
     return h;
 }
 
-static nas_tensor *new_logits(const nas__search *s, const nas_choice *choice, double deviation) {
+static nas_tensor *new_logits(const nas_search *s, const nas_choice *choice, double deviation) {
     nas_tensor *t = nas_variable(1, (int64_t[]){choice->n}, NAS_ROLE_ARCH);
     float values[NAS_MAX_CANDIDATES];
     nas_rng rng = nas_rng_new(s->config->seed, hash_text(choice->key) ^ PURPOSE_INIT);
@@ -32,7 +32,7 @@ static nas_tensor *new_logits(const nas__search *s, const nas_choice *choice, do
     return t;
 }
 
-static nas_status create_logits(nas__alphas *a, nas__search *s, double deviation) {
+static nas_status create_logits(nas__alphas *a, nas_search *s, double deviation) {
     for (int i = 0; i < a->n; i++) {
         const nas_choice *choice = nas_space_choice(s->space, i);
         for (int k = 0; choice->edges && k < choice->n; k++) {
@@ -62,7 +62,7 @@ static nas_status bind_optimizer(nas__alphas *a, const nas__alphas_config *c) {
     return status;
 }
 
-nas_status nas__alphas_new(nas__alphas *a, nas__search *s, const nas__alphas_config *config) {
+nas_status nas__alphas_new(nas__alphas *a, nas_search *s, const nas__alphas_config *config) {
     a->n = nas_space_size(s->space);
     a->of_choice = nas__alloc((size_t)a->n * sizeof *a->of_choice);
     a->behind_input = nas__alloc((size_t)a->n * sizeof *a->behind_input);
@@ -80,22 +80,22 @@ void nas__alphas_free(nas__alphas *a) {
     *a = (nas__alphas){0};
 }
 
-void nas__alphas_state(nas__alphas *a, nas__search *s, nas__state *state) {
+void nas__alphas_state(nas__alphas *a, nas_search *s, nas_state *state) {
     for (int i = 0; i < a->n; i++) {
         if (a->of_choice[i]) {
             char name[256];
             snprintf(name, sizeof name, "alpha.%s", nas_space_choice(s->space, i)->key);
-            nas__state_tensor(state, name, a->of_choice[i]);
+            nas_state_tensor(state, name, a->of_choice[i]);
         }
     }
-    nas__state_optimizer(state, "alpha_optimizer.", a->optimizer);
+    nas_state_optimizer(state, "alpha_optimizer.", a->optimizer);
 }
 
 nas_status nas__alphas_step(nas__alphas *a) {
     return nas_optimizer_step(a->optimizer, nas_optimizer_lr(a->optimizer), 0);
 }
 
-bool nas__alphas_softmax(const nas__alphas *a, const nas__search *s, int choice, double *p) {
+bool nas__alphas_softmax(const nas__alphas *a, const nas_search *s, int choice, double *p) {
     float logits[NAS_MAX_CANDIDATES];
     int n = nas_space_choice(s->space, choice)->n;
     if (!a->of_choice[choice] || nas_tensor_read(a->of_choice[choice], logits)) {
@@ -121,7 +121,7 @@ static bool counts(const nas__alphas *a, const nas_choice *choice, int index, in
 }
 
 /* The strongest candidate that counts, and its probability. */
-static int strongest(const nas__alphas *a, const nas__search *s, int index, nas__none_rule rule, double *strength) {
+static int strongest(const nas__alphas *a, const nas_search *s, int index, nas__none_rule rule, double *strength) {
     const nas_choice *choice = nas_space_choice(s->space, index);
     double p[NAS_MAX_CANDIDATES];
     int best = -1;
@@ -150,7 +150,7 @@ static uint64_t largest(const double *strength, int candidates, int n) {
     return set;
 }
 
-static uint64_t derive_inputs(const nas__alphas *a, const nas__search *s, int index, nas__none_rule rule) {
+static uint64_t derive_inputs(const nas__alphas *a, const nas_search *s, int index, nas__none_rule rule) {
     const nas_choice *choice = nas_space_choice(s->space, index);
     double strength[NAS_MAX_CANDIDATES];
     int n = choice->n_max;
@@ -173,7 +173,7 @@ static uint64_t derive_inputs(const nas__alphas *a, const nas__search *s, int in
     return largest(strength, choice->n, n);
 }
 
-nas_status nas__alphas_derive(const nas__alphas *a, const nas__search *s, nas__none_rule rule, nas_architecture *out) {
+nas_status nas__alphas_derive(const nas__alphas *a, const nas_search *s, nas__none_rule rule, nas_architecture *out) {
     nas_status status = NAS_OK;
     for (int i = 0; !status && i < a->n; i++) {
         double strength;

@@ -2,7 +2,7 @@
 #ifndef SEARCH_ALPHAS_H
 #define SEARCH_ALPHAS_H
 
-#include "search/strategy.h"
+#include <espalier/strategy.h>
 
 typedef struct nas__alphas {
     nas_tensor **of_choice; /* per choice (n), or NULL: input choices that follow their edges have none */
@@ -15,18 +15,18 @@ typedef struct nas__alphas {
 typedef struct nas__alphas_config {
     double deviation, lr, beta1, beta2, weight_decay;
 } nas__alphas_config;
-nas_status nas__alphas_new(nas__alphas *a, nas__search *s, const nas__alphas_config *config);
+nas_status nas__alphas_new(nas__alphas *a, nas_search *s, const nas__alphas_config *config);
 void nas__alphas_free(nas__alphas *a);
-void nas__alphas_state(nas__alphas *a, nas__search *s, nas__state *state);
+void nas__alphas_state(nas__alphas *a, nas_search *s, nas_state *state);
 nas_status nas__alphas_step(nas__alphas *a);
 
 /* softmax(alpha) in double. False: this choice has no alpha. */
-bool nas__alphas_softmax(const nas__alphas *a, const nas__search *s, int choice, double *p);
+bool nas__alphas_softmax(const nas__alphas *a, const nas_search *s, int choice, double *p);
 
 /* DARTS' rule (Liu et al. 2019, section 2.4). Input choices keep their strongest
  * edges (an edge is as strong as its best candidate that is not `none`; lower index wins ties), layer choices their
  * best candidate; `none` is left out where an input choice can drop the edge instead, or everywhere, or nowhere. */
 typedef enum nas__none_rule { NAS__NONE_AUTO, NAS__NONE_EXCLUDE, NAS__NONE_INCLUDE } nas__none_rule;
-nas_status nas__alphas_derive(const nas__alphas *a, const nas__search *s, nas__none_rule rule, nas_architecture *out);
+nas_status nas__alphas_derive(const nas__alphas *a, const nas_search *s, nas__none_rule rule, nas_architecture *out);
 
 #endif

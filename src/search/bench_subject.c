@@ -195,7 +195,7 @@ nas_status nas__bench_step(nas__bench_subject *b, double *loss) {
 }
 
 /* --- counting ------------------------------------------------------------------------------------ */
-static nas_status count_pass(nas_trainer *t, const nas__pass *pass, void *user) {
+static nas_status count_pass(nas_trainer *t, const nas_pass *pass, void *user) {
     return nas__bench_count(&(nas__bench_counted){.model = t->s.model,
                                                   .loss = t->config.loss,
                                                   .batch = pass->batch,

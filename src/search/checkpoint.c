@@ -1,6 +1,6 @@
 /* checkpoint.c - everything that the rest of a search depends on, in one file, written after each epoch. */
 #include "search/trainer.h"
-#include "io/optimizer_state.h"
+#include "io/state.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -13,29 +13,29 @@ typedef struct counters {
     double best_score, used_seconds, progress;
 } counters;
 
-static void bind_architecture(nas__state *st, const char *name, nas_architecture *a, const nas_space *space,
+static void bind_architecture(nas_state *st, const char *name, nas_architecture *a, const nas_space *space,
                               uint64_t *sets) {
     for (int i = 0; i < nas_space_size(space); i++) {
         sets[i] = a ? nas_architecture_get(a, i) : 0;
     }
-    nas__state_u64(st, name, sets, (size_t)nas_space_size(space));
+    nas_state_u64(st, name, sets, (size_t)nas_space_size(space));
 }
 
-static void bind(nas_trainer *t, nas__state *st, counters *c) {
-    nas__state_u64(st, "search.format", &c->format, 1);
-    nas__state_u64(st, "search.space_hash", &c->space_hash, 1);
-    nas__state_u64(st, "search.passes", &c->passes, 1);
-    nas__state_u64(st, "search.arch_drawn", &c->arch_drawn, 1);
-    nas__state_u64(st, "search.total_step", &c->total_step, 1);
-    nas__state_i64(st, "search.epochs_done", &c->epochs_done, 1);
-    nas__state_i64(st, "search.best_epoch", &c->best_epoch, 1);
-    nas__state_i64(st, "search.evaluations", &c->evaluations, 1);
-    nas__state_i64(st, "search.unchanged_epochs", &c->unchanged_epochs, 1);
-    nas__state_f64(st, "search.best_score", &c->best_score, 1);
-    nas__state_f64(st, "search.used_seconds", &c->used_seconds, 1);
-    nas__state_f64(st, "search.progress", &c->progress, 1);
-    nas__state_model(st, "model.", t->s.model);
-    nas__state_optimizer(st, "optimizer.", t->s.optimizer);
+static void bind(nas_trainer *t, nas_state *st, counters *c) {
+    nas_state_u64(st, "search.format", &c->format, 1);
+    nas_state_u64(st, "search.space_hash", &c->space_hash, 1);
+    nas_state_u64(st, "search.passes", &c->passes, 1);
+    nas_state_u64(st, "search.arch_drawn", &c->arch_drawn, 1);
+    nas_state_u64(st, "search.total_step", &c->total_step, 1);
+    nas_state_i64(st, "search.epochs_done", &c->epochs_done, 1);
+    nas_state_i64(st, "search.best_epoch", &c->best_epoch, 1);
+    nas_state_i64(st, "search.evaluations", &c->evaluations, 1);
+    nas_state_i64(st, "search.unchanged_epochs", &c->unchanged_epochs, 1);
+    nas_state_f64(st, "search.best_score", &c->best_score, 1);
+    nas_state_f64(st, "search.used_seconds", &c->used_seconds, 1);
+    nas_state_f64(st, "search.progress", &c->progress, 1);
+    nas_state_model(st, "model.", t->s.model);
+    nas_state_optimizer(st, "optimizer.", t->s.optimizer);
     if (t->s.strategy->state) {
         t->s.strategy->state(&t->s, st);
     }
@@ -63,7 +63,7 @@ nas_status nas__checkpoint_save(nas_trainer *t) {
                   .progress = t->pace.progress};
     uint64_t *sets = new_sets(t);
     char *path = sets ? nas__checkpoint_path(t->config.run_dir, t->s.epoch + 1) : NULL;
-    nas__state *st = path ? nas__state_save_begin(path, NULL) : NULL;
+    nas_state *st = path ? nas__state_save_begin(path, NULL) : NULL;
     nas_status status = nas_error_status();
     if (st) {
         bind(t, st, &c);
@@ -122,12 +122,12 @@ nas_status nas__checkpoint_load(nas_trainer *t, int *epochs) {
     }
     counters c = {0};
     uint64_t *sets = new_sets(t);
-    nas__state *st = sets ? nas__state_load_begin(path) : NULL;
+    nas_state *st = sets ? nas__state_load_begin(path) : NULL;
     nas_status status = nas_error_status();
     if (st) {
         bind(t, st, &c);
-        nas__state_u64(st, "search.best", sets, (size_t)nas_space_size(t->s.space));
-        nas__state_u64(st, "search.derived", sets + nas_space_size(t->s.space), (size_t)nas_space_size(t->s.space));
+        nas_state_u64(st, "search.best", sets, (size_t)nas_space_size(t->s.space));
+        nas_state_u64(st, "search.derived", sets + nas_space_size(t->s.space), (size_t)nas_space_size(t->s.space));
         status = nas__state_finish(st);
     }
     if (!status) {

@@ -2,7 +2,7 @@
 #include "search/controller.h"
 #include "core/error.h"
 #include "core/memory.h"
-#include "io/optimizer_state.h"
+#include "io/state.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -117,13 +117,13 @@ nas_status nas__controller_step(nas__controller *c) {
     return nas_optimizer_step(c->optimizer, nas_optimizer_lr(c->optimizer), 0);
 }
 
-void nas__controller_state(nas__controller *c, nas__state *state) {
+void nas__controller_state(nas__controller *c, nas_state *state) {
     for (size_t i = 0; i < c->n_tensors; i++) {
         char name[64];
         snprintf(name, sizeof name, "controller.%s", c->names[i]);
-        nas__state_tensor(state, name, c->tensors[i]);
+        nas_state_tensor(state, name, c->tensors[i]);
     }
-    nas__state_optimizer(state, "controller_optimizer.", c->optimizer);
+    nas_state_optimizer(state, "controller_optimizer.", c->optimizer);
 }
 
 /* --- samples -------------------------------------------------------------------------------------- */

@@ -95,7 +95,7 @@ nas_status nas__controller_step(nas__controller *c); /* one update by the gradie
  * any. */
 void nas__controller_marginal(const nas__controller *c, int choice, double *p);
 void nas__controller_forget(nas__controller *c); /* the draws counted so far */
-void nas__controller_state(nas__controller *c, nas__state *state);
+void nas__controller_state(nas__controller *c, nas_state *state);
 
 /* Moving average of rewards, from the first reward on; it takes a reward in before it is used for it. */
 typedef struct nas__baseline {

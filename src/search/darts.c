@@ -29,7 +29,7 @@ static const nas_option options[] = {
     ROW(warmup_epochs, NAS_OPTION_INT, "0", 0, 100000, NULL, "epochs with alpha frozen at the start"),
     ROW(none, NAS_OPTION_CHOICE, "auto", 0, 0, "auto|exclude|include",
         "may `none` be derived? auto: not where an input choice drops edges"),
-    NAS__OPTION_RECOMPUTE(darts_options),
+    NAS_OPTION_RECOMPUTE(darts_options),
     {0},
 };
 
@@ -53,7 +53,7 @@ static nas_status accepts(const nas_space *space) {
     return NAS_OK;
 }
 
-static nas_status begin(nas__search *s) {
+static nas_status begin(nas_search *s) {
     const darts_options *o = s->options;
     darts *d = s->memory;
     d->momentum_buffers = nas__alloc(s->optimizer->n * sizeof *d->momentum_buffers);
@@ -66,7 +66,7 @@ static nas_status begin(nas__search *s) {
                                                                         .weight_decay = o->alpha_weight_decay});
 }
 
-static void end(nas__search *s) {
+static void end(nas_search *s) {
     darts *d = s->memory;
     nas__alphas_free(&d->alphas);
     free(d->momentum_buffers);
@@ -74,7 +74,7 @@ static void end(nas__search *s) {
 
 static uint64_t all(int n) { return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1; }
 
-static nas_status mix_everything(nas__search *s, void *user) {
+static nas_status mix_everything(nas_search *s, void *user) {
     darts *d = s->memory;
     (void)user;
     nas_status status = NAS_OK;
@@ -88,22 +88,22 @@ static nas_status mix_everything(nas__search *s, void *user) {
 }
 
 static nas_status differentiate(void *user, bool train, unsigned roles) {
-    nas__search *s = user;
+    nas_search *s = user;
     darts *d = s->memory;
     /* The passes of one second-order gradient are of one function: with dropout drawn anew, the difference of its two
      * sides would be noise. */
     bool first = roles == (train ? NAS_ROLE_WEIGHT : NAS_ROLE_ARCH);
-    return nas__search_pass(s,
-                            &(nas__pass){.batch = train ? d->train : d->arch,
-                                         .grad = roles,
-                                         .training = true,
-                                         .freeze_running = true,
-                                         .same_noise = !first,
-                                         .decide = mix_everything},
-                            NULL);
+    return nas_search_pass(s,
+                           &(nas_pass){.batch = train ? d->train : d->arch,
+                                       .grad = roles,
+                                       .training = true,
+                                       .freeze_running = true,
+                                       .same_noise = !first,
+                                       .decide = mix_everything},
+                           NULL);
 }
 
-static nas_status second_order(nas__search *s) {
+static nas_status second_order(nas_search *s) {
     const darts_options *o = s->options;
     darts *d = s->memory;
     const nas_optimizer *weights = s->optimizer, *alphas = d->alphas.optimizer;
@@ -122,9 +122,9 @@ static nas_status second_order(nas__search *s) {
                                                   .user = s});
 }
 
-static nas_status arch_step(nas__search *s) {
+static nas_status arch_step(nas_search *s) {
     darts *d = s->memory;
-    d->arch = nas__search_arch_batch(s);
+    d->arch = nas_search_arch_batch(s);
     if (!d->arch) {
         return nas_error_status();
     }
@@ -133,28 +133,28 @@ static nas_status arch_step(nas__search *s) {
     return status ? status : nas__alphas_step(&d->alphas);
 }
 
-static nas_status step(nas__search *s, const nas_batch *train, double *loss) {
+static nas_status step(nas_search *s, const nas_batch *train, double *loss) {
     darts *d = s->memory;
     d->train = train;
     nas_status status = s->epoch >= ((const darts_options *)s->options)->warmup_epochs ? arch_step(s) : NAS_OK;
-    return status ? status : nas__search_weight_step(s, train, mix_everything, NULL, loss);
+    return status ? status : nas_search_weight_step(s, train, mix_everything, NULL, loss);
 }
 
-static nas_status derive(nas__search *s, nas_architecture *out) {
+static nas_status derive(nas_search *s, nas_architecture *out) {
     return nas__alphas_derive(&((darts *)s->memory)->alphas, s,
                               (nas__none_rule)((const darts_options *)s->options)->none, out);
 }
 
-static bool probabilities(nas__search *s, int choice, double *p) {
+static bool probabilities(nas_search *s, int choice, double *p) {
     return nas__alphas_softmax(&((darts *)s->memory)->alphas, s, choice, p);
 }
 
-static nas_status state(nas__search *s, nas__state *st) {
+static nas_status state(nas_search *s, nas_state *st) {
     nas__alphas_state(&((darts *)s->memory)->alphas, s, st);
     return NAS_OK;
 }
 
-const nas__strategy nas__strategy_darts = {
+const nas_strategy nas__strategy_darts = {
     .name = "darts",
     .summary = "gradient descent on softmax-mixed candidates, first or second order",
     .paper = "Liu, Simonyan, Yang: DARTS: Differentiable Architecture Search, ICLR 2019",

@@ -7,7 +7,7 @@
  * of their own batch and leave the running ones alone, which mix all architectures. */
 #include "core/error.h"
 #include "search/controller.h"
-#include "search/strategy.h"
+#include <espalier/strategy.h>
 
 #include <math.h>
 
@@ -42,7 +42,7 @@ static const nas_option options[] = {
         "updates of the controller after each epoch of the weights"),
     ROW(samples, NAS_OPTION_INT, "20", 1, 10000, NULL, "architectures per update, each with a batch of its own"),
     ROW(final_samples, NAS_OPTION_INT, "10", 1, 100000, NULL, "architectures that are scored to derive one"),
-    NAS__OPTION_RECOMPUTE(enas_options),
+    NAS_OPTION_RECOMPUTE(enas_options),
     {0},
 };
 
@@ -54,7 +54,7 @@ typedef struct enas {
     int64_t samples;
 } enas;
 
-static nas_status begin(nas__search *s) {
+static nas_status begin(nas_search *s) {
     const enas_options *o = s->options;
     enas *e = s->memory;
     e->controller = nas__controller_new(s->space, &(nas__controller_config){.hidden = o->hidden,
@@ -67,13 +67,13 @@ static nas_status begin(nas__search *s) {
     return e->controller ? nas__sample_new(&e->sample, e->controller) : nas_error_status();
 }
 
-static void end(nas__search *s) {
+static void end(nas_search *s) {
     enas *e = s->memory;
     nas__sample_free(&e->sample);
     nas__controller_free(e->controller);
 }
 
-static nas_status take_sample(nas__search *s, void *user) {
+static nas_status take_sample(nas_search *s, void *user) {
     enas *e = s->memory;
     (void)user;
     nas_architecture_apply(e->sample.architecture, s->space);
@@ -81,15 +81,15 @@ static nas_status take_sample(nas__search *s, void *user) {
 }
 
 /* --- the weights ---------------------------------------------------------------------------------- */
-static nas_status step(nas__search *s, const nas_batch *train, double *loss) {
+static nas_status step(nas_search *s, const nas_batch *train, double *loss) {
     enas *e = s->memory;
-    nas_rng rng = nas__search_rng(s, PURPOSE_WEIGHTS);
+    nas_rng rng = nas_search_rng(s, PURPOSE_WEIGHTS);
     nas_status status = nas__controller_draw(e->controller, &rng, false, &e->sample);
-    return status ? status : nas__search_weight_step(s, train, take_sample, NULL, loss);
+    return status ? status : nas_search_weight_step(s, train, take_sample, NULL, loss);
 }
 
 /* --- the controller ------------------------------------------------------------------------------- */
-static int64_t extra_steps(nas__search *s) { return ((const enas_options *)s->options)->controller_steps; }
+static int64_t extra_steps(nas_search *s) { return ((const enas_options *)s->options)->controller_steps; }
 
 static void account(enas *e, double reward) {
     e->samples++;
@@ -99,16 +99,16 @@ static void account(enas *e, double reward) {
     e->uniform += e->sample.uniform;
 }
 
-static nas_status one_sample(nas__search *s, nas_rng *rng) {
+static nas_status one_sample(nas_search *s, nas_rng *rng) {
     const enas_options *o = s->options;
     enas *e = s->memory;
-    nas__pass_result result = {.want_reward = true};
+    nas_pass_result result = {.want_reward = true};
     nas_status status = nas__controller_draw(e->controller, rng, true, &e->sample);
-    const nas_batch *batch = status ? NULL : nas__search_arch_batch(s);
+    const nas_batch *batch = status ? NULL : nas_search_arch_batch(s);
     if (!batch) {
         return nas_error_status();
     }
-    status = nas__search_pass(s, &(nas__pass){.batch = batch, .freeze_running = true, .decide = take_sample}, &result);
+    status = nas_search_pass(s, &(nas_pass){.batch = batch, .freeze_running = true, .decide = take_sample}, &result);
     if (!status && !isfinite(result.reward)) {
         status =
             nas__fail(NAS_NUMERIC, "enas: the reward of an architecture is %g; the controller cannot learn from it",
@@ -123,9 +123,9 @@ static nas_status one_sample(nas__search *s, nas_rng *rng) {
     return nas__controller_learn(e->controller, &e->sample, advantage / o->samples, o->skip_weight / o->samples);
 }
 
-static nas_status extra_step(nas__search *s, int64_t index) {
+static nas_status extra_step(nas_search *s, int64_t index) {
     enas *e = s->memory;
-    nas_rng rng = nas__search_rng(s, PURPOSE_CONTROLLER);
+    nas_rng rng = nas_search_rng(s, PURPOSE_CONTROLLER);
     if (index == 0) {
         nas__controller_forget(e->controller);
         e->reward = e->entropy = e->uniform = e->saturation = 0;
@@ -138,31 +138,31 @@ static nas_status extra_step(nas__search *s, int64_t index) {
     return status ? status : nas__controller_step(e->controller);
 }
 
-static nas_status end_epoch(nas__search *s) {
+static nas_status end_epoch(nas_search *s) {
     enas *e = s->memory;
     double n = (double)e->samples, entropy = e->uniform > 0 ? e->entropy / e->uniform : 0;
     if (e->samples == 0) {
         return NAS_OK;
     }
-    nas__search_note(s, NAS_LOG_INFO, "controller",
-                     "controller: mean reward %.4f, baseline %.4f, entropy %.3f of the uniform policy's", e->reward / n,
-                     e->baseline.value, entropy);
+    nas_search_note(s, NAS_LOG_INFO, "controller",
+                    "controller: mean reward %.4f, baseline %.4f, entropy %.3f of the uniform policy's", e->reward / n,
+                    e->baseline.value, entropy);
     if (e->saturation / n > 0.98) {
-        nas__search_note(s, NAS_LOG_WARN, "controller",
-                         "the controller's logits are at their bound and it has stopped learning; lower "
-                         "controller_lr or set a temperature");
+        nas_search_note(s, NAS_LOG_WARN, "controller",
+                        "the controller's logits are at their bound and it has stopped learning; lower "
+                        "controller_lr or set a temperature");
     }
     if (s->progress < 0.25 && e->uniform > 0 && entropy < 0.2) {
-        nas__search_note(s, NAS_LOG_WARN, "controller",
-                         "the controller settles on few architectures early; lower controller_lr or raise "
-                         "entropy_weight");
+        nas_search_note(s, NAS_LOG_WARN, "controller",
+                        "the controller settles on few architectures early; lower controller_lr or raise "
+                        "entropy_weight");
     }
     e->samples = 0;
     return NAS_OK;
 }
 
 /* --- results -------------------------------------------------------------------------------------- */
-static nas_status copy_architecture(const nas__search *s, const nas_architecture *from, nas_architecture *to) {
+static nas_status copy_architecture(const nas_search *s, const nas_architecture *from, nas_architecture *to) {
     nas_status status = NAS_OK;
     for (int i = 0; !status && i < nas_space_size(s->space); i++) {
         status = nas_architecture_set(to, i, nas_architecture_get(from, i));
@@ -171,16 +171,16 @@ static nas_status copy_architecture(const nas__search *s, const nas_architecture
 }
 
 /* The best scored of some draws; the earlier wins ties. */
-static nas_status derive(nas__search *s, nas_architecture *out) {
+static nas_status derive(nas_search *s, nas_architecture *out) {
     enas *e = s->memory;
-    nas_rng rng = nas__search_rng(s, PURPOSE_DERIVE);
+    nas_rng rng = nas_search_rng(s, PURPOSE_DERIVE);
     double best = NAN;
     nas_status status = NAS_OK;
     for (int i = 0; !status && i < ((const enas_options *)s->options)->final_samples; i++) {
         double score;
         status = nas__controller_draw(e->controller, &rng, false, &e->sample);
-        status = status ? status : nas__search_score(s, e->sample.architecture, &score);
-        if (!status && (i == 0 || nas__search_better(s, score, best))) {
+        status = status ? status : nas_search_score(s, e->sample.architecture, &score);
+        if (!status && (i == 0 || nas_search_better(s, score, best))) {
             best = score;
             status = copy_architecture(s, e->sample.architecture, out);
         }
@@ -188,20 +188,20 @@ static nas_status derive(nas__search *s, nas_architecture *out) {
     return status;
 }
 
-static bool probabilities(nas__search *s, int choice, double *p) {
+static bool probabilities(nas_search *s, int choice, double *p) {
     nas__controller_marginal(((enas *)s->memory)->controller, choice, p);
     return true;
 }
 
-static nas_status state(nas__search *s, nas__state *st) {
+static nas_status state(nas_search *s, nas_state *st) {
     enas *e = s->memory;
     nas__controller_state(e->controller, st);
-    nas__state_f64(st, "controller_baseline.value", &e->baseline.value, 1);
-    nas__state_i64(st, "controller_baseline.rewards", &e->baseline.rewards, 1);
+    nas_state_f64(st, "controller_baseline.value", &e->baseline.value, 1);
+    nas_state_i64(st, "controller_baseline.rewards", &e->baseline.rewards, 1);
     return NAS_OK;
 }
 
-const nas__strategy nas__strategy_enas = {
+const nas_strategy nas__strategy_enas = {
     .name = "enas",
     .summary = "an LSTM controller draws architectures and learns from their rewards by REINFORCE",
     .paper = "Pham, Guan, Zoph, Le, Dean: Efficient Neural Architecture Search via Parameter Sharing, ICML 2018",

@@ -1,7 +1,7 @@
 /* fit.c - training of a network without choices: the retraining of what a search found. */
 #include "search/trainer.h"
 #include "core/file.h"
-#include "io/optimizer_state.h"
+#include "io/state.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -47,11 +47,11 @@ typedef struct saved {
     double used_seconds, progress, best_score, score;
 } saved;
 
-static void bind(fit *f, nas__state *st, saved *v) {
-    nas__state_u64(st, "fit.counters", &v->format, 4);
-    nas__state_f64(st, "fit.values", &v->used_seconds, 4);
-    nas__state_model(st, "model.", f->config.model);
-    nas__state_optimizer(st, "optimizer.", f->config.optimizer);
+static void bind(fit *f, nas_state *st, saved *v) {
+    nas_state_u64(st, "fit.counters", &v->format, 4);
+    nas_state_f64(st, "fit.values", &v->used_seconds, 4);
+    nas_state_model(st, "model.", f->config.model);
+    nas_state_optimizer(st, "optimizer.", f->config.optimizer);
 }
 
 static nas_status save(fit *f) {
@@ -67,7 +67,7 @@ static nas_status save(fit *f) {
                f->best_score,
                f->score};
     char *path = nas__checkpoint_path(f->config.run_dir, f->epoch + 1);
-    nas__state *st = path ? nas__state_save_begin(path, NULL) : NULL;
+    nas_state *st = path ? nas__state_save_begin(path, NULL) : NULL;
     if (st) {
         bind(f, st, &v);
         nas__state_finish(st);
@@ -81,7 +81,7 @@ static nas_status save(fit *f) {
 
 static nas_status load(fit *f) {
     char *path = nas__checkpoint_newest(f->config.run_dir);
-    nas__state *st = path ? nas__state_load_begin(path) : NULL;
+    nas_state *st = path ? nas__state_load_begin(path) : NULL;
     saved v = {0};
     if (st) {
         bind(f, st, &v);

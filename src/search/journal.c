@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-void nas__search_note(nas__search *s, nas_log_level level, const char *kind, const char *format, ...) {
+void nas_search_note(nas_search *s, nas_log_level level, const char *kind, const char *format, ...) {
     char message[512];
     va_list args;
     va_start(args, format);

@@ -3,11 +3,11 @@
 
 #include <math.h>
 
-nas_rng nas__search_rng(const nas__search *s, uint32_t purpose) {
+nas_rng nas_search_rng(const nas_search *s, uint32_t purpose) {
     return nas_rng_new(s->config->seed, (uint64_t)purpose << 40 ^ (s->total_step * 2 + 1));
 }
 
-const nas_batch *nas__search_arch_batch(nas__search *s) {
+const nas_batch *nas_search_arch_batch(nas_search *s) {
     nas_trainer *t = nas__trainer_of(s);
     const nas_batch *batch = nas_loader_next(t->arch_loader);
     if (!batch && !nas_error_status()) {
@@ -27,7 +27,7 @@ static void forget_weightings(nas_space *space) {
     }
 }
 
-static nas_status run_pass(nas__search *s, const nas__pass *pass, nas__pass_result *result) {
+static nas_status run_pass(nas_search *s, const nas_pass *pass, nas_pass_result *result) {
     nas_trainer *t = nas__trainer_of(s);
     const nas_dataset_info *info = nas_dataset_describe(t->config.dataset_train);
     nas_status status = pass->decide ? pass->decide(s, pass->user) : NAS_OK;
@@ -48,14 +48,14 @@ static nas_status run_pass(nas__search *s, const nas__pass *pass, nas__pass_resu
         return nas_error_status();
     }
     if (result->want_reward) {
-        result->reward = nas__search_reward(s, output, target);
+        result->reward = nas_search_reward(s, output, target);
     }
     return pass->grad ? nas_backward(loss) : NAS_OK;
 }
 
-nas_status nas__search_pass(nas__search *s, const nas__pass *pass, nas__pass_result *result) {
+nas_status nas_search_pass(nas_search *s, const nas_pass *pass, nas_pass_result *result) {
     nas_trainer *t = nas__trainer_of(s);
-    nas__pass_result ignored = {0};
+    nas_pass_result ignored = {0};
     if (!pass->batch) {
         return nas_error_status() ? nas_error_status() : nas__fail(NAS_INVALID, "a pass without a batch");
     }
@@ -75,12 +75,12 @@ nas_status nas__search_pass(nas__search *s, const nas__pass *pass, nas__pass_res
     return status ? status : nas_error_status();
 }
 
-nas_status nas__search_weight_step(nas__search *s, const nas_batch *train, nas_status (*decide)(nas__search *, void *),
-                                   void *user, double *loss) {
+nas_status nas_search_weight_step(nas_search *s, const nas_batch *train, nas_status (*decide)(nas_search *, void *),
+                                  void *user, double *loss) {
     nas_trainer *t = nas__trainer_of(s);
-    nas__pass_result result = {0};
-    nas__pass pass = {.batch = train, .grad = NAS_ROLE_WEIGHT, .training = true, .decide = decide, .user = user};
-    nas_status status = nas__search_pass(s, &pass, &result);
+    nas_pass_result result = {0};
+    nas_pass pass = {.batch = train, .grad = NAS_ROLE_WEIGHT, .training = true, .decide = decide, .user = user};
+    nas_status status = nas_search_pass(s, &pass, &result);
     *loss = result.loss;
     if (!status) {
         status = nas__checked_step(s->optimizer, s->lr, t->config.clip_norm, s->step, s->epoch);

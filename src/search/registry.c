@@ -1,14 +1,14 @@
 /* registry.c - all strategies: one line each. */
-#include "search/strategy.h"
+#include "search/registry.h"
 #include "core/error.h"
 
 #include <pthread.h>
 #include <string.h>
 
-extern const nas__strategy nas__strategy_darts;
-extern const nas__strategy nas__strategy_enas;
+extern const nas_strategy nas__strategy_darts;
+extern const nas_strategy nas__strategy_enas;
 
-const nas__strategy *const nas__strategies[] = {
+const nas_strategy *const nas__strategies[] = {
     &nas__strategy_darts,
     &nas__strategy_enas,
     NULL,
@@ -16,7 +16,7 @@ const nas__strategy *const nas__strategies[] = {
 
 enum { N_STRATEGIES = sizeof nas__strategies / sizeof *nas__strategies - 1 };
 
-const nas__strategy *nas__strategy_find(const char *name) {
+const nas_strategy *nas__strategy_find(const char *name) {
     const char *names[N_STRATEGIES];
     for (int i = 0; i < N_STRATEGIES; i++) {
         names[i] = nas__strategies[i]->name;
@@ -29,7 +29,7 @@ const nas__strategy *nas__strategy_find(const char *name) {
                           name ? name : "", near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
-bool nas__strategy_accepts(const nas__strategy *strategy, const nas_space *space) {
+bool nas__strategy_accepts(const nas_strategy *strategy, const nas_space *space) {
     if (!strategy->accepts || !strategy->accepts(space)) {
         return true;
     }
@@ -41,7 +41,7 @@ static nas_strategy_info infos[N_STRATEGIES + 1];
 
 static void fill_infos(void) {
     for (int i = 0; i < N_STRATEGIES; i++) {
-        const nas__strategy *s = nas__strategies[i];
+        const nas_strategy *s = nas__strategies[i];
         infos[i] = (nas_strategy_info){s->name, s->summary, s->paper, s->options};
     }
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool nas__search_better(const nas__search *s, double a, double b) {
+bool nas_search_better(const nas_search *s, double a, double b) {
     if (isnan(a) || isnan(b)) {
         return !isnan(a);
     }
@@ -77,7 +77,7 @@ static nas_status remember(nas_trainer *t, const nas_architecture *a, uint64_t h
     t->scored[t->n_scored].hash = hash;
     memcpy(t->scored[t->n_scored++].metrics, metrics, sizeof t->scored->metrics);
     t->evaluations++;
-    bool best = !t->best || nas__search_better(&t->s, metrics[0], t->best_score);
+    bool best = !t->best || nas_search_better(&t->s, metrics[0], t->best_score);
     if (best) {
         nas_architecture *copy = nas_architecture_copy(a);
         if (!copy) {
@@ -110,7 +110,7 @@ static nas_status score(nas_trainer *t, const nas_architecture *a, double *metri
     return status ? status : remember(t, a, hash, metrics, nas__now() - start);
 }
 
-nas_status nas__search_score(nas__search *s, const nas_architecture *a, double *result) {
+nas_status nas_search_score(nas_search *s, const nas_architecture *a, double *result) {
     double metrics[NAS__MOST_METRICS] = {0};
     nas_status status = score(nas__trainer_of(s), a, metrics);
     *result = metrics[0];

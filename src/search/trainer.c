@@ -1,5 +1,6 @@
 /* trainer.c - the loop of every search: batches to the strategy, scoring, journal, checkpoint, export. */
 #include "search/trainer.h"
+#include "search/registry.h"
 
 #include "core/options.h"
 #include "core/file.h"
@@ -14,7 +15,7 @@ static double only_metric_reward(const nas_metric *m, const nas_tensor *output, 
     return m->lower_is_better ? -nas__metric_value(m, value) : value;
 }
 
-double nas__search_reward(const nas__search *s, const nas_tensor *output, const nas_tensor *target) {
+double nas_search_reward(const nas_search *s, const nas_tensor *output, const nas_tensor *target) {
     return s->config->reward ? s->config->reward(output, target)
                              : only_metric_reward(&s->config->metrics[0], output, target);
 }
@@ -40,7 +41,7 @@ static nas_status apply_defaults(nas_trainer *t) {
 
 /* "a=1,b=2" into the strategy's struct */
 static nas_status read_options(nas_trainer *t) {
-    const nas__strategy *st = t->s.strategy;
+    const nas_strategy *st = t->s.strategy;
     t->options = nas__alloc(st->options_size);
     nas_status status =
         t->options ? nas__options_read(st->options, t->options, st->name, t->config.options) : nas_error_status();
@@ -76,7 +77,7 @@ static nas_status open_run(nas_trainer *t) {
 }
 
 static nas_status prepare(nas_trainer *t) {
-    t->s.strategy = nas__strategy_find(t->config.strategy);
+    t->s.strategy = t->config.custom ? t->config.custom : nas__strategy_find(t->config.strategy);
     t->s.config = &t->config;
     t->s.model = t->config.model;
     nas_status status = t->s.strategy ? apply_defaults(t) : nas_error_status();
@@ -139,7 +140,7 @@ void nas_trainer_stop(nas_trainer *t) { t->stop = 1; }
 static bool ends_now(const nas_trainer *t) { return t->stop || nas__pace_out_of_time(&t->pace); }
 
 nas_status nas__trainer_step(nas_trainer *t, double *loss) {
-    nas__search *s = &t->s;
+    nas_search *s = &t->s;
     s->progress = nas__pace_progress(&t->pace, s->epoch, s->step);
     s->lr = nas_schedule_lr(&t->config.schedule, nas_optimizer_lr(s->optimizer), s->progress);
     if (s->step >= s->train_steps) {

@@ -2,11 +2,12 @@
 #ifndef SEARCH_TRAINER_H
 #define SEARCH_TRAINER_H
 
+#include <espalier/strategy.h>
+
 #include "core/error.h"
 #include "core/memory.h"
 #include "run/run.h"
 #include "search/pace.h"
-#include "search/strategy.h"
 
 #include <signal.h>
 
@@ -23,7 +24,7 @@ typedef struct nas__score_entry {
 } nas__score_entry;
 
 struct nas_trainer {
-    nas__search s; /* first: a nas__search of this room is a nas_trainer */
+    nas_search s; /* first: a nas_search of this room is a nas_trainer */
     nas_trainer_config config;
     void *options;
     int n_metrics;
@@ -51,11 +52,11 @@ struct nas_trainer {
     /* Called behind each pass, while its decisions are in force (the benchmark counts what a pass computes); NULL:
      * nobody
      */
-    nas_status (*on_pass)(nas_trainer *t, const nas__pass *pass, void *user);
+    nas_status (*on_pass)(nas_trainer *t, const nas_pass *pass, void *user);
     void *on_pass_user;
 };
 
-static inline nas_trainer *nas__trainer_of(nas__search *s) { return (nas_trainer *)s; }
+static inline nas_trainer *nas__trainer_of(nas_search *s) { return (nas_trainer *)s; }
 
 /* trainer.c: one step of the running epoch; the loss of its training batch through *loss */
 nas_status nas__trainer_step(nas_trainer *t, double *loss);

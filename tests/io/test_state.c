@@ -25,14 +25,14 @@ struct numbers {
     size_t n_population;
 };
 
-static void name_all(nas__state *s, struct numbers *n) {
-    nas__state_f32(s, "momentum", n->momentum, 5);
-    nas__state_f64(s, "scores", n->scores, 3);
-    nas__state_i64(s, "epoch", &n->epoch, 1);
-    nas__state_u64(s, "position", &n->position, 1);
-    nas__state_tensor(s, "alpha", n->alpha);
-    nas__state_list_f64(s, "history", &n->history, &n->n_history);
-    nas__state_list_u64(s, "population", &n->population, &n->n_population);
+static void name_all(nas_state *s, struct numbers *n) {
+    nas_state_f32(s, "momentum", n->momentum, 5);
+    nas_state_f64(s, "scores", n->scores, 3);
+    nas_state_i64(s, "epoch", &n->epoch, 1);
+    nas_state_u64(s, "position", &n->position, 1);
+    nas_state_tensor(s, "alpha", n->alpha);
+    nas_state_list_f64(s, "history", &n->history, &n->n_history);
+    nas_state_list_u64(s, "population", &n->population, &n->n_population);
 }
 
 static const float alphas[6] = {0.1f, 0.2f, -0.3f, 4, 5, 1e-40f};
@@ -44,8 +44,8 @@ static void save_some(void) {
     nas_tensor_write(n.alpha, alphas);
     n.history = history;
     n.n_history = 4;
-    nas__state *s = nas__state_save_begin(path, "{\"strategy\": \"x\"}");
-    assert_false(nas__state_is_loading(s));
+    nas_state *s = nas__state_save_begin(path, "{\"strategy\": \"x\"}");
+    assert_false(nas_state_is_loading(s));
     name_all(s, &n);
     memset(history, 0, sizeof history); /* lists are copied when they are bound */
     assert_int_equal(nas__state_finish(s), NAS_OK);
@@ -56,9 +56,9 @@ static void comes_back(void **state) {
     (void)state;
     save_some();
     struct numbers n = {.alpha = nas_variable(NAS_DIMS(2, 3), NAS_ROLE_ARCH)};
-    nas__state *s = nas__state_load_begin(path);
+    nas_state *s = nas__state_load_begin(path);
     assert_no_error();
-    assert_true(nas__state_is_loading(s));
+    assert_true(nas_state_is_loading(s));
     assert_string_equal(nas__state_metadata(s), "{\"strategy\": \"x\"}");
     name_all(s, &n);
     assert_int_equal(n.n_history, 4); /* lists are there at once, */
@@ -77,11 +77,11 @@ static void comes_back(void **state) {
 }
 
 /* Loads `epoch` and then something that does not fit: epoch must stay. */
-static nas__state *begin_with_epoch(int64_t *epoch) {
-    nas__state *s = nas__state_load_begin(path);
+static nas_state *begin_with_epoch(int64_t *epoch) {
+    nas_state *s = nas__state_load_begin(path);
     assert_no_error();
     *epoch = -5;
-    nas__state_i64(s, "epoch", epoch, 1);
+    nas_state_i64(s, "epoch", epoch, 1);
     return s;
 }
 
@@ -90,22 +90,22 @@ static void what_does_not_fit_changes_nothing(void **state) {
     save_some();
     int64_t epoch, wrong[2] = {3, 3};
     float few[4] = {2, 2, 2, 2};
-    nas__state *s = begin_with_epoch(&epoch);
-    nas__state_i64(s, "missing", wrong, 2);
+    nas_state *s = begin_with_epoch(&epoch);
+    nas_state_i64(s, "missing", wrong, 2);
     assert_int_equal(nas__state_finish(s), NAS_NOT_FOUND);
     assert_error(NAS_NOT_FOUND, "no array \"missing\"");
     s = begin_with_epoch(&epoch);
-    nas__state_f32(s, "momentum", few, 4);
-    nas__state_i64(s, "missing", wrong, 2);
+    nas_state_f32(s, "momentum", few, 4);
+    nas_state_i64(s, "missing", wrong, 2);
     assert_int_equal(nas__state_finish(s), NAS_SHAPE);
     assert_error(NAS_SHAPE, "\"momentum\" is F32 5 instead of F32 4");
     s = begin_with_epoch(&epoch);
-    nas__state_i64(s, "scores", wrong, 2);
+    nas_state_i64(s, "scores", wrong, 2);
     assert_int_equal(nas__state_finish(s), NAS_SHAPE);
     assert_error(NAS_SHAPE, "\"scores\" is F64 instead of I64");
     s = begin_with_epoch(&epoch);
     nas_tensor *other = nas_variable(NAS_DIMS(3, 2), NAS_ROLE_ARCH);
-    nas__state_tensor(s, "alpha", other);
+    nas_state_tensor(s, "alpha", other);
     assert_int_equal(nas__state_finish(s), NAS_SHAPE);
     assert_error(NAS_SHAPE, "\"alpha\" is F32 2x3 instead of F32 3x2");
     nas_tensor_free(other);
@@ -138,15 +138,15 @@ static void damaged_checkpoints_are_refused(void **state) {
 static void failed_saving_keeps_the_old_file(void **state) {
     (void)state;
     save_some();
-    nas__state *s = nas__state_save_begin(path, NULL);
+    nas_state *s = nas__state_save_begin(path, NULL);
     int64_t a = 1, b = 2;
-    nas__state_i64(s, "a", &a, 1);
-    nas__state_i64(s, "a", &b, 1);
+    nas_state_i64(s, "a", &a, 1);
+    nas_state_i64(s, "a", &b, 1);
     assert_int_equal(nas__state_finish(s), NAS_INVALID);
     assert_error(NAS_INVALID, "\"a\" is used for two");
     s = nas__state_load_begin(path);
     assert_no_error();
-    nas__state_i64(s, "epoch", &a, 1);
+    nas_state_i64(s, "epoch", &a, 1);
     assert_int_equal(nas__state_finish(s), NAS_OK);
     assert_int_equal(a, 17);
     nas__state_abandon(NULL);

@@ -92,11 +92,11 @@ static void what_fits_is_inherited(void **state) {
 static void a_model_is_part_of_a_checkpoint(void **state) {
     (void)state;
     nas_module *a = net_new(5, true, 1), *b = net_new(5, true, 2);
-    nas__state *s = nas__state_save_begin(path, NULL);
-    nas__state_model(s, "model.", a);
+    nas_state *s = nas__state_save_begin(path, NULL);
+    nas_state_model(s, "model.", a);
     assert_int_equal(nas__state_finish(s), NAS_OK);
     s = nas__state_load_begin(path);
-    nas__state_model(s, "model.", b);
+    nas_state_model(s, "model.", b);
     assert_false(equal(a, b));
     assert_int_equal(nas__state_finish(s), NAS_OK);
     assert_true(equal(a, b));

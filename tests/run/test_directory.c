@@ -11,9 +11,9 @@
 
 static void save(const char *directory, int epoch) {
     char *path = nas__checkpoint_path(directory, epoch);
-    nas__state *s = nas__state_save_begin(path, NULL);
+    nas_state *s = nas__state_save_begin(path, NULL);
     int64_t value = epoch;
-    nas__state_i64(s, "epoch", &value, 1);
+    nas_state_i64(s, "epoch", &value, 1);
     assert_int_equal(nas__state_finish(s), NAS_OK);
     free(path);
 }

@@ -5,6 +5,7 @@
 
 #include "nn/optim.h"
 #include "search/alphas.h"
+#include "search/registry.h"
 #include "search/trainer.h"
 #include "tensor/tensor.h"
 
@@ -223,7 +224,7 @@ typedef struct cells {
     nas_module *model;
     nas_space *space;
     nas_trainer_config config;
-    nas__search search;
+    nas_search search;
     nas__alphas alphas;
     nas_architecture *derived;
 } cells;
@@ -232,7 +233,7 @@ static cells *cells_new(const char *name) {
     cells *c = calloc(1, sizeof *c);
     c->model = nas_space_build(name, &(nas_space_config){0});
     c->space = nas_space_new(c->model);
-    c->search = (nas__search){.space = c->space, .model = c->model, .config = &c->config};
+    c->search = (nas_search){.space = c->space, .model = c->model, .config = &c->config};
     assert_int_equal(nas__alphas_new(&c->alphas, &c->search, &(nas__alphas_config){.lr = 1e-3}), NAS_OK);
     c->derived = nas_architecture_new(c->space);
     return c;

@@ -2,6 +2,7 @@
  * resuming. */
 #include "support.h"
 
+#include "io/state.h"
 #include "search/trainer.h"
 
 #include <espalier/nn.h>
@@ -95,10 +96,10 @@ static uint64_t weights_of(nas_module *model, const char *prefix) {
 }
 
 /* All that the strategy would save: the bytes of its file. */
-static uint64_t controller_of(nas__search *s, const char *directory) {
+static uint64_t controller_of(nas_search *s, const char *directory) {
     char path[256];
     snprintf(path, sizeof path, "%s/state", directory);
-    nas__state *st = nas__state_save_begin(path, NULL);
+    nas_state *st = nas__state_save_begin(path, NULL);
     assert_non_null(st);
     s->strategy->state(s, st);
     assert_int_equal(nas__state_finish(st), NAS_OK);
@@ -136,7 +137,7 @@ static nas_trainer_config small(nas_module *model, nas_dataset *train, nas_datas
 static const char *const layers[] = {"first", "second"}, *const names[] = {"none", "conv3x3", "conv1x1"};
 
 static void snapshot(watch *w) {
-    nas__search *s = &w->trainer->s;
+    nas_search *s = &w->trainer->s;
     w->weights = weights_of(s->model, NULL);
     w->controller = controller_of(s, w->directory);
     for (int l = 0; l < 2; l++) {
@@ -152,7 +153,7 @@ static void snapshot(watch *w) {
  * the controller leaves everything else alone, running statistics too. */
 static bool check_step(const nas_progress *p, void *user) {
     watch *w = user, before = *w;
-    nas__search *s = &w->trainer->s;
+    nas_search *s = &w->trainer->s;
     snapshot(w);
     bool of_weights = p->step <= s->train_steps;
     assert_int_equal(of_weights, before.weights != w->weights);
@@ -211,7 +212,7 @@ typedef struct last {
 
 static bool keep_probabilities(const nas_progress *p, void *user) {
     last *l = user;
-    nas__search *s = &l->trainer->s;
+    nas_search *s = &l->trainer->s;
     double probability[NAS_MAX_CANDIDATES];
     (void)p;
     for (int i = 0; i < 2; i++) {

@@ -8,7 +8,7 @@
 #include "kernels/kernel_tables.h"
 #include "kernels/kernels.h"
 #include "kernels/onednn.h"
-#include "search/strategy.h"
+#include "search/registry.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -223,7 +223,7 @@ static void all_are_looked_at(void **state) {
     for (const nas_space_info *const *space = nas_spaces(); *space; space++) {
         assert_non_null(strstr("darts nb201 chain", (*space)->name));
     }
-    for (const nas__strategy *const *strategy = nas__strategies; *strategy; strategy++) {
+    for (const nas_strategy *const *strategy = nas__strategies; *strategy; strategy++) {
         assert_non_null(strstr("darts enas", (*strategy)->name));
     }
 }

@@ -79,19 +79,19 @@ typedef struct scoring {
 static bool score_some(const nas_progress *progress, void *user) {
     scoring *s = user;
     record_loss(progress, &s->losses);
-    nas__search *search_ = &s->trainer->s;
+    nas_search *search_ = &s->trainer->s;
     nas_rng rng = nas_rng_new(5, (uint64_t)s->losses.n);
     nas_architecture *a = nas_architecture_new(search_->space);
     uint64_t before = weights_hash(search_->model, EVERYTHING);
     for (int i = 0; s->scores && i < 2; i++) {
         double score = NAN, again = NAN;
         nas_architecture_random(a, &rng);
-        assert_int_equal(nas__search_score(search_, a, &score), NAS_OK);
+        assert_int_equal(nas_search_score(search_, a, &score), NAS_OK);
         assert_true(score >= 0 && score <= 1);
-        assert_int_equal(nas__search_score(search_, a, &again), NAS_OK);
+        assert_int_equal(nas_search_score(search_, a, &again), NAS_OK);
         assert_true(score == again);
         nas__score_forget(s->trainer);
-        assert_int_equal(nas__search_score(search_, a, &again), NAS_OK);
+        assert_int_equal(nas_search_score(search_, a, &again), NAS_OK);
         assert_true(score == again);
         s->scored++;
     }
@@ -143,7 +143,7 @@ static bool score_derived(const nas_progress *progress, void *user) {
         nas_architecture *a = nas_architecture_new(t->s.space);
         double score;
         assert_int_equal(t->s.strategy->derive(&t->s, a), NAS_OK);
-        assert_int_equal(nas__search_score(&t->s, a, &score), NAS_OK);
+        assert_int_equal(nas_search_score(&t->s, a, &score), NAS_OK);
         nas_architecture_free(a);
     }
     return false;

@@ -100,11 +100,11 @@ static void rewards(void **state) {
     nas_tape_begin(tape, &(nas_tape_config){0});
     nas_tensor *output = nas_input(2, (int64_t[]){2, 1}, (float[]){1, 2}),
                *target = nas_input(2, (int64_t[]){2, 1}, (float[]){4, 6});
-    assert_float_equal(nas__search_reward(&t->s, output, target), -sqrt(12.5), 1e-5);
+    assert_float_equal(nas_search_reward(&t->s, output, target), -sqrt(12.5), 1e-5);
     nas_trainer_free(t);
     p.config.reward = own_reward;
     t = nas_trainer_new(&p.config);
-    assert_float_equal(nas__search_reward(&t->s, output, target), 17, 0);
+    assert_float_equal(nas_search_reward(&t->s, output, target), 17, 0);
     nas_tape_reset(tape);
     nas_tape_free(tape);
     nas_trainer_free(t);

@@ -1,25 +1,29 @@
 /* strategy.h - what a strategy is, and what the trainer does for it. A strategy is a table of functions over decisions
- * (space.h); it sees choices, batches and passes, never a particular network. One file and one line in registry.c. */
-#ifndef SEARCH_STRATEGY_H
-#define SEARCH_STRATEGY_H
+ * (space.h); it sees choices, batches and passes, never a particular network. The built-in ones are written against
+ * this header too; one of your own runs through the same trainer (nas_trainer_config.custom) and the same command
+ * (--strategy-plugin). */
+#ifndef ESPALIER_STRATEGY_H
+#define ESPALIER_STRATEGY_H
 
 #include <espalier/search.h>
 
-#include "io/state.h"
-
 #include <stddef.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* A row that every strategy has: a `bool recompute` of its struct, which the trainer hands to all passes. */
-#define NAS__OPTION_RECOMPUTE(struct_type)                                                                             \
+#define NAS_OPTION_RECOMPUTE(struct_type)                                                                              \
     {                                                                                                                  \
         "recompute", NAS_OPTION_BOOL, offsetof(struct_type, recompute), "0", 0, 0, NULL,                               \
             "less memory, more time: forget results between the halves of separable convolutions and compute them "    \
             "again"                                                                                                    \
     }
 
-typedef struct nas__search nas__search;
+typedef struct nas_search nas_search;
 
-typedef struct nas__strategy {
+typedef struct nas_strategy {
     const char *name, *summary, *paper;
     const nas_option *options; /* of a struct of options_size bytes */
     size_t options_size;
@@ -27,28 +31,28 @@ typedef struct nas__strategy {
     int score_steps;   /* default of nas_trainer_config.score_steps: for strategies that never train a path alone */
     /* Refuses a space by an error with the reason; NULL accepts all. */
     nas_status (*accepts)(const nas_space *space);
-    nas_status (*begin)(nas__search *s);
-    /* One step on a training batch; usually some arch pass and nas__search_weight_step. Returns the training loss
+    nas_status (*begin)(nas_search *s);
+    /* One step on a training batch; usually some arch pass and nas_search_weight_step. Returns the training loss
      * through *loss. */
-    nas_status (*step)(nas__search *s, const nas_batch *train, double *loss);
+    nas_status (*step)(nas_search *s, const nas_batch *train, double *loss);
     /* Steps of a second phase, after an epoch's training batches (the controller of ENAS): how many, and one of them.
      */
-    int64_t (*extra_steps)(nas__search *s);
-    nas_status (*extra_step)(nas__search *s, int64_t index);
-    nas_status (*end_epoch)(nas__search *s);
+    int64_t (*extra_steps)(nas_search *s);
+    nas_status (*extra_step)(nas_search *s, int64_t index);
+    nas_status (*end_epoch)(nas_search *s);
     /* The architecture that the present state stands for. */
-    nas_status (*derive)(nas__search *s, nas_architecture *out);
+    nas_status (*derive)(nas_search *s, nas_architecture *out);
     /* Probability of each candidate of a choice (n numbers), for the log, entropy and page; false: this choice has
      * none. */
-    bool (*probabilities)(nas__search *s, int choice, double *p);
+    bool (*probabilities)(nas_search *s, int choice, double *p);
     /* Names every number that a resumed run needs; serves for saving and for loading. */
-    nas_status (*state)(nas__search *s, nas__state *state);
-    void (*end)(nas__search *s);
-} nas__strategy;
+    nas_status (*state)(nas_search *s, nas_state *state);
+    void (*end)(nas_search *s);
+} nas_strategy;
 
 /* What a strategy may read (and must not write). */
-struct nas__search {
-    const nas__strategy *strategy;
+struct nas_search {
+    const nas_strategy *strategy;
     nas_module *model;
     nas_space *space;
     const void *options; /* the strategy's struct */
@@ -64,13 +68,13 @@ struct nas__search {
 };
 
 /* A random stream of its own for one purpose (any constant of the strategy's file), at this step. */
-nas_rng nas__search_rng(const nas__search *s, uint32_t purpose);
+NAS_API nas_rng nas_search_rng(const nas_search *s, uint32_t purpose);
 
 /* The next batch of the arch part (shuffled, endless, not augmented). NULL on error. */
-const nas_batch *nas__search_arch_batch(nas__search *s);
+NAS_API const nas_batch *nas_search_arch_batch(nas_search *s);
 
 /* One forward pass over a batch, with its backward pass when grad asks for roles. */
-typedef struct nas__pass {
+typedef struct nas_pass {
     const nas_batch *batch;
     unsigned grad;       /* NAS_ROLE_WEIGHT, NAS_ROLE_ARCH, both, or 0 */
     bool training;       /* dropout, drop-path */
@@ -78,41 +82,46 @@ typedef struct nas__pass {
     bool same_noise;     /* drops what the pass before dropped: for differences of passes */
     /* Makes the decisions of this pass, on its tape (weights of a weighting are tensors of the pass). NULL: those in
      * force stay. */
-    nas_status (*decide)(nas__search *s, void *user);
+    nas_status (*decide)(nas_search *s, void *user);
     /* The term that is added to the loss on the tape; may be NULL. */
-    nas_tensor *(*penalty)(nas__search *s, void *user);
+    nas_tensor *(*penalty)(nas_search *s, void *user);
     void *user;
-} nas__pass;
-typedef struct nas__pass_result {
+} nas_pass;
+typedef struct nas_pass_result {
     double loss, reward; /* reward: only when want_reward */
     bool want_reward;
-} nas__pass_result;
+} nas_pass_result;
 /* Gradients are added to what parameters and variables hold; the caller steps or clears. A loss that is not finite
  * fails (NAS_NUMERIC) with the step in the message. */
-nas_status nas__search_pass(nas__search *s, const nas__pass *pass, nas__pass_result *result);
+NAS_API nas_status nas_search_pass(nas_search *s, const nas_pass *pass, nas_pass_result *result);
 
 /* Pass on a training batch with gradients for the weights under the decisions in force (or pass's decide), clip, one
  * update. */
-nas_status nas__search_weight_step(nas__search *s, const nas_batch *train, nas_status (*decide)(nas__search *, void *),
-                                   void *user, double *loss);
+NAS_API nas_status nas_search_weight_step(nas_search *s, const nas_batch *train,
+                                          nas_status (*decide)(nas_search *, void *), void *user, double *loss);
 
 /* The user's reward, or the first metric turned so that higher is better. */
-double nas__search_reward(const nas__search *s, const nas_tensor *output, const nas_tensor *target);
+NAS_API double nas_search_reward(const nas_search *s, const nas_tensor *output, const nas_tensor *target);
 
 /* Score of an architecture on the valid part: that path alone, batch norm recalibrated on training batches; the
  * supernet's state is as before afterwards. The score is the first metric. Recorded as an evaluation, and remembered
  * when it is the best. */
-nas_status nas__search_score(nas__search *s, const nas_architecture *a, double *score);
+NAS_API nas_status nas_search_score(nas_search *s, const nas_architecture *a, double *score);
 /* a better than b under the first metric's direction? (NaN is worse than anything.) */
-bool nas__search_better(const nas__search *s, double a, double b);
+NAS_API bool nas_search_better(const nas_search *s, double a, double b);
 
 /* A line in the log and an event of the run. */
-void nas__search_note(nas__search *s, nas_log_level level, const char *kind, const char *format, ...) NAS_PRINTF(4, 5);
+NAS_API void nas_search_note(nas_search *s, nas_log_level level, const char *kind, const char *format, ...)
+    NAS_PRINTF(4, 5);
 
-/* All strategies, ending with NULL. */
-extern const nas__strategy *const nas__strategies[];
-const nas__strategy *nas__strategy_find(const char *name);
-/* Does it work on this space? false without an error when it refuses it. */
-bool nas__strategy_accepts(const nas__strategy *strategy, const nas_space *space);
+/* --- strategies of others -------------------------------------------------------------------------- */
+/* The first argument of nas_strategy_plugin: changes whenever this header does. */
+#define NAS_STRATEGY_VERSION 1
+/* What a plugin, a shared object for --strategy-plugin, has to define with default visibility. It returns its strategy,
+ * static, or NULL when it was written for another version than the caller's. */
+NAS_API const nas_strategy *nas_strategy_plugin(int version);
 
+#ifdef __cplusplus
+}
+#endif
 #endif
