@@ -8,8 +8,9 @@
 extern "C" {
 #endif
 
-/* Multiply-adds of one image (channels, height, width) and trainable parameters of a model, choices as decided. A dry
- * pass: nothing is computed. Either result may be NULL. Fails as the forward function does. */
+/* Multiply-adds of one image (channels, height, width) and trainable parameters of a model, choices as decided: the
+ * parameters are those that it has once it is fixed so. A dry pass: nothing is computed. Either result may be NULL.
+ * Fails as the forward function does. */
 NAS_API nas_status nas_model_cost(nas_module *model, int ndim, const int64_t *sample_dims, uint64_t *macs,
                                   int64_t *parameters);
 

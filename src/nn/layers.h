@@ -22,6 +22,8 @@ void nas__conv_scale(nas_module *conv, const float *scale, const float *shift);
 int64_t nas__bn_foldable(const nas_module *module);
 /* What it does to x with its running estimates, before its ReLU: scale*x + shift, per channel. */
 void nas__bn_coefficients(const nas_module *bn, float *scale, float *shift);
+/* Trainable numbers that it has once the architecture is fixed; -1: the module is no batch norm. */
+int64_t nas__bn_fixed_parameters(const nas_module *module);
 /* From here on it is the identity, or its ReLU, without parameters. */
 void nas__bn_drop(nas_module *bn);
 

@@ -1,5 +1,5 @@
 /* module.c - the tree of modules: ownership, names, paths, running. */
-#include "nn/module.h"
+#include "nn/layers.h"
 
 #include "core/error.h"
 #include "core/memory.h"
@@ -302,6 +302,20 @@ int64_t nas_parameter_count(nas_module *model) {
         nas__module_parameters(model, count_one, &count);
     }
     return count;
+}
+
+int64_t nas__own_parameters(const nas_module *module) {
+    int64_t count = 0;
+    for (size_t i = 0; i < module->state->n_parameters; i++) {
+        const nas__parameter *p = &module->state->parameters[i];
+        count += p->role == NAS_ROLE_WEIGHT ? nas_tensor_count(p->tensor) : 0;
+    }
+    return count;
+}
+
+int64_t nas__own_parameters_when_fixed(const nas_module *module) {
+    int64_t of_norm = nas__bn_fixed_parameters(module);
+    return of_norm >= 0 ? of_norm : nas__own_parameters(module);
 }
 
 /* --- attachments --------------------------------------------------------------------------------- */

@@ -49,6 +49,10 @@ nas_module *nas__module_complete(void *module, bool complete);
 /* As nas_visit_parameters, with what the initialiser needs and without initialising anything. */
 typedef nas_status (*nas__parameter_fn)(const char *path, nas__parameter *parameter, void *user);
 nas_status nas__module_parameters(nas_module *module, nas__parameter_fn visit, void *user);
+/* Trainable numbers of the module itself, without its children: now, and once the architecture is fixed (batch norms
+ * may get theirs then, or be dropped). */
+int64_t nas__own_parameters(const nas_module *module);
+int64_t nas__own_parameters_when_fixed(const nas_module *module);
 /* Frees the module's own parameters and buffers (not those of its children). */
 void nas__module_drop_parameters(nas_module *module);
 /* Initialises the tree that the module belongs to when that has never been done (seed 0), or what came to it later. */

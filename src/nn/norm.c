@@ -47,6 +47,14 @@ static bool add_affine(batch_norm *b) {
     return b->state.gamma && b->state.beta;
 }
 
+int64_t nas__bn_fixed_parameters(const nas_module *module) {
+    const batch_norm *b = (const batch_norm *)module;
+    if (module->forward != bn_forward) {
+        return -1;
+    }
+    return b->identity || b->search_only || b->affine == NAS_AFFINE_NEVER ? 0 : 2 * b->channels;
+}
+
 static void bn_fixed(nas_module *self) {
     batch_norm *b = (batch_norm *)self;
     if (b->search_only) {

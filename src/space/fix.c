@@ -33,16 +33,14 @@ nas_status nas__fix(nas_space *space, const nas_architecture *a) {
 }
 
 /* --- parameters in use ------------------------------------------------------------------------------------ */
-static int64_t idle_parameters(const nas_space *space, const bool *reached, nas_module *module) {
+int64_t nas__layer_parameters(const nas_space *space, nas__layer_parameters_fn counts, void *user, nas_module *module) {
     const nas_mutable *m = nas__layer_mutable(module);
-    bool in_space = m && m->space == space;
-    bool used = !in_space || reached[space->n_choices + m->site];
-    int64_t sum = 0;
+    m = space && m && m->space == space ? m : NULL;
+    int64_t sum = space ? nas__own_parameters_when_fixed(module) : nas__own_parameters(module);
     size_t n;
     nas_module *const *children = nas__module_children(module, &n);
     for (size_t i = 0; i < n; i++) {
-        bool runs = used && (!in_space || (m->decision->run >> i & 1));
-        sum += runs ? idle_parameters(space, reached, children[i]) : nas_parameter_count(children[i]);
+        sum += !m || counts(user, m, (int)i) ? nas__layer_parameters(space, counts, user, children[i]) : 0;
     }
     return sum;
 }
@@ -51,11 +49,17 @@ static const nas_space *space_of(nas_module *module) {
     const nas_mutable *m = nas__layer_mutable(module);
     size_t n;
     nas_module *const *children = nas__module_children(module, &n);
-    const nas_space *space = m ? m->space : NULL;
+    const nas_mutable *other = m ? NULL : nas__attached_mutable(module, 0);
+    const nas_space *space = m ? m->space : other ? other->space : NULL;
     for (size_t i = 0; !space && i < n; i++) {
         space = space_of(children[i]);
     }
     return space;
+}
+
+static bool is_used(void *user, const nas_mutable *m, int candidate) {
+    const bool *sites = user;
+    return (!sites || sites[m->site]) && (m->decision->run >> candidate & 1);
 }
 
 int64_t nas__active_parameters(nas_module *model) {
@@ -65,7 +69,7 @@ int64_t nas__active_parameters(nas_module *model) {
         bits[i] = space->choices[i].decision.run;
     }
     bool *reached = bits ? nas__reachable(space, bits) : NULL;
-    int64_t count = nas_parameter_count(model) - (reached ? idle_parameters(space, reached, model) : 0);
+    int64_t count = nas__layer_parameters(space, is_used, reached ? reached + space->n_choices : NULL, model);
     free(bits);
     free(reached);
     return count;

@@ -21,6 +21,12 @@ static nas_status shape_mismatch(const nas_mutable *m, int a, const nas_tensor *
     return NAS_SHAPE;
 }
 
+static nas_tensor *run_candidate(layer_choice *choice, int i, nas_tensor *x) {
+    const nas_mutable *m = choice->mutable_;
+    const nas__observer *o = m->space ? m->space->observer : NULL;
+    return o ? o->forward(o->user, m->site, i, choice->candidates[i], x) : nas_forward(choice->candidates[i], x);
+}
+
 /* Several candidates: their weighted sum, or without weights their sum. */
 static nas_tensor *mixed(layer_choice *choice, nas_tensor *x) {
     const nas_mutable *m = choice->mutable_;
@@ -30,7 +36,7 @@ static nas_tensor *mixed(layer_choice *choice, nas_tensor *x) {
         if (!(m->decision->run >> i & 1)) {
             continue;
         }
-        results[i] = computed[n++] = nas_forward(choice->candidates[i], x);
+        results[i] = computed[n++] = run_candidate(choice, i, x);
         if (!results[i]) {
             return NULL;
         }
@@ -52,7 +58,7 @@ static nas_tensor *layer_choice_forward(nas_module *self, nas_tensor *x) {
     }
     /* An unreachable choice of a fixed network has no candidates left. What a network gives to nas_choose() in its name
      * without having asked nas_wanted() is not looked at, and costs nothing. */
-    return chosen < 0 ? nas_zero(x->ndim, x->dims) : nas_forward(choice->candidates[chosen], x);
+    return chosen < 0 ? nas_zero(x->ndim, x->dims) : run_candidate(choice, chosen, x);
 }
 
 static void layer_choice_release(nas_module *self) {

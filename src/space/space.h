@@ -46,8 +46,16 @@ typedef struct nas__choice_entry {
     size_t n_edges;
 } nas__choice_entry;
 
+/* Computes candidates of layer choices in the network's stead, and so sees each at its place: nas_forward(module, x) at
+ * the end of the day. */
+typedef struct nas__observer {
+    nas_tensor *(*forward)(void *user, int site, int candidate, nas_module *module, nas_tensor *x);
+    void *user;
+} nas__observer;
+
 struct nas_space {
     nas_module *model;
+    const nas__observer *observer; /* borrowed; NULL: nobody watches */
     int n_choices, n_sites;
     nas__choice_entry *choices;
     nas_choice const **view;
@@ -89,8 +97,12 @@ int nas__choice_candidate(const nas_choice *c, const char *name); /* index, or -
 
 /* Prunes the space's model to an architecture and ends the space's hold on it. */
 nas_status nas__fix(nas_space *space, const nas_architecture *a);
-/* Trainable numbers of the modules that the decisions in force use. */
+/* Trainable numbers that a model has once it is fixed to the decisions in force: without what they do not use, with the
+ * gains of batch norms that come then. */
 int64_t nas__active_parameters(nas_module *model);
+/* The same for those candidates of a space's layer choices that `counts` takes; without a space as things are. */
+typedef bool (*nas__layer_parameters_fn)(void *user, const nas_mutable *m, int candidate);
+int64_t nas__layer_parameters(const nas_space *space, nas__layer_parameters_fn counts, void *user, nas_module *module);
 
 static inline int nas__bit_count(uint64_t bits) { return __builtin_popcountll(bits); }
 static inline uint64_t nas__all_bits(int n) { return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1; }
