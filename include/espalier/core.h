@@ -52,6 +52,9 @@ NAS_API const char *nas_status_text(nas_status status);
 NAS_API nas_status nas_error_status(void);
 NAS_API const char *nas_error_message(void);
 NAS_API void nas_error_clear(void);
+/* Records an error, unless one is pending, and returns the status: for strategies, spaces and data of your own. Say
+ * what, where, and what to do. */
+NAS_API nas_status nas_fail(nas_status status, const char *format, ...) NAS_PRINTF(2, 3);
 /* Prints the message to stderr and returns 1, so that a main function can end with `return nas_print_error();`. */
 NAS_API int nas_print_error(void);
 
@@ -75,10 +78,12 @@ typedef struct nas_rng {
 
 /* At position 0 of its stream; each draw below moves the position on. */
 NAS_API nas_rng nas_rng_new(uint64_t seed, uint64_t stream);
-NAS_API uint32_t nas_rng_u32(nas_rng *rng);                       /* all 32 bits */
-NAS_API double nas_rng_uniform(nas_rng *rng);                     /* [0, 1) */
-NAS_API double nas_rng_normal(nas_rng *rng);                      /* mean 0, deviation 1 */
-NAS_API uint32_t nas_rng_below(nas_rng *rng, uint32_t n);         /* 0 .. n-1, without bias; n >= 1 */
+NAS_API uint32_t nas_rng_u32(nas_rng *rng);               /* all 32 bits */
+NAS_API double nas_rng_uniform(nas_rng *rng);             /* [0, 1) */
+NAS_API double nas_rng_normal(nas_rng *rng);              /* mean 0, deviation 1 */
+NAS_API uint32_t nas_rng_below(nas_rng *rng, uint32_t n); /* 0 .. n-1, without bias; n >= 1 */
+/* An index 0 .. n-1, each with its probability p[i] (>= 0; they sum to 1 but for rounding). */
+NAS_API int nas_rng_choose(nas_rng *rng, int n, const double *p);
 NAS_API void nas_rng_shuffle(nas_rng *rng, int32_t *a, size_t n); /* Fisher-Yates */
 
 /* --- threads and memory ------------------------------------------------------------------------- */

@@ -39,12 +39,12 @@ typedef struct nas_budget {
 /* --- search --------------------------------------------------------------------------------------- */
 typedef struct nas_trainer nas_trainer;
 typedef struct nas_trainer_config {
-    nas_module *model;         /* borrowed; has choices inside */
-    const char *space_name;    /* of a built-in space, for the log and the canonical string; may be NULL */
-    const char *strategy;      /* "darts", "enas", ...; see nas_strategies() */
+    nas_module *model;                 /* borrowed; has choices inside */
+    const char *space_name;            /* of a built-in space, for the log and the canonical string; may be NULL */
+    const char *strategy;              /* "darts", "enas", ...; see nas_strategies() */
     const struct nas_strategy *custom; /* one of your own instead (strategy.h); borrowed; NULL: the built-in one */
-    const char *options;       /* the strategy's, as "order=2,xi=0.01"; NULL: defaults */
-    nas_loss_fn loss;          /* NULL: nas_cross_entropy for classes, nas_mse otherwise */
+    const char *options;               /* the strategy's, as "order=2,xi=0.01"; NULL: defaults */
+    nas_loss_fn loss;                  /* NULL: nas_cross_entropy for classes, nas_mse otherwise */
     const nas_metric *metrics; /* ends with a NULL name, the first 8 count; the first one scores architectures; NULL:
                                   accuracy or RMSE */
     nas_metric_fn reward;      /* higher is better; NULL: the first metric, negated if lower is better */

@@ -31,7 +31,7 @@ typedef struct nas_strategy {
     int score_steps;   /* default of nas_trainer_config.score_steps: for strategies that never train a path alone */
     /* Refuses a space by an error with the reason; NULL accepts all. */
     nas_status (*accepts)(const nas_space *space);
-    nas_status (*begin)(nas_search *s);
+    nas_status (*begin)(nas_search *s); /* NULL: nothing to prepare beyond zeroed memory */
     /* One step on a training batch; usually some arch pass and nas_search_weight_step. Returns the training loss
      * through *loss. */
     nas_status (*step)(nas_search *s, const nas_batch *train, double *loss);
@@ -40,7 +40,7 @@ typedef struct nas_strategy {
     int64_t (*extra_steps)(nas_search *s);
     nas_status (*extra_step)(nas_search *s, int64_t index);
     nas_status (*end_epoch)(nas_search *s);
-    /* The architecture that the present state stands for. */
+    /* The architecture that the present state stands for; NULL: of every choice the most probable. */
     nas_status (*derive)(nas_search *s, nas_architecture *out);
     /* Probability of each candidate of a choice (n numbers), for the log, entropy and page; false: this choice has
      * none. */

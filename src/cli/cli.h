@@ -15,7 +15,7 @@ enum { CLI_MOST_SETTINGS = 64 };
 /* What the options of all subcommands fill in; texts are borrowed from argv, or kept (cli_keep). */
 typedef struct cli_args {
     const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *input, *first_step,
-        *precision;
+        *precision, *strategy_plugin;
     const char *set[CLI_MOST_SETTINGS];
     int n_set;
     int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,
@@ -131,9 +131,13 @@ void cli_space_close(cli_space *s);
 /* The options of a strategy; fields has options as text when read back. */
 typedef struct cli_strategy {
     const nas_strategy_info *info;
+    const struct nas_strategy *custom; /* of a plugin, which info then describes; else NULL */
+    nas_strategy_info of_custom;
     json_t *values; /* name -> text, all of them */
 } cli_strategy;
-nas_status cli_strategy_open(cli_strategy *s, const char *name);
+/* The one that --strategy-plugin or --strategy names; s stays where it is until it is closed. */
+nas_status cli_strategy_open(cli_strategy *s, cli_args *a);
+const struct nas_strategy *cli_plugin_open(const char *path);
 void cli_strategy_close(cli_strategy *s);
 char *cli_strategy_options(const cli_strategy *s); /* "a=1,b=2" */
 /* Gives each --set key=value to the strategy (may be NULL) or the space. */

@@ -18,6 +18,8 @@ const cli_option cli_options[] = {
     {"space", CLI_TEXT, AT(space), "S", 0, 0, "search space (`espalier list spaces`)", CLI_STORED, cli_space_word},
     {"strategy", CLI_TEXT, AT(strategy), "A", 0, 0, "search strategy (`espalier list strategies`)", CLI_STORED,
      cli_strategy_word},
+    {"strategy-plugin", CLI_PATH, AT(strategy_plugin), "FILE.so", 0, 0,
+     "a strategy of your own from a shared object (docs/extending.md)", CLI_STORED, NULL},
     {"arch", CLI_TEXT, AT(arch), "FILE", 0, 0, "architecture as JSON; otherwise RUN/final_architecture.json", CLI_FREE,
      NULL},
     {"data", CLI_TEXT, AT(data), "D", 0, 0, "data set (`espalier list data`)", CLI_STORED, cli_data_word},

@@ -57,7 +57,7 @@ static nas_status read_options(search *s) {
     status = status ? status : cli_budget(a, &s->budget);
     status = status ? status : cli_data_check(a);
     status = status ? status : cli_precision_check(a);
-    status = status ? status : cli_strategy_open(&s->strategy, a->strategy);
+    status = status ? status : cli_strategy_open(&s->strategy, a);
     status = status ? status : cli_space_open(&s->space, a->space);
     status = status ? status : cli_apply_settings(a, &s->strategy, &s->space);
     s->settings = status ? NULL : cli_settings_json(&s->strategy, &s->space);
@@ -211,6 +211,7 @@ static nas_trainer *new_trainer(search *s) {
     nas_trainer_config config = {
         .model = s->model,
         .strategy = s->strategy.info->name,
+        .custom = s->strategy.custom,
         .space_name = s->space.info->name,
         .options = s->options,
         .optimizer = nas_sgd(.lr = a->lr, .momentum = 0.9, .weight_decay = a->weight_decay),

@@ -5,6 +5,8 @@
 #include "core/memory.h"
 #include "data/sources.h"
 
+#include <espalier/strategy.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,15 +63,36 @@ static nas_status set_strategy(cli_strategy *s, const char *key, const char *val
     return status;
 }
 
-nas_status cli_strategy_open(cli_strategy *s, const char *name) {
+static nas_status find_strategy(cli_strategy *s, const char *name) {
     char hint[512];
-    *s = (cli_strategy){0};
     for (const nas_strategy_info *i = nas_strategies(); i->name; i++) {
         s->info = strcmp(i->name, name) == 0 ? i : s->info;
     }
-    if (!s->info) {
-        return nas__fail(NAS_USAGE, "unknown strategy \"%s\"%s", name,
-                         cli_hint(name, cli_strategy_word, hint, sizeof hint));
+    return s->info ? NAS_OK
+                   : nas__fail(NAS_USAGE, "unknown strategy \"%s\"%s", name,
+                               cli_hint(name, cli_strategy_word, hint, sizeof hint));
+}
+
+/* The plugin's own name takes the place of --strategy, wherever that is shown or stored. */
+static nas_status load_strategy(cli_strategy *s, cli_args *a) {
+    const nas_strategy *custom = s->custom = cli_plugin_open(a->strategy_plugin);
+    if (!custom) {
+        return cli_as_usage();
+    }
+    if (cli_given(a, "strategy") && strcmp(a->strategy, custom->name) != 0) {
+        return nas__fail(NAS_USAGE, "--strategy is \"%s\", but the plugin %s holds \"%s\"; leave one of them out",
+                         a->strategy, a->strategy_plugin, custom->name);
+    }
+    s->of_custom = (nas_strategy_info){custom->name, custom->summary, custom->paper, custom->options};
+    s->info = &s->of_custom;
+    a->strategy = custom->name;
+    return NAS_OK;
+}
+
+nas_status cli_strategy_open(cli_strategy *s, cli_args *a) {
+    *s = (cli_strategy){0};
+    if (a->strategy_plugin ? load_strategy(s, a) : find_strategy(s, a->strategy)) {
+        return nas_error_status();
     }
     s->values = json_object();
     nas_status status = s->values ? NAS_OK : nas__fail(NAS_NO_MEMORY, "out of memory");

@@ -59,6 +59,14 @@ nas_status nas__fail(nas_status status, const char *format, ...) {
     return status;
 }
 
+nas_status nas_fail(nas_status status, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    record(status, format, args);
+    va_end(args);
+    return status;
+}
+
 void *nas__fail_null(nas_status status, const char *format, ...) {
     va_list args;
     va_start(args, format);

@@ -72,6 +72,15 @@ uint32_t nas_rng_below(nas_rng *rng, uint32_t n) {
     }
 }
 
+int nas_rng_choose(nas_rng *rng, int n, const double *p) {
+    double u = nas_rng_uniform(rng);
+    int chosen = 0; /* rounding never leads to one of probability 0 */
+    for (int i = 0; i < n && u >= 0; u -= p[i++]) {
+        chosen = p[i] > 0 ? i : chosen;
+    }
+    return chosen;
+}
+
 void nas_rng_shuffle(nas_rng *rng, int32_t *a, size_t n) {
     for (size_t i = n; i > 1; i--) {
         size_t j = nas_rng_below(rng, (uint32_t)i);

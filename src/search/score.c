@@ -1,6 +1,7 @@
 /* score.c - how good is one architecture under the shared weights? Its path alone is run over the valid part, with
  * batch norm recalibrated on training batches, because the supernet's running estimates mix all paths. */
 #include "search/trainer.h"
+#include "space/space.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -118,10 +119,31 @@ nas_status nas_search_score(nas_search *s, const nas_architecture *a, double *re
 }
 
 /* Derives, scores, and keeps what the page and the progress line show. */
+/* Derives for strategies that have no rule of their own; of an input choice as many as it must take, at least one. */
+static nas_status most_probable(nas_search *s, nas_architecture *out) {
+    nas_status status = NAS_OK;
+    for (int i = 0; !status && i < nas_space_size(s->space); i++) {
+        const nas_choice *c = nas_space_choice(s->space, i);
+        double p[NAS_MAX_CANDIDATES];
+        uint64_t set = 0;
+        int wanted = c->n_min > 0 ? c->n_min : 1;
+        for (bool known = s->strategy->probabilities(s, i, p); known && nas__bit_count(set) < wanted;) {
+            int best = -1;
+            for (int k = 0; k < c->n; k++) {
+                best = !(set >> k & 1) && (best < 0 || p[k] > p[best]) ? k : best;
+            }
+            set |= (uint64_t)1 << best;
+        }
+        status = set ? nas_architecture_set(out, i, set) : NAS_OK;
+    }
+    return status;
+}
+
 nas_status nas__score_derived(nas_trainer *t) {
     double start = nas__now();
     nas_architecture *derived = nas_architecture_new(t->s.space);
-    nas_status status = derived ? t->s.strategy->derive(&t->s, derived) : nas_error_status();
+    nas_status (*derive)(nas_search *, nas_architecture *) = t->s.strategy->derive;
+    nas_status status = derived ? (derive ? derive : most_probable)(&t->s, derived) : nas_error_status();
     if (status) {
         nas_architecture_free(derived);
         return status;

@@ -96,7 +96,7 @@ static nas_status prepare(nas_trainer *t) {
     t->s.memory = nas__alloc(t->s.strategy->state_size);
     status = status ? status : nas_error_status();
     status = status ? status : count_steps(t);
-    status = status ? status : t->s.strategy->begin(&t->s);
+    status = status || !t->s.strategy->begin ? status : t->s.strategy->begin(&t->s);
     return status ? status : open_run(t);
 }
 

@@ -31,6 +31,11 @@ refused 'there are test and train' eval run --split valid
 refused 'there are f32, bf16 and auto' search --precision fp8
 refused 'there are f32, bf16 and auto' bench --precision fp8
 refused 'CxHxW' profile --space nb201 --input 28
+refused 'cannot open shared object file' search --strategy-plugin nothing.so
+printf 'int x;' >empty.c && ${CC:-cc} -shared -fPIC empty.c -o empty.so
+refused 'no function nas_strategy_plugin()' search --strategy-plugin empty.so
+refused 'but the plugin' search --strategy enas --strategy-plugin "$(dirname "$espalier")/examples/my_strategy.so"
+rm empty.c empty.so
 expect 2
 in_file err 'usage: espalier COMMAND'
 
