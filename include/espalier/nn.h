@@ -153,7 +153,16 @@ typedef struct nas_pool_config {
 #define nas_pool(...) nas_pool_new(&(nas_pool_config){__VA_ARGS__})
 NAS_API nas_module *nas_pool_new(const nas_pool_config *config);
 
-typedef enum nas_activation { NAS_RELU = 0, NAS_RELU6, NAS_SIGMOID, NAS_TANH, NAS_GELU, NAS_SWISH } nas_activation;
+typedef enum nas_activation {
+    NAS_RELU = 0,
+    NAS_RELU6,
+    NAS_SIGMOID,
+    NAS_TANH,
+    NAS_GELU,
+    NAS_SWISH,
+    NAS_HARD_SIGMOID,
+    NAS_HARD_SWISH
+} nas_activation;
 /* Modules without parameters, of x's shape: an activation; dropout with probability 0 <= p < 1 of a zero; x itself. */
 NAS_API nas_module *nas_activation_new(nas_activation kind);
 NAS_API nas_module *nas_dropout_new(float p);
@@ -165,6 +174,33 @@ NAS_API nas_module *nas_sequential_new(int n, nas_module *const *modules);
 #define nas_sequential(...)                                                                                            \
     nas_sequential_new((int)(sizeof((nas_module *[]){__VA_ARGS__}) / sizeof(nas_module *)),                            \
                        (nas_module *[]){__VA_ARGS__})
+
+/* --- blocks of networks for small devices ------------------------------------------------------------ */
+typedef struct nas_mbconv_config {
+    int in, kernel;            /* required */
+    int out;                   /* 0 = in */
+    int stride;                /* of the depthwise convolution; 0 = 1 */
+    double expansion;          /* channels of the depthwise convolution: in * expansion, rounded; 0 = 1 */
+    int groups;                /* of the two 1x1 convolutions; 0 = 1 */
+    nas_activation activation; /* behind the first two batch norms (MobileNetV2: NAS_RELU6) */
+    int squeeze;               /* squeeze-and-excite before the projection, to 1/squeeze of its channels rounded to
+                                  multiples of 8 (MobileNetV3: 4); 0 = none */
+    bool always_expand;        /* the first 1x1 convolution also where it would not change the number of channels */
+    bool no_shortcut;          /* no sum with x, also where the shape is kept */
+    nas_affine affine;         /* of the batch norms, as .bn_momentum and .bn_eps (0 = 0.1, 1e-5) */
+    float bn_momentum, bn_eps;
+} nas_mbconv_config;
+/* The inverted residual of MobileNetV2 (Sandler et al., CVPR 2018) and its descendants: 1x1 convolution to the expanded
+ * channels (with groups: then a channel shuffle, as in FBNet), depthwise convolution, 1x1 convolution to .out, batch
+ * norm behind each; plus x where the shape is kept. (N,in,H,W) -> (N,out,H/stride,W/stride), rounded up. */
+#define nas_mbconv(...) nas_mbconv_new(&(nas_mbconv_config){__VA_ARGS__})
+NAS_API nas_module *nas_mbconv_new(const nas_mbconv_config *config);
+/* x times a factor per image and channel (Hu et al., CVPR 2018): the mean of each channel, a dense layer to `reduced`
+ * numbers, ReLU, a dense layer back, and as in MobileNetV3 a hard sigmoid. (N,channels,H,W). */
+NAS_API nas_module *nas_squeeze_excite_new(int channels, int reduced);
+/* The nearest multiple, at least one of it, and not less than nine tenths of `channels`: how MobileNets round widths.
+ */
+NAS_API int nas_round_channels(double channels, int multiple);
 
 /* --- networks: to compare a found one with ---------------------------------------------------------- */
 /* For small images (N,channels,H,W), about 32x32, to (N,outputs). ResNet-18 (He et al., CVPR 2016) and MobileNetV2 of

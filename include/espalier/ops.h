@@ -55,9 +55,11 @@ NAS_API nas_tensor *nas_relu(nas_tensor *x);
 NAS_API nas_tensor *nas_relu6(nas_tensor *x);
 NAS_API nas_tensor *nas_sigmoid(nas_tensor *x);
 NAS_API nas_tensor *nas_tanh(nas_tensor *x);
-NAS_API nas_tensor *nas_gelu(nas_tensor *x);    /* with erf */
-NAS_API nas_tensor *nas_swish(nas_tensor *x);   /* x * sigmoid(x) */
-NAS_API nas_tensor *nas_softmax(nas_tensor *x); /* over the last dimension */
+NAS_API nas_tensor *nas_gelu(nas_tensor *x);         /* with erf */
+NAS_API nas_tensor *nas_swish(nas_tensor *x);        /* x * sigmoid(x) */
+NAS_API nas_tensor *nas_hard_sigmoid(nas_tensor *x); /* relu6(x + 3) / 6 (Howard et al., MobileNetV3, ICCV 2019) */
+NAS_API nas_tensor *nas_hard_swish(nas_tensor *x);   /* x * hard_sigmoid(x), likewise */
+NAS_API nas_tensor *nas_softmax(nas_tensor *x);      /* over the last dimension */
 NAS_API nas_tensor *nas_log_softmax(nas_tensor *x);
 
 /* --- arithmetic --------------------------------------------------------------------------------- */
@@ -82,6 +84,12 @@ NAS_API nas_tensor *nas_concat(int n, nas_tensor *const *x, int dim);
 NAS_API nas_tensor *nas_slice(nas_tensor *x, int dim, int64_t begin, int64_t length);
 /* parts[i] gets the i-th slice of `lengths[i]` along dim; false (error set) when the lengths do not add up. */
 NAS_API bool nas_split(nas_tensor *x, int dim, int n, const int64_t *lengths, nas_tensor **parts);
+/* (N,C,H,W) with its channels in another order: of g groups of C/g channels first the first ones, then the second ones,
+ * ... (ShuffleNet, Zhang et al., CVPR 2018), so that a grouped convolution behind another one sees all groups. g has to
+ * divide C. */
+NAS_API nas_tensor *nas_channel_shuffle(nas_tensor *x, int groups);
+/* parts[0]: the channels 0, 2, 4, ..., parts[1]: the others; C even. False, an error and NULLs on failure. */
+NAS_API bool nas_split_even_odd(nas_tensor *x, nas_tensor *parts[2]);
 /* Zeros around the image: (N,C,H,W) -> (N,C,H+top+bottom,W+left+right); negative values crop. */
 NAS_API nas_tensor *nas_pad(nas_tensor *x, int top, int bottom, int left, int right);
 NAS_API nas_tensor *nas_reshape(nas_tensor *x, int ndim, const int64_t *dims); /* one dimension may be -1 */

@@ -12,8 +12,14 @@ typedef struct activation {
 } activation;
 
 static nas_tensor *(*const functions[])(nas_tensor *) = {
-    [NAS_RELU] = nas_relu, [NAS_RELU6] = nas_relu6, [NAS_SIGMOID] = nas_sigmoid,
-    [NAS_TANH] = nas_tanh, [NAS_GELU] = nas_gelu,   [NAS_SWISH] = nas_swish,
+    [NAS_RELU] = nas_relu,
+    [NAS_RELU6] = nas_relu6,
+    [NAS_SIGMOID] = nas_sigmoid,
+    [NAS_TANH] = nas_tanh,
+    [NAS_GELU] = nas_gelu,
+    [NAS_SWISH] = nas_swish,
+    [NAS_HARD_SIGMOID] = nas_hard_sigmoid,
+    [NAS_HARD_SWISH] = nas_hard_swish,
 };
 
 static nas_tensor *activation_forward(nas_module *self, nas_tensor *x) {

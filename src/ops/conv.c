@@ -211,6 +211,13 @@ nas_tensor *nas_conv2d(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas_
     if (nas__dry()) {
         return nas__traced("conv", bias ? 3 : 2, (nas_tensor *[]){x, weight, bias}, nas__new(4, out, NAS__BLOCKED));
     }
+    if (nas__is_grouped_pointwise(&s)) {
+        weight = nas__dense_weight(weight, s.groups);
+        s.groups = 1;
+        if (!weight) {
+            return NULL;
+        }
+    }
     if (nas__is_unit(x, bias, &s)) {
         return nas__conv_unit(x, weight, bias, &s);
     }

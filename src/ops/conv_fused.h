@@ -26,6 +26,11 @@ nas_tensor *nas__conv_pointwise(nas_tensor *x, nas_tensor *weight, nas_tensor *b
 /* A dense 3x3 convolution with stride 1. */
 nas_tensor *nas__conv_winograd(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, const nas__conv_shape *s);
 
+/* Is that one of few groups of 1x1? Then nas__dense_weight() makes (out, in, 1, 1) of its weights, zeros between the
+ * groups: the weights of a dense convolution with the same result. */
+bool nas__is_grouped_pointwise(const nas__conv_shape *s);
+nas_tensor *nas__dense_weight(nas_tensor *weight, int groups);
+
 /* Of tensor/prepared.h; with the highest bit set: oneDNN's own layouts. */
 enum { NAS__FORM_DEPTHWISE = 1, NAS__FORM_POINTWISE, NAS__FORM_WINOGRAD, NAS__FORM_WINOGRAD_BACK };
 

@@ -145,8 +145,9 @@ static void pooling(void **state) {
 static void layers_without_parameters(void **state) {
     (void)state;
     nas_tensor *x = random_input(7, NAS_DIMS(2, 3, 5, 4));
-    nas_tensor *(*const functions[])(nas_tensor *) = {nas_relu, nas_relu6, nas_sigmoid, nas_tanh, nas_gelu, nas_swish};
-    for (int kind = NAS_RELU; kind <= NAS_SWISH; kind++) {
+    nas_tensor *(*const functions[])(nas_tensor *) = {nas_relu, nas_relu6, nas_sigmoid,      nas_tanh,
+                                                      nas_gelu, nas_swish, nas_hard_sigmoid, nas_hard_swish};
+    for (int kind = NAS_RELU; kind <= NAS_HARD_SWISH; kind++) {
         nas_module *m = nas_activation_new((nas_activation)kind);
         assert_same_tensor(nas_forward(m, x), functions[kind](x), 0, "activation");
         nas_free(m);

@@ -10,13 +10,23 @@ static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 static double gelu(double x) { return 0.5 * x * (1 + erf(x / sqrt(2))); }
 static double swish(double x) { return x * sigmoid(x); }
 
+static double hard_sigmoid(double x) { return fmin(relu(x + 3), 6) / 6; }
+static double hard_swish(double x) { return x * hard_sigmoid(x); }
+
 static const struct function {
     const char *name;
     nas_tensor *(*op)(nas_tensor *x);
     double (*f)(double x);
-} functions[] = {{"relu", nas_relu, relu}, {"relu6", nas_relu6, relu6}, {"sigmoid", nas_sigmoid, sigmoid},
-                 {"tanh", nas_tanh, tanh}, {"gelu", nas_gelu, gelu},    {"swish", nas_swish, swish},
-                 {"exp", nas_exp, exp},    {"log", nas_log, log}};
+} functions[] = {{"relu", nas_relu, relu},
+                 {"relu6", nas_relu6, relu6},
+                 {"sigmoid", nas_sigmoid, sigmoid},
+                 {"tanh", nas_tanh, tanh},
+                 {"gelu", nas_gelu, gelu},
+                 {"swish", nas_swish, swish},
+                 {"exp", nas_exp, exp},
+                 {"log", nas_log, log},
+                 {"hard_sigmoid", nas_hard_sigmoid, hard_sigmoid},
+                 {"hard_swish", nas_hard_swish, hard_swish}};
 
 static const struct function *find(const gradcheck *c) {
     const struct function *f = functions;
@@ -91,9 +101,13 @@ static const gradcheck
                ONE("tanh", UNIFORM),
                ONE("gelu", UNIFORM),
                ONE("swish", UNIFORM),
+               ONE("hard_sigmoid", SPACED),
+               ONE("hard_swish", SPACED),
                ONE("exp", UNIFORM),
                ONE("log", POSITIVE),
                {"relu6", run_function, naive_function, {{4, {1, 17, 9, 11}}}, .fill = {SPACED}}, /* reaches beyond 6 */
+               {"hard_sigmoid", run_function, naive_function, {{4, {1, 17, 9, 11}}}, .fill = {SPACED}}, /* beyond +-3 */
+               {"hard_swish", run_function, naive_function, {{4, {1, 17, 9, 11}}}, .fill = {SPACED}},
                {"exp", run_function, naive_function, {{2, {3, 7001}}}}, /* large enough for threads */
                {"log", run_function, naive_function, {{2, {3, 7001}}}, .fill = {POSITIVE}},
                {"scale", run_scalar, naive_scalar, {{4, {2, 17, 3, 5}}}, {-1.7}},

@@ -80,6 +80,34 @@ static shape naive_split(const gradcheck *c, double *const *x, double *y) {
     return out;
 }
 
+/* a: groups */
+static nas_tensor *run_shuffle(const gradcheck *c, nas_tensor **x) { return nas_channel_shuffle(x[0], (int)c->a[0]); }
+
+static shape naive_shuffle(const gradcheck *c, double *const *x, double *y) {
+    const int64_t *d = c->in[0].d, hw = d[2] * d[3], groups = (int64_t)c->a[0], wide = d[1] / groups;
+    for (int64_t i = 0; i < d[0] * d[1]; i++) {
+        int64_t channel = i % d[1], from = channel % groups * wide + channel / groups;
+        memcpy(y + i * hw, x[0] + (i - channel + from) * hw, (size_t)hw * sizeof *y);
+    }
+    return c->in[0];
+}
+
+/* Odd ones first, so that the order matters; a: 1 when the even ones are not used. */
+static nas_tensor *run_even_odd(const gradcheck *c, nas_tensor **x) {
+    nas_tensor *part[2];
+    assert_true(nas_split_even_odd(x[0], part));
+    return nas_concat(2, (nas_tensor *[]){part[1], c->a[0] ? part[1] : part[0]}, 1);
+}
+
+static shape naive_even_odd(const gradcheck *c, double *const *x, double *y) {
+    const int64_t *d = c->in[0].d, hw = d[2] * d[3], half = d[1] / 2;
+    for (int64_t i = 0; i < d[0] * d[1]; i++) {
+        int64_t channel = i % d[1], from = 2 * (channel % half) + (channel < half || c->a[0] ? 1 : 0);
+        memcpy(y + i * hw, x[0] + (i - channel + from) * hw, (size_t)hw * sizeof *y);
+    }
+    return c->in[0];
+}
+
 /* a: top, bottom, left, right */
 static nas_tensor *run_pad(const gradcheck *c, nas_tensor **x) {
     return nas_pad(x[0], (int)c->a[0], (int)c->a[1], (int)c->a[2], (int)c->a[3]);
@@ -229,6 +257,12 @@ static const gradcheck cases[] = {
     CASE("split", split, {{4, {1, 64, 2, 3}}}, {1, 16, 16, 32}),
     CASE("split", split, {{2, {3, 9}}}, {1, 2, 3, 4}),
     CASE("split", split, {{4, {6, 3, 2, 3}}}, {0, 1, 2, 3}),
+    CASE("channel_shuffle", shuffle, {{4, {2, 6, 3, 5}}}, {2}),
+    CASE("channel_shuffle", shuffle, {{4, {2, 40, 9, 9}}}, {4}),
+    CASE("channel_shuffle", shuffle, {{4, {1, 32, 2, 2}}}, {1}),
+    CASE("split_even_odd", even_odd, {{4, {2, 6, 3, 5}}}),
+    CASE("split_even_odd", even_odd, {{4, {2, 44, 9, 9}}}),
+    CASE("split_even_odd", even_odd, {{4, {1, 32, 3, 3}}}, {1}),
     CASE("pad", pad, {{4, {2, 17, 3, 5}}}, {1, 2, 3, 0}),
     CASE("pad", pad, {{4, {1, 3, 6, 5}}}, {-1, 2, 1, -2}),
     CASE("pad", pad, {{4, {1, 3, 6, 5}}}, {-2, -3, -1, -1}),

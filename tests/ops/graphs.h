@@ -62,6 +62,33 @@ static nas_tensor *inverted_residual(graph *g, nas_tensor *x) {
     return node(g, nas_add(x, norm(g, y, true)));
 }
 
+/* As in FBNet and MobileNetV3: grouped 1x1 convolutions with a shuffle, and squeeze-and-excite. */
+static nas_tensor *grouped_residual(graph *g, nas_tensor *x) {
+    int c = (int)nas_tensor_dim(x, 1), wide = 2 * c, groups = 2;
+    nas_tensor *y = node(g, nas_relu(norm(g, conv(g, x, wide, 1, (nas_conv_args){.groups = groups}), true)));
+    y = node(g, nas_channel_shuffle(y, groups));
+    y = conv(g, y, wide, 5, (nas_conv_args){.padding = 2, .groups = wide});
+    y = node(g, nas_hard_swish(norm(g, y, true)));
+    nas_tensor *means = node(g, nas_global_avg_pool(y));
+    nas_tensor *fc = parameter(g, NAS_ROLE_WEIGHT, NAS_DIMS(wide, wide));
+    y = node(g, nas_mul(y, node(g, nas_hard_sigmoid(nas_linear(means, fc, NULL)))));
+    y = norm(g, conv(g, y, c, 1, (nas_conv_args){.groups = groups}), true);
+    return node(g, nas_add(x, y));
+}
+
+/* As in ShuffleNetV2: one half of the channels passes. */
+static nas_tensor *parted(graph *g, nas_tensor *x) {
+    nas_tensor *part[2];
+    int half = (int)nas_tensor_dim(x, 1) / 2;
+    nas_split_even_odd(x, part);
+    nas_tensor *y = node(g, nas_relu(norm(g, conv(g, node(g, part[1]), 12, 1, (nas_conv_args){0}), false)));
+    y = norm(g, conv(g, y, 12, 3, (nas_conv_args){.padding = 1, .groups = 12}), false);
+    y = node(g, nas_relu(norm(g, conv(g, y, half, 1, (nas_conv_args){0}), false)));
+    y = node(g, nas_concat(2, (nas_tensor *[]){node(g, part[0]), y}, 1));
+    nas_split_even_odd(y, part);
+    return part[1];
+}
+
 static nas_tensor *residual(graph *g, nas_tensor *x) {
     int c = (int)nas_tensor_dim(x, 1);
     nas_tensor *y = node(g, nas_relu(norm(g, conv(g, x, c, 3, (nas_conv_args){.padding = 1}), true)));

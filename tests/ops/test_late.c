@@ -70,6 +70,8 @@ static void recomputed_is_the_same(void **state) {
     }
 COMPARED(sep_conv)
 COMPARED(inverted_residual)
+COMPARED(grouped_residual)
+COMPARED(parted)
 COMPARED(residual)
 COMPARED(mixed)
 COMPARED(cell)
@@ -81,6 +83,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(sep_conv_fused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(inverted_residual_fused, open_tape, close_tape),
+        cmocka_unit_test_setup_teardown(grouped_residual_fused, open_tape, close_tape),
+        cmocka_unit_test_setup_teardown(parted_fused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(residual_fused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(mixed_fused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(cell_fused, open_tape, close_tape),

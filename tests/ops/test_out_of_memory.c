@@ -75,6 +75,8 @@ static void refuse_each(build_fn build, bool recompute) {
     }
 REFUSED(sep_conv)
 REFUSED(inverted_residual)
+REFUSED(grouped_residual)
+REFUSED(parted)
 REFUSED(residual)
 REFUSED(mixed)
 REFUSED(cell)
@@ -86,6 +88,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(sep_conv_refused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(inverted_residual_refused, open_tape, close_tape),
+        cmocka_unit_test_setup_teardown(grouped_residual_refused, open_tape, close_tape),
+        cmocka_unit_test_setup_teardown(parted_refused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(residual_refused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(mixed_refused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(cell_refused, open_tape, close_tape),

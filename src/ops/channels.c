@@ -1,0 +1,152 @@
+/* channels.c - channels in another order: the shuffle between grouped convolutions (ShuffleNet, Zhang et al., CVPR
+ * 2018), and the split into even and odd ones, which is the shuffle of ShuffleNetV2 (Ma et al., ECCV 2018) where its
+ * halves part. */
+#include "ops/common.h"
+
+#include <string.h>
+
+/* Where channel c of the result comes from: channel c / groups of group c % groups, plus an offset. */
+typedef struct order {
+    int64_t groups, per_group;
+} order;
+
+static inline int64_t source_of(const order *o, int64_t c) { return c % o->groups * o->per_group + c / o->groups; }
+
+/* Pixels that are moved together, so that all channels of a block find their planes in the cache. */
+enum { TILE = 64 };
+
+/* Blocked: channels first .. first+count-1 of the reordered src become channels 0 .. count-1 of dst; or with `back`
+ * the same way back, into dst of all channels from src of `count`. */
+static void move_channels(const order *o, int64_t n, int64_t hw, int64_t all, int64_t first, int64_t count, bool back,
+                          const float *src, float *dst) {
+    const int64_t block = nas__block(), whole = nas__padded(all) / block, part = nas__padded(count) / block;
+#pragma omp parallel for collapse(2) schedule(static) if (n * count * hw > NAS__SMALL)
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t tile = 0; tile < hw; tile += TILE) {
+            const int64_t pixels = hw - tile < TILE ? hw - tile : TILE;
+            for (int64_t c = 0; c < count; c++) {
+                const int64_t other = source_of(o, first + c);
+                const int64_t mine = ((i * part + c / block) * hw + tile) * block + c % block;
+                const int64_t its = ((i * whole + other / block) * hw + tile) * block + other % block;
+                const float *from = src + (back ? mine : its);
+                float *to = dst + (back ? its : mine);
+                for (int64_t p = 0; p < pixels; p++) {
+                    to[p * block] = from[p * block];
+                }
+            }
+        }
+    }
+}
+
+/* Tails of the channel dimension have to be zero. */
+static void clear_tail(const nas_tensor *t, float *data) {
+    if (t->dims[1] % nas__block()) {
+        memset(data, 0, nas__storage(t) * sizeof(float));
+    }
+}
+
+/* --- shuffle --------------------------------------------------------------------------------------- */
+static void shuffle_backward(nas__node *node) {
+    nas_tensor *x = node->inputs[0];
+    const order *o = node->state;
+    const float *dy = nas__grad_data(node->outputs[0]);
+    nas__buffer *dx = dy ? nas__floats(nas__storage(x)) : NULL;
+    if (dx) {
+        clear_tail(x, dx->data);
+        move_channels(o, x->dims[0], x->dims[2] * x->dims[3], x->dims[1], 0, x->dims[1], true, dy, dx->data);
+        nas__grad_give(x, dx, 1);
+    }
+}
+
+nas_tensor *nas_channel_shuffle(nas_tensor *x, int groups) {
+    if (!x) {
+        return nas__null_input("nas_channel_shuffle");
+    }
+    if (x->ndim != 4 || groups < 1 || x->dims[1] % groups) {
+        return nas__fail_null(NAS_SHAPE, "nas_channel_shuffle: %d groups do not divide the channels of %s", groups,
+                              nas__shape(x));
+    }
+    if (x->is_zero || groups == 1 || groups == x->dims[1]) {
+        return x;
+    }
+    x = nas__as(x, NAS__BLOCKED);
+    nas_tensor *y = x ? nas__like(x) : NULL;
+    if (!y || nas__dry()) {
+        return nas__traced("channel_shuffle", 1, &x, y);
+    }
+    const order o = {groups, x->dims[1] / groups};
+    const float *values = nas__data(x);
+    if (!values) {
+        return NULL;
+    }
+    clear_tail(y, y->data);
+    move_channels(&o, x->dims[0], x->dims[2] * x->dims[3], x->dims[1], 0, x->dims[1], false, values, y->data);
+    nas__node *node = nas__record("channel_shuffle", shuffle_backward, 1, &x, 1, &y, sizeof o);
+    if (node) {
+        *(order *)node->state = o;
+    }
+    return y;
+}
+
+/* --- even and odd ---------------------------------------------------------------------------------- */
+static void even_odd_backward(nas__node *node) {
+    nas_tensor *x = node->inputs[0];
+    const int64_t c = x->dims[1], hw = x->dims[2] * x->dims[3];
+    const order o = {c / 2, 2};
+    nas__buffer *dx = nas__floats(nas__storage(x));
+    if (!dx) {
+        return;
+    }
+    memset(dx->data, 0, nas__storage(x) * sizeof(float));
+    for (int half = 0; half < 2; half++) {
+        nas_tensor *y = node->outputs[half];
+        const float *dy = nas__grad_of(y).buffer ? nas__grad_data(y) : NULL;
+        if (dy) {
+            move_channels(&o, x->dims[0], hw, c, half * c / 2, c / 2, true, dy, dx->data);
+        }
+    }
+    nas__grad_give(x, dx, 1);
+}
+
+static nas_tensor *half_of(const nas_tensor *x) {
+    return nas__new(4, (int64_t[]){x->dims[0], x->dims[1] / 2, x->dims[2], x->dims[3]}, NAS__BLOCKED);
+}
+
+static bool split(nas_tensor *x, nas_tensor *parts[2]) {
+    const float *values = nas__data(x);
+    const int64_t c = x->dims[1];
+    nas_tensor *halves[2] = {half_of(x), half_of(x)};
+    if (!values || !halves[0] || !halves[1]) {
+        return false;
+    }
+    for (int i = 0; i < 2; i++) {
+        parts[i] = halves[i];
+        clear_tail(halves[i], halves[i]->data);
+        move_channels(&(order){c / 2, 2}, x->dims[0], x->dims[2] * x->dims[3], c, i * c / 2, c / 2, false, values,
+                      halves[i]->data);
+    }
+    nas__record("split_even_odd", even_odd_backward, 1, &x, 2, halves, 0);
+    return true;
+}
+
+bool nas_split_even_odd(nas_tensor *x, nas_tensor *parts[2]) {
+    parts[0] = parts[1] = NULL;
+    if (!x) {
+        return nas__null_input("nas_split_even_odd");
+    }
+    if (x->ndim != 4 || x->dims[1] % 2) {
+        return nas__fail_null(NAS_SHAPE, "nas_split_even_odd: %s has no even number of channels", nas__shape(x));
+    }
+    if (x->is_zero) {
+        parts[0] = parts[1] = nas_zero(4, (int64_t[]){x->dims[0], x->dims[1] / 2, x->dims[2], x->dims[3]});
+        return parts[0] != NULL;
+    }
+    x = nas__as(x, NAS__BLOCKED);
+    if (x && !nas__dry()) {
+        return split(x, parts);
+    }
+    for (int half = 0; x && half < 2; half++) {
+        parts[half] = nas__traced("split_even_odd", 1, &x, half_of(x));
+    }
+    return parts[0] && parts[1];
+}
