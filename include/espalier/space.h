@@ -132,6 +132,69 @@ NAS_API nas_architecture *nas_architecture_parse(const nas_space *space, const c
 NAS_API nas_status nas_apply_fixed_architecture(nas_module *model, const char *path);
 NAS_API nas_status nas_apply_fixed_architecture_text(nas_module *model, const char *json);
 
+/* --- cells ---------------------------------------------------------------------------------------- */
+/* A cell computes nodes from its input tensors: every node is a sum of operations on values before it (the cell's
+ * inputs 0, 1, ... and then its nodes, numbered on), each operation a layer choice. The cells of NAS-Bench-201, DARTS
+ * and NASNet are tables for this builder. */
+#define NAS_CELL_MOST_INPUTS 4
+#define NAS_CELL_MOST_NODES  12
+
+typedef enum nas_cell_op_kind {
+    NAS_CELL_OP = 0,
+    NAS_CELL_IDENTITY, /* without stride it hands its input on: drop path spares it */
+    NAS_CELL_ZERO      /* nothing to drop either */
+} nas_cell_op_kind;
+typedef struct nas_cell_op {
+    const char *name; /* of the candidate */
+    nas_module *(*make)(int channels,
+                        int stride); /* a new module, (N,channels,H,W) -> (N,channels,H/stride,W/stride) */
+    nas_cell_op_kind kind;
+} nas_cell_op;
+
+typedef enum nas_cell_wiring {
+    NAS_CELL_ALL = 0, /* a node adds up an edge from every value before it: keys edge_TO_FROM */
+    NAS_CELL_EDGES,   /* so it does, but of its edges it takes `per_node`: besides, keys node_TO/inputs (DARTS) */
+    NAS_CELL_SLOTS,   /* it adds up `per_node` operations, each on one value of all before it: keys op_TO_SLOT and
+                         input_TO_SLOT (NASNet) */
+    NAS_CELL_FIXED    /* it adds up an edge from each of the values in .fixed: keys edge_TO_FROM */
+} nas_cell_wiring;
+typedef enum nas_cell_merge {
+    NAS_CELL_CONCAT = 0, /* of all nodes, along the channels */
+    NAS_CELL_SUM,        /* of all nodes */
+    NAS_CELL_LAST        /* the last node alone */
+} nas_cell_merge;
+typedef enum nas_cell_preprocess {
+    NAS_CELL_CONV = 0, /* ReLU, 1x1 convolution to the cell's channels, batch norm */
+    NAS_CELL_REDUCE,   /* the factorized reduction: for an input that is twice as large as the others */
+    NAS_CELL_AS_IS     /* has the cell's channels already */
+} nas_cell_preprocess;
+
+typedef struct nas_cell_config {
+    const nas_cell_op *ops; /* the candidates of every operation; read while the cell is made */
+    int n_ops;
+    int channels;        /* of every node */
+    int n_inputs, nodes; /* tensors that it is given, and values that it computes */
+    int in[NAS_CELL_MOST_INPUTS];
+    nas_cell_preprocess preprocess[NAS_CELL_MOST_INPUTS]; /* of each input, with channels `in` */
+    nas_cell_wiring wiring;
+    int per_node;     /* 0 = 2; not for NAS_CELL_ALL */
+    const int *fixed; /* NAS_CELL_FIXED: per_node values of each node */
+    nas_cell_merge merge;
+    int stride;         /* of operations on the cell's inputs: 2 in a reduction cell; 0 = 1 */
+    bool drop_path;     /* once fixed, whole operations are dropped as the tape's drop_path says */
+    const char *prefix; /* keys are "prefix/edge_2_0"; cells with one prefix share their choices; NULL: none */
+} nas_cell_config;
+/* A new module for nas_child(), which owns its operations (children "edge_2_0", ... or "op_2_0", ...) and preprocessing
+ * ("preprocess0", ...). NULL and an error when numbers do not fit or an operation cannot be made. nas_forward() of a
+ * cell gives its one tensor to all of its inputs. */
+#define nas_cell(...) nas_cell_new(&(nas_cell_config){__VA_ARGS__})
+NAS_API nas_module *nas_cell_new(const nas_cell_config *config);
+/* The cell's output from its n inputs, (N,in[i],H,W); sticky. NULL and an error when n is another number than the
+ * cell's, or `cell` is none. */
+NAS_API nas_tensor *nas_cell_forward(nas_module *cell, int n, nas_tensor *const *x);
+/* Channels of its output; 0 for other modules. */
+NAS_API int nas_cell_channels(const nas_module *cell);
+
 /* --- built-in spaces ------------------------------------------------------------------------------ */
 typedef struct nas_space_config {
     int channels, height, width; /* of the input image; 0 = 1, 28, 28 */

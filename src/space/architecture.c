@@ -15,11 +15,16 @@ static bool edge_wanted(const nas__choice_entry *entry, const uint64_t *bits, co
     return entry->n_edges == 0;
 }
 
+static bool behind_wanted(const nas_space *space, const nas__site *s, const uint64_t *bits, const bool *sites) {
+    return s->behind < 0 || !s->mutable_ ||
+           (sites[s->behind] && (bits[space->sites[s->behind].choice] & s->mutable_->behind_any));
+}
+
 static bool site_reached(const nas_space *space, const nas__site *s, const uint64_t *bits, const bool *sites,
                          const bool *choices) {
     bool nested =
         s->parent < 0 || (sites[s->parent] && (bits[space->sites[s->parent].choice] >> s->parent_candidate & 1));
-    return nested && edge_wanted(&space->choices[s->choice], bits, choices);
+    return nested && behind_wanted(space, s, bits, sites) && edge_wanted(&space->choices[s->choice], bits, choices);
 }
 
 /* The smallest set that satisfies the conditions: what is reached never stops being so, hence the loop ends. */

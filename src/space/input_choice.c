@@ -60,9 +60,9 @@ static bool shapes_fit(const nas_mutable *m, const nas_tensor *a, const nas_tens
     return fit;
 }
 
-static bool wanted_inputs_fit(const nas_mutable *m, nas_tensor *const *x) {
+static bool wanted_inputs_fit(const nas_mutable *m, int from, int to, nas_tensor *const *x) {
     const nas_tensor *first = NULL;
-    for (int i = 0; i < m->n; i++) {
+    for (int i = from; i < to; i++) {
         if (!nas_wanted(m, i)) {
             continue;
         }
@@ -104,6 +104,23 @@ static nas_tensor *reduce(const nas_mutable *m, int n, nas_tensor *const *chosen
 
 bool nas_wanted(const nas_mutable *m, int i) { return m && i >= 0 && i < m->n && (m->decision->run >> i & 1); }
 
+nas_tensor *nas__choose_among(nas_mutable *m, int from, int to, nas_tensor *const *x) {
+    nas_tensor *chosen[NAS_MAX_CANDIDATES] = {0};
+    int n_chosen = 0;
+    if (!wanted_inputs_fit(m, from, to, x)) {
+        return NULL;
+    }
+    for (int i = from; i < to; i++) {
+        if (nas_wanted(m, i)) {
+            chosen[m->decision->weights ? i : n_chosen] = x[i];
+            n_chosen++;
+        }
+    }
+    return n_chosen == 0          ? NULL
+           : m->decision->weights ? nas_weighted_sum(m->decision->weights, m->n, chosen)
+                                  : reduce(m, n_chosen, chosen);
+}
+
 nas_tensor *nas_choose(nas_mutable *m, int n, nas_tensor *const *x) {
     if (!m) {
         return nas__fail_null(NAS_INVALID, "nas_choose: the input choice is NULL");
@@ -113,21 +130,6 @@ nas_tensor *nas_choose(nas_mutable *m, int n, nas_tensor *const *x) {
         snprintf(count, sizeof count, "%d inputs", n);
         return complain(m, NAS_INVALID, "choice \"%s\": nas_choose() was given %s, which do not fit it", count);
     }
-    nas_tensor *chosen[NAS_MAX_CANDIDATES] = {0};
-    int n_chosen = 0;
-    if (!wanted_inputs_fit(m, x)) {
-        return NULL;
-    }
-    if (m->decision->weights) {
-        for (int i = 0; i < n; i++) {
-            chosen[i] = nas_wanted(m, i) ? x[i] : NULL;
-        }
-        return nas_weighted_sum(m->decision->weights, n, chosen);
-    }
-    for (int i = 0; i < n; i++) {
-        if (nas_wanted(m, i)) {
-            chosen[n_chosen++] = x[i];
-        }
-    }
-    return n_chosen ? reduce(m, n_chosen, chosen) : nothing_chosen(m, x);
+    nas_tensor *y = nas__choose_among(m, 0, n, x);
+    return y || (m->decision->run & nas__all_bits(n)) ? y : nothing_chosen(m, x);
 }

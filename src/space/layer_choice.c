@@ -71,6 +71,17 @@ nas_mutable *nas__layer_mutable(nas_module *module) {
     return module->forward == layer_choice_forward ? ((layer_choice *)module)->mutable_ : NULL;
 }
 
+int nas__chosen_candidate(nas_module *module) {
+    const nas_mutable *m = nas__layer_mutable(module);
+    return m ? nas__mutable_single(m) : -1;
+}
+
+void nas__layer_behind(nas_module *module, const nas_mutable *input, uint64_t any) {
+    nas_mutable *m = nas__layer_mutable(module);
+    m->behind = input;
+    m->behind_any = any;
+}
+
 void nas__layer_prune(nas_mutable *m, int keep) {
     layer_choice *choice = (layer_choice *)m->owner;
     for (int i = 0; i < m->n; i++) {

@@ -130,7 +130,7 @@ static nas_status enter(nas_space *space, nas_mutable *m, int parent, int candid
     space->choices[choice].concat |= m->kind == NAS_INPUT && m->reduce == NAS_CONCAT;
     m->space = space;
     m->site = space->n_sites;
-    space->sites[space->n_sites++] = (nas__site){m, choice, parent, candidate};
+    space->sites[space->n_sites++] = (nas__site){m, choice, parent, candidate, m->behind ? m->behind->site : -1};
     return NAS_OK;
 }
 

@@ -19,6 +19,8 @@ struct nas_mutable {
     nas_reduce reduce;
     char **edges;   /* input choices: per candidate the key of its layer choice or NULL; NULL: none have one */
     double *values; /* value choices */
+    const nas_mutable *behind; /* layer choices: they run when that input choice takes one of ... */
+    uint64_t behind_any;       /* ... these; NULL: not behind one */
     bool fixed;
     nas_decision own;
     const nas_decision *decision; /* in force: &own, or the space's */
@@ -31,6 +33,7 @@ typedef struct nas__site {
     nas_mutable *mutable_; /* NULL when its module was freed before the space */
     int choice;
     int parent, parent_candidate; /* the site of the layer choice around it, or -1 */
+    int behind;                   /* the site of the input choice that leads to it, or -1 */
 } nas__site;
 
 /* Candidate `candidate` of input choice `input` is computed by the layer choice that holds this. */
@@ -74,6 +77,13 @@ nas_mutable *nas__mutable_new(nas_choice_kind kind, nas_module *owner, const cha
 void nas__mutable_free(nas_mutable *m);
 /* The mutable of a layer choice's module; NULL for other modules. */
 nas_mutable *nas__layer_mutable(nas_module *module);
+/* Index of the only candidate that a layer choice computes, or -1. */
+int nas__chosen_candidate(nas_module *layer_choice);
+/* This place of a layer choice runs, and stays when the architecture is fixed, only when the input choice takes one of
+ * these candidates. The input choice belongs to a module above. */
+void nas__layer_behind(nas_module *layer_choice, const nas_mutable *input, uint64_t any);
+/* nas_choose() of the inputs from .. to-1 alone (x has all n); NULL without an error when the decision takes none. */
+nas_tensor *nas__choose_among(nas_mutable *input, int from, int to, nas_tensor *const *x);
 /* The given key, or the one that follows from the path (new, free()). */
 char *nas__mutable_key(const nas_mutable *m);
 /* Frees all candidates of a layer choice but `keep` (-1: all); the choice is then that candidate, under the same path.

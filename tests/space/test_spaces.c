@@ -171,6 +171,95 @@ static void darts_derives_the_published_network(void **state) {
     nas_module_free(model);
 }
 
+/* Keys, paths and initial values as they have always been: runs that were stored before still load. */
+static nas_status hash_parameter(const char *path, nas_tensor *t, nas_role role, void *user) {
+    uint64_t *hash = user;
+    size_t n = (size_t)nas_tensor_count(t) * sizeof(float);
+    float *values = malloc(n);
+    nas_tensor_read(t, values);
+    for (size_t i = 0; i < strlen(path) + n; i++) {
+        unsigned char c = i < strlen(path) ? (unsigned char)path[i] : ((unsigned char *)values)[i - strlen(path)];
+        *hash = (*hash ^ c) * 0x100000001b3u;
+    }
+    (void)role;
+    free(values);
+    return NAS_OK;
+}
+
+static void cells_keep_their_keys_and_weights(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        uint64_t space, parameters;
+    } known[] = {{"nb201", 0x405e584aa6214921u, 0x1c162f3624cf5c9au},
+                 {"darts", 0x4faa58d7ce7cbb1du, 0x045b7719015cf274u}};
+    for (int i = 0; i < 2; i++) {
+        uint64_t hash = 0xcbf29ce484222325u;
+        nas_module *model = nas_space_build(known[i].name, &(nas_space_config){3, 32, 32, 10, NULL});
+        nas_initialise(model, 7);
+        nas_visit_parameters(model, hash_parameter, &hash);
+        nas_space *space = nas_space_new(model);
+        assert_true(nas_space_hash(space) == known[i].space);
+        assert_true(hash == known[i].parameters);
+        nas_space_free(space);
+        nas_module_free(model);
+    }
+}
+
+static void cell_strings_round_trip(void **state) {
+    (void)state;
+    static const char *const spaces[] = {"darts"};
+    for (size_t s = 0; s < sizeof spaces / sizeof *spaces; s++) {
+        nas_module *model = small(spaces[s], images[0]);
+        nas_space *space = nas_space_new(model);
+        const nas_space_info *info = nas_space_info_find(spaces[s]);
+        nas_architecture *a = nas_architecture_new(space);
+        nas_rng rng = nas_rng_new(s, 1);
+        for (int draw = 0; draw < 20; draw++) {
+            nas_architecture_random(a, &rng);
+            char *text = info->canonical(a);
+            nas_architecture *again = info->parse(space, text);
+            assert_no_error();
+            assert_true(nas_architecture_equal(a, again));
+            for (size_t cut = 0; cut < strlen(text); cut++) { /* no beginning is one, nor one with a letter changed */
+                char *wrong = strdup(text);
+                wrong[cut] = 0;
+                assert_null(info->parse(space, wrong));
+                assert_error(NAS_PARSE, "is expected");
+                wrong[cut] = text[cut] == 'x' ? 'y' : '\x01';
+                assert_null(info->parse(space, wrong));
+                assert_error(NAS_PARSE, "is expected");
+                free(wrong);
+            }
+            nas_architecture_free(again);
+            free(text);
+        }
+        nas_architecture_free(a);
+        nas_space_free(space);
+        nas_module_free(model);
+    }
+}
+
+static void cell_strings_say_what_is_wrong(void **state) {
+    (void)state;
+    nas_module *model = small("darts", images[0]);
+    nas_space *space = nas_space_new(model);
+    static const char *const wrong[][2] = {
+        {"", "at character 1: \"normal\""},
+        {"normal=|none~0|none~0|+", "at character 15: another value before the node"},
+        {"normal=|none~0|none~2|+", "at character 15: another value before the node"},
+        {"normal=|none~0|conv~1|+", "at character 16: one of none, max_pool_3x3"},
+        {"normal=|none~0|none~1|;", "at character 23: \"+\""},
+        {"normal=|none~|none~1|", "the number of a value"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_null(nas_space_info_find("darts")->parse(space, wrong[i][0]));
+        assert_error(NAS_PARSE, wrong[i][1]);
+    }
+    nas_space_free(space);
+    nas_module_free(model);
+}
+
 /* Output of one training pass with drop path. */
 static void train(nas_module *model, nas_space_config c, double drop_path, float *out) {
     float *x = random_floats(9, (size_t)(2 * c.channels * c.height * c.width));
@@ -392,6 +481,9 @@ int main(void) {
         cmocka_unit_test(chain_takes_any_size),
         cmocka_unit_test(fixed_networks_repeat_the_supernet),
         cmocka_unit_test(darts_has_the_papers_keys),
+        cmocka_unit_test(cells_keep_their_keys_and_weights),
+        cmocka_unit_test(cell_strings_round_trip),
+        cmocka_unit_test(cell_strings_say_what_is_wrong),
         cmocka_unit_test(darts_mixes_every_edge),
         cmocka_unit_test(darts_derives_the_published_network),
         cmocka_unit_test(nb201_has_the_benchmarks_parameters),

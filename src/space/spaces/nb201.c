@@ -1,4 +1,5 @@
 /* nb201.c - the cell space of NAS-Bench-201 (Dong and Yang, ICLR 2020): 15,625 cells, each known from tables. */
+#include "space/spaces/cell_ops.h"
 #include "space/spaces/spaces.h"
 #include "space/spaces/nb201.h"
 
@@ -15,48 +16,24 @@ typedef struct nb201_options {
     int channels, cells;
 } nb201_options;
 
-static const char *const op_names[OPS] = {"none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"};
 static const char *const edge_keys[EDGES] = {"edge_1_0", "edge_2_0", "edge_2_1", "edge_3_0", "edge_3_1", "edge_3_2"};
 
 /* --- the cell ------------------------------------------------------------------------------------------- */
-typedef struct cell {
-    nas_module base;
-    nas_module *edges[EDGES];
-} cell;
-
-static nas_tensor *cell_forward(nas_module *self, nas_tensor *x) {
-    cell *c = (cell *)self;
-    size_t scope = nas__scope_begin();
-    nas_tensor *nodes[NODES] = {x};
-    for (int to = 1, edge = 0; to < NODES; to++) {
-        nas_tensor *terms[NODES];
-        for (int from = 0; from < to; from++, edge++) {
-            terms[from] = nas_forward(c->edges[edge], nodes[from]);
-        }
-        nodes[to] = nas_sum_of(to, terms);
-    }
-    return nas__scope_end(scope, nodes[NODES - 1]);
+/* NAS-Bench-201 has no batch norm behind its pooling. */
+static nas_module *avg_pool(int channels, int stride) {
+    (void)channels;
+    return nas_pool(.kind = NAS_POOL_AVG, .kernel = 3, .stride = stride, .padding = NAS_SAME);
 }
 
-static nas_module *edge_choice(cell *c, int edge, int channels) {
-    const nas_candidate candidates[OPS] = {
-        {op_names[0], nas_none_new(1)},
-        {op_names[1], nas_identity_new()},
-        {op_names[2], nas_relu_conv_bn(.in = channels, .out = channels, .kernel = 1, .affine = NAS_AFFINE_WHEN_FIXED)},
-        {op_names[3], nas_relu_conv_bn(.in = channels, .out = channels, .kernel = 3, .affine = NAS_AFFINE_WHEN_FIXED)},
-        {op_names[4], nas_pool(.kind = NAS_POOL_AVG, .kernel = 3, .stride = 1, .padding = NAS_SAME)},
-    };
-    return nas_child(c, edge_keys[edge], nas_layer_choice(c, edge_keys[edge], OPS, candidates));
-}
+static const nas_cell_op ops[OPS] = {
+    {"none", nas__op_none, NAS_CELL_ZERO},           {"skip_connect", nas__op_skip, NAS_CELL_IDENTITY},
+    {"nor_conv_1x1", nas__op_conv_1x1, NAS_CELL_OP}, {"nor_conv_3x3", nas__op_conv_3x3, NAS_CELL_OP},
+    {"avg_pool_3x3", avg_pool, NAS_CELL_OP},
+};
 
 static nas_module *cell_new(int channels) {
-    cell *c = nas_module_new(cell, cell_forward);
-    bool complete = c != NULL;
-    for (int i = 0; complete && i < EDGES; i++) {
-        c->edges[i] = edge_choice(c, i, channels);
-        complete = c->edges[i] != NULL;
-    }
-    return nas__module_complete(c, complete);
+    return nas_cell(.ops = ops, .n_ops = OPS, .channels = channels, .n_inputs = 1, .nodes = NODES - 1,
+                    .preprocess = {NAS_CELL_AS_IS}, .merge = NAS_CELL_LAST);
 }
 
 /* --- the reduction block: residual, halves the image --------------------------------------------------------- */
@@ -164,7 +141,7 @@ char *nas__nb201_string(int code) {
     for (int to = 1, edge = 0; to < NODES; to++) {
         used += (size_t)snprintf(text + used, sizeof text - used, "%s", to > 1 ? "+" : "");
         for (int from = 0; from < to; from++, edge++) {
-            used += (size_t)snprintf(text + used, sizeof text - used, "|%s~%d%s", op_names[digits[edge]], from,
+            used += (size_t)snprintf(text + used, sizeof text - used, "|%s~%d%s", ops[digits[edge]].name, from,
                                      from == to - 1 ? "|" : "");
         }
     }
@@ -180,7 +157,7 @@ static int read_op(const char **text, int from) {
     }
     *text = name + length + 2;
     for (int i = 0; i < OPS; i++) {
-        if (strlen(op_names[i]) == length && strncmp(op_names[i], name, length) == 0) {
+        if (strlen(ops[i].name) == length && strncmp(ops[i].name, name, length) == 0) {
             return i;
         }
     }

@@ -16,9 +16,6 @@ nas_tensor *nas__pad_image(nas_tensor *x, int multiple);
 /* Global average pooling and a linear layer from `in` channels. */
 nas_module *nas__head(int in, int outputs);
 
-/* Index of the only candidate that a layer choice computes, or -1. */
-int nas__chosen_candidate(nas_module *layer_choice);
-
 /* Architectures that are a row of single candidates: "a|b" strings are made of their names. */
 const char *nas__chosen_name(const nas_architecture *a, const char *key);
 

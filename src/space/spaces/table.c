@@ -93,11 +93,6 @@ nas_module *nas__head(int in, int outputs) {
     return nas_sequential(nas_pool(.kind = NAS_POOL_GLOBAL), nas_dense(.in = in, .out = outputs));
 }
 
-int nas__chosen_candidate(nas_module *layer_choice) {
-    const nas_mutable *m = nas__layer_mutable(layer_choice);
-    return m ? nas__mutable_single(m) : -1;
-}
-
 const char *nas__chosen_name(const nas_architecture *a, const char *key) {
     int choice = nas_space_find(a->space, key);
     return choice < 0 ? "?" : a->space->choices[choice].public_.names[__builtin_ctzll(a->bits[choice])];

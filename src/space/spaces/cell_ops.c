@@ -1,0 +1,46 @@
+/* cell_ops.c - see cell_ops.h */
+#include "space/spaces/cell_ops.h"
+
+enum { LATER = NAS_AFFINE_WHEN_FIXED };
+
+nas_module *nas__op_none(int channels, int stride) {
+    (void)channels;
+    return nas_none_new(stride);
+}
+
+nas_module *nas__op_skip(int channels, int stride) {
+    return stride == 1 ? nas_identity_new() : nas_factorized_reduce(.in = channels, .affine = LATER);
+}
+
+static nas_module *pool(nas_pool_kind kind, int kernel, int channels, int stride) {
+    return nas_pool(.kind = kind, .kernel = kernel, .stride = stride, .padding = NAS_SAME, .channels = channels,
+                    .bn_search_only = true);
+}
+
+nas_module *nas__op_max_pool_3x3(int channels, int stride) { return pool(NAS_POOL_MAX, 3, channels, stride); }
+
+nas_module *nas__op_avg_pool_3x3(int channels, int stride) { return pool(NAS_POOL_AVG, 3, channels, stride); }
+
+static nas_module *sep(int kernel, int channels, int stride) {
+    return nas_sep_conv(.in = channels, .kernel = kernel, .stride = stride, .affine = LATER);
+}
+
+nas_module *nas__op_sep_3x3(int channels, int stride) { return sep(3, channels, stride); }
+
+nas_module *nas__op_sep_5x5(int channels, int stride) { return sep(5, channels, stride); }
+
+static nas_module *dil(int kernel, int channels, int stride) {
+    return nas_dil_conv(.in = channels, .kernel = kernel, .stride = stride, .affine = LATER);
+}
+
+nas_module *nas__op_dil_3x3(int channels, int stride) { return dil(3, channels, stride); }
+
+nas_module *nas__op_dil_5x5(int channels, int stride) { return dil(5, channels, stride); }
+
+static nas_module *conv(int kernel, int channels, int stride) {
+    return nas_relu_conv_bn(.in = channels, .out = channels, .kernel = kernel, .stride = stride, .affine = LATER);
+}
+
+nas_module *nas__op_conv_1x1(int channels, int stride) { return conv(1, channels, stride); }
+
+nas_module *nas__op_conv_3x3(int channels, int stride) { return conv(3, channels, stride); }

@@ -1,0 +1,22 @@
+/* cell_ops.h - operations of cells, as nas_cell() takes them: each keeps the number of channels. Their batch norms get
+ * gamma and beta when the architecture is fixed (DARTS). */
+#ifndef SPACE_SPACES_CELL_OPS_H
+#define SPACE_SPACES_CELL_OPS_H
+
+#include <espalier/space.h>
+
+nas_module *nas__op_none(int channels, int stride);
+/* The identity; with stride the factorized reduction. */
+nas_module *nas__op_skip(int channels, int stride);
+/* With a batch norm behind them while searching. */
+nas_module *nas__op_max_pool_3x3(int channels, int stride);
+nas_module *nas__op_avg_pool_3x3(int channels, int stride);
+nas_module *nas__op_sep_3x3(int channels, int stride);
+nas_module *nas__op_sep_5x5(int channels, int stride);
+nas_module *nas__op_dil_3x3(int channels, int stride);
+nas_module *nas__op_dil_5x5(int channels, int stride);
+/* ReLU, convolution, batch norm. */
+nas_module *nas__op_conv_1x1(int channels, int stride);
+nas_module *nas__op_conv_3x3(int channels, int stride);
+
+#endif
