@@ -10,11 +10,13 @@ extern "C" {
 #endif
 
 typedef enum nas_option_type {
-    NAS_OPTION_INT,   /* int */
-    NAS_OPTION_FLOAT, /* double */
-    NAS_OPTION_BOOL,  /* bool; 0|1|true|false|yes|no|on|off */
-    NAS_OPTION_CHOICE /* int: the index of one of the words in .choices ("a|b|c") */
+    NAS_OPTION_INT,    /* int */
+    NAS_OPTION_FLOAT,  /* double */
+    NAS_OPTION_BOOL,   /* bool; 0|1|true|false|yes|no|on|off */
+    NAS_OPTION_CHOICE, /* int: the index of one of the words in .choices ("a|b|c") */
+    NAS_OPTION_TEXT    /* char[NAS_OPTION_TEXT_SIZE]: a file name, say; without commas */
 } nas_option_type;
+enum { NAS_OPTION_TEXT_SIZE = 256 };
 
 /* One row; a table ends with a NULL name. */
 typedef struct nas_option {

@@ -83,6 +83,9 @@ typedef struct nas_pass {
     /* Makes the decisions of this pass, on its tape (weights of a weighting are tensors of the pass). NULL: those in
      * force stay. */
     nas_status (*decide)(nas_search *s, void *user);
+    /* What is differentiated, from what the network gave, in place of s->config->loss (smoothed labels, a cost that
+     * weighs in); NULL: that. */
+    nas_tensor *(*objective)(nas_search *s, nas_tensor *output, nas_tensor *target, void *user);
     /* The term that is added to the loss on the tape; may be NULL. */
     nas_tensor *(*penalty)(nas_search *s, void *user);
     void *user;
@@ -95,6 +98,8 @@ typedef struct nas_pass_result {
  * fails (NAS_NUMERIC) with the step in the message. */
 NAS_API nas_status nas_search_pass(nas_search *s, const nas_pass *pass, nas_pass_result *result);
 
+/* A pass with gradients for the weights, clip, one update. */
+NAS_API nas_status nas_search_update(nas_search *s, const nas_pass *pass, double *loss);
 /* Pass on a training batch with gradients for the weights under the decisions in force (or pass's decide), clip, one
  * update. */
 NAS_API nas_status nas_search_weight_step(nas_search *s, const nas_batch *train,

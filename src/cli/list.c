@@ -22,6 +22,8 @@ static const char *type_name(nas_option_type type) {
         return "bool";
     case NAS_OPTION_CHOICE:
         return "choice";
+    case NAS_OPTION_TEXT:
+        return "text";
     }
     return "?";
 }
@@ -134,7 +136,8 @@ static void print_data(void) {
 static void print_options(const char *kind, const char *name, const nas_option *rows) {
     printf("%s%s %s%s: --set KEY=VALUE\n", cli_bold(stdout), kind, name, cli_plain(stdout));
     for (; rows && rows->name; rows++) {
-        printf("  %-20s %s (default %s", rows->name, rows->help ? rows->help : "", rows->initial);
+        printf("  %-20s %s (default %s", rows->name, rows->help ? rows->help : "",
+               *rows->initial ? rows->initial : "none");
         if (rows->choices) {
             printf("; one of %s", rows->choices);
         } else if (rows->min != 0 || rows->max != 0) {

@@ -51,10 +51,11 @@ static nas_status set_strategy(cli_strategy *s, const char *key, const char *val
         int number;
         double real;
         bool flag;
+        char text[NAS_OPTION_TEXT_SIZE];
     } field = {0};
     nas_option alone[2] = {*row, {0}};
     alone[0].offset = 0;
-    char text[128];
+    char text[NAS_OPTION_TEXT_SIZE];
     nas_status status = nas_options_set(alone, &field, key, value);
     if (!status) {
         nas_options_get(alone, &field, text, sizeof text);

@@ -94,6 +94,20 @@ static nas_status set_choice(const nas_option *row, void *fields, const char *va
                      row->choices);
 }
 
+static nas_status set_text(const nas_option *row, void *fields, const char *value) {
+    size_t length = strlen(value);
+    if (length >= NAS_OPTION_TEXT_SIZE) {
+        return nas__fail(NAS_INVALID, "option \"%s\": a text of %zu bytes is too long; it takes %d", row->name, length,
+                         NAS_OPTION_TEXT_SIZE - 1);
+    }
+    if (strchr(value, ',')) {
+        return nas__fail(NAS_INVALID, "option \"%s\": \"%s\" has a comma in it, which stands between options",
+                         row->name, value);
+    }
+    memcpy(field_of(row, fields), value, length + 1);
+    return NAS_OK;
+}
+
 static nas_status set_row(const nas_option *row, void *fields, const char *value) {
     switch (row->type) {
     case NAS_OPTION_INT:
@@ -104,6 +118,8 @@ static nas_status set_row(const nas_option *row, void *fields, const char *value
         return set_bool(row, fields, value);
     case NAS_OPTION_CHOICE:
         return set_choice(row, fields, value);
+    case NAS_OPTION_TEXT:
+        return set_text(row, fields, value);
     }
     return nas__fail(NAS_INVALID, "option \"%s\" has an unknown type", row->name);
 }
@@ -169,6 +185,9 @@ void nas_options_get(const nas_option *row, const void *fields, char *text, size
     case NAS_OPTION_CHOICE:
         word = word_at(row->choices, *(const int *)field, &length);
         snprintf(text, size, "%.*s", (int)length, word ? word : "");
+        break;
+    case NAS_OPTION_TEXT:
+        snprintf(text, size, "%s", (const char *)field);
         break;
     }
 }

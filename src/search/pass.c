@@ -36,7 +36,9 @@ static nas_status run_pass(nas_search *s, const nas_pass *pass, nas_pass_result 
     }
     nas_tensor *target = nas__batch_target(pass->batch, info);
     nas_tensor *output = nas_forward(s->model, nas__batch_input(pass->batch, info));
-    nas_tensor *loss = output ? t->config.loss(output, target) : NULL;
+    nas_tensor *loss = !output           ? NULL
+                       : pass->objective ? pass->objective(s, output, target, pass->user)
+                                         : t->config.loss(output, target);
     if (loss && pass->penalty) {
         loss = nas_add(loss, pass->penalty(s, pass->user));
     }
@@ -75,16 +77,21 @@ nas_status nas_search_pass(nas_search *s, const nas_pass *pass, nas_pass_result 
     return status ? status : nas_error_status();
 }
 
-nas_status nas_search_weight_step(nas_search *s, const nas_batch *train, nas_status (*decide)(nas_search *, void *),
-                                  void *user, double *loss) {
+nas_status nas_search_update(nas_search *s, const nas_pass *pass, double *loss) {
     nas_trainer *t = nas__trainer_of(s);
     nas_pass_result result = {0};
-    nas_pass pass = {.batch = train, .grad = NAS_ROLE_WEIGHT, .training = true, .decide = decide, .user = user};
-    nas_status status = nas_search_pass(s, &pass, &result);
+    nas_status status = nas_search_pass(s, pass, &result);
     *loss = result.loss;
     if (!status) {
         status = nas__checked_step(s->optimizer, s->lr, t->config.clip_norm, s->step, s->epoch);
     }
     nas__score_forget(t);
     return status;
+}
+
+nas_status nas_search_weight_step(nas_search *s, const nas_batch *train, nas_status (*decide)(nas_search *, void *),
+                                  void *user, double *loss) {
+    return nas_search_update(
+        s, &(nas_pass){.batch = train, .grad = NAS_ROLE_WEIGHT, .training = true, .decide = decide, .user = user},
+        loss);
 }

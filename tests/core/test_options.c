@@ -10,6 +10,7 @@ struct fields {
     int order, mode;
     double xi;
     bool unrolled;
+    char file[NAS_OPTION_TEXT_SIZE];
 };
 
 static const nas_option table[] = {
@@ -17,6 +18,7 @@ static const nas_option table[] = {
     {"xi", NAS_OPTION_FLOAT, offsetof(struct fields, xi), "0.01", 0, 1, NULL, "step"},
     {"unrolled", NAS_OPTION_BOOL, offsetof(struct fields, unrolled), "yes", 0, 0, NULL, "flag"},
     {"mode", NAS_OPTION_CHOICE, offsetof(struct fields, mode), "full", 0, 0, "path|two|full", "mode"},
+    {"file", NAS_OPTION_TEXT, offsetof(struct fields, file), "", 0, 0, NULL, "name of a file"},
     {NULL},
 };
 
@@ -33,11 +35,16 @@ static void defaults(void **state) {
 static void values_round_trip(void **state) {
     (void)state;
     struct fields f = {0};
-    static const char *const rows[][3] = {
-        {"order", "2", "2"},     {"xi", "0.125", "0.125"},
-        {"xi", "1e-3", "0.001"}, {"xi", "0.1", "0.1"},
-        {"unrolled", "no", "0"}, {"unrolled", "TRUE", "1"},
-        {"mode", "two", "two"},  {"xi", "0.30000000000000004", "0.30000000000000004"}};
+    static const char *const rows[][3] = {{"order", "2", "2"},
+                                          {"xi", "0.125", "0.125"},
+                                          {"xi", "1e-3", "0.001"},
+                                          {"xi", "0.1", "0.1"},
+                                          {"unrolled", "no", "0"},
+                                          {"unrolled", "TRUE", "1"},
+                                          {"file", "a b=c.json", "a b=c.json"},
+                                          {"file", "", ""},
+                                          {"mode", "two", "two"},
+                                          {"xi", "0.30000000000000004", "0.30000000000000004"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char text[64];
         assert_int_equal(nas_options_set(table, &f, rows[i][0], rows[i][1]), NAS_OK);
@@ -55,8 +62,9 @@ static void errors_name_option_and_value(void **state) {
         const char *part;
     } rows[] = {
         {"ordr", "1", NAS_NOT_FOUND, "did you mean \"order\""},
-        {"something", "1", NAS_NOT_FOUND, "there are: order, xi, unrolled, mode"},
+        {"something", "1", NAS_NOT_FOUND, "there are: order, xi, unrolled, mode, file"},
         {"order", "3", NAS_INVALID, "takes 1 to 2"},
+        {"file", "a,b", NAS_INVALID, "comma"},
         {"order", "1.5", NAS_INVALID, "not a whole number"},
         {"order", "", NAS_INVALID, "not a whole number"},
         {"order", "99999999999999999999", NAS_INVALID, "takes 1 to 2"},
@@ -71,6 +79,11 @@ static void errors_name_option_and_value(void **state) {
         assert_int_equal(nas_options_set(table, &f, rows[i].name, rows[i].value), rows[i].status);
         assert_error(rows[i].status, rows[i].part);
     }
+    char longest[NAS_OPTION_TEXT_SIZE + 1] = "";
+    memset(longest, 'x', NAS_OPTION_TEXT_SIZE);
+    assert_int_equal(nas_options_set(table, &f, "file", longest), NAS_INVALID);
+    assert_error(NAS_INVALID, "256 bytes is too long; it takes 255");
+    assert_int_equal(nas_options_set(table, &f, "file", longest + 1), NAS_OK);
     assert_int_equal(f.order, 1);
     assert_true(f.xi == 0.5);
 }

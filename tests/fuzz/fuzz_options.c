@@ -12,12 +12,14 @@ struct fields {
     int order, mode;
     double xi;
     bool unrolled;
+    char file[NAS_OPTION_TEXT_SIZE];
 };
 
 static const nas_option table[] = {
     {"order", NAS_OPTION_INT, offsetof(struct fields, order), "1", 1, 2, NULL, ""},
     {"xi", NAS_OPTION_FLOAT, offsetof(struct fields, xi), "0.01", 0, 1, NULL, ""},
     {"unrolled", NAS_OPTION_BOOL, offsetof(struct fields, unrolled), "yes", 0, 0, NULL, ""},
+    {"file", NAS_OPTION_TEXT, offsetof(struct fields, file), "", 0, 0, NULL, ""},
     {"mode", NAS_OPTION_CHOICE, offsetof(struct fields, mode), "full", 0, 0, "path|two|full", ""},
     {NULL},
 };
@@ -43,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     free(text);
     if (fields.order < 1 || fields.order > 2 || !(fields.xi >= 0 && fields.xi <= 1) || fields.mode < 0 ||
-        fields.mode > 2) {
+        fields.mode > 2 || !memchr(fields.file, 0, sizeof fields.file) || strchr(fields.file, ',')) {
         abort();
     }
     return 0;
