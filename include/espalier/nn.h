@@ -81,14 +81,16 @@ typedef struct nas_conv_config {
     int dilation;        /* 0 = 1 */
     int groups;          /* 0 = 1 */
     bool bias;
-    int affine; /* of the batch norm in nas_conv_bn_relu and nas_relu_conv_bn: nas_affine */
+    int affine;              /* of the batch norm in nas_conv_bn_relu and nas_relu_conv_bn: nas_affine */
+    int kernel_w, padding_w; /* of the width, where they are others than of the height: 1x7 is .kernel = 1, .kernel_w =
+                                7; 0 = kernel, padding */
 } nas_conv_config;
 typedef enum nas_affine {
     NAS_AFFINE = 0,        /* gamma and beta */
     NAS_AFFINE_WHEN_FIXED, /* none while searching; they come (1 and 0) when the architecture is fixed (DARTS) */
     NAS_AFFINE_NEVER
 } nas_affine;
-/* (N,in,H,W) -> (N,out,H',W'); parameters weight (out, in/groups, kernel, kernel) and, with .bias, bias (out). As all
+/* (N,in,H,W) -> (N,out,H',W'); parameters weight (out, in/groups, kernel, kernel_w) and, with .bias, bias (out). As all
  * constructors: a new module for nas_child(); NULL and an error when a required number is missing or numbers do not
  * fit. */
 #define nas_conv(...) nas_conv_new(&(nas_conv_config){__VA_ARGS__})
@@ -106,7 +108,7 @@ NAS_API nas_module *nas_sep_conv_new(const nas_conv_config *config);
 #define nas_dil_conv(...) nas_dil_conv_new(&(nas_conv_config){__VA_ARGS__})
 NAS_API nas_module *nas_dil_conv_new(const nas_conv_config *config);
 /* ReLU, two 1x1 convolutions of stride 2 on x and on x shifted by one pixel, concatenated, BN; .in, .out (even; 0 =
- * .in) and .affine. Height and width of x must be even. */
+ * .in) and .affine. Height and width of x must be even; a height of 1 stays. */
 #define nas_factorized_reduce(...) nas_factorized_reduce_new(&(nas_conv_config){__VA_ARGS__})
 NAS_API nas_module *nas_factorized_reduce_new(const nas_conv_config *config);
 

@@ -11,10 +11,11 @@ extern "C" {
 
 /* --- convolution and linear --------------------------------------------------------------------- */
 typedef struct nas_conv_args {
-    int stride;   /* 0 = 1 */
-    int padding;  /* 0 = none; NAS_SAME = dilation*(kernel-1)/2 */
-    int dilation; /* 0 = 1 (not dilated) */
-    int groups;   /* 0 = 1; equal to the channels of x: depthwise */
+    int stride;    /* 0 = 1 */
+    int padding;   /* 0 = none; NAS_SAME = dilation*(kernel-1)/2 */
+    int dilation;  /* 0 = 1 (not dilated) */
+    int groups;    /* 0 = 1; equal to the channels of x: depthwise */
+    int padding_w; /* at the left and right, where it is another than above and below; 0 = padding, NAS_NONE = none */
 } nas_conv_args;
 #define NAS_SAME (-2)
 /* x (N,C,H,W), weight (O, C/groups, kh, kw), bias (O) or NULL -> (N,O,OH,OW). */

@@ -22,7 +22,7 @@ nas_module *nas_relu_conv_bn_new(const nas_conv_config *c) {
 static bool block_config(const char *what, const nas_conv_config *given, nas_conv_config *c) {
     *c = *given;
     c->out = c->out ? c->out : c->in;
-    if (c->groups || c->bias || (c->padding && c->padding != NAS_SAME)) {
+    if (c->groups || c->bias || c->padding_w || (c->padding && c->padding != NAS_SAME)) {
         return nas__fail_null(NAS_INVALID, "%s: .groups, .bias and .padding are the block's own and cannot be set",
                               what);
     }
@@ -38,8 +38,8 @@ static bool add_separable(nas_module *m, int number, const nas_conv_config *c, i
     const char *const *name = names[number];
     return (number == 2 || nas_child(m, name[0], nas_activation_new(NAS_RELU))) &&
            nas_child(m, name[1],
-                     nas_conv(.in = c->in, .out = c->in, .kernel = c->kernel, .stride = stride, .dilation = dilation,
-                              .groups = c->in)) &&
+                     nas_conv(.in = c->in, .out = c->in, .kernel = c->kernel, .kernel_w = c->kernel_w, .stride = stride,
+                              .dilation = dilation, .groups = c->in)) &&
            nas_child(m, name[2], nas_conv(.in = c->in, .out = out, .kernel = 1)) &&
            nas_child(m, name[3], nas_bn(.channels = out, .affine = (nas_affine)c->affine, .relu = number == 1));
 }
@@ -72,7 +72,8 @@ typedef struct factorized_reduce {
 
 nas_tensor *nas__factorized_forward(nas_module *self, nas_tensor *x) {
     factorized_reduce *f = (factorized_reduce *)self;
-    if (nas_tensor_ndim(x) != 4 || nas_tensor_dim(x, 2) % 2 || nas_tensor_dim(x, 3) % 2) {
+    bool row = nas_tensor_ndim(x) == 4 && nas_tensor_dim(x, 2) == 1;
+    if (nas_tensor_ndim(x) != 4 || (!row && nas_tensor_dim(x, 2) % 2) || nas_tensor_dim(x, 3) % 2) {
         return nas__fail_null(NAS_SHAPE,
                               "nas_factorized_reduce: an image (N,C,H,W) with even height and width is needed, not %d "
                               "x %d (%d dimensions);"
@@ -80,7 +81,7 @@ nas_tensor *nas__factorized_forward(nas_module *self, nas_tensor *x) {
                               (int)nas_tensor_dim(x, 2), (int)nas_tensor_dim(x, 3), nas_tensor_ndim(x));
     }
     x = nas_relu(x);
-    nas_tensor *halves[2] = {nas_forward(f->even, x), nas_forward(f->odd, nas_pad(x, -1, 0, -1, 0))};
+    nas_tensor *halves[2] = {nas_forward(f->even, x), nas_forward(f->odd, nas_pad(x, row ? 0 : -1, 0, -1, 0))};
     return nas_forward(f->bn, nas_concat(2, halves, 1));
 }
 

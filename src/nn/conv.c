@@ -15,16 +15,20 @@ static nas_tensor *conv_forward(nas_module *self, nas_tensor *x) {
     return nas_conv2d(x, c->weight, c->bias, c->args);
 }
 
+static bool is_padding(int padding) { return padding >= 0 || padding == NAS_NONE || padding == NAS_SAME; }
+
 bool nas__conv_config_fits(const char *what, const nas_conv_config *c) {
     int groups = c->groups ? c->groups : 1;
     if (c->in < 1 || c->out < 1 || c->kernel < 1) {
         return nas__fail_null(NAS_INVALID, "%s: .in %d, .out %d and .kernel %d must be given and positive", what, c->in,
                               c->out, c->kernel);
     }
-    if (c->stride < 0 || c->dilation < 0 || groups < 1 ||
-        (c->padding < 0 && c->padding != NAS_NONE && c->padding != NAS_SAME)) {
-        return nas__fail_null(NAS_INVALID, "%s: .stride %d, .dilation %d, .groups %d or .padding %d is negative", what,
-                              c->stride, c->dilation, c->groups, c->padding);
+    if (c->stride < 0 || c->dilation < 0 || groups < 1 || c->kernel_w < 0 || !is_padding(c->padding) ||
+        !is_padding(c->padding_w)) {
+        return nas__fail_null(NAS_INVALID,
+                              "%s: .stride %d, .dilation %d, .groups %d, .kernel_w %d, .padding %d or .padding_w %d is "
+                              "negative",
+                              what, c->stride, c->dilation, c->groups, c->kernel_w, c->padding, c->padding_w);
     }
     if (c->in % groups || c->out % groups) {
         return nas__fail_null(NAS_INVALID, "%s: %d groups do not divide %d and %d channels", what, groups, c->in,
@@ -41,13 +45,15 @@ nas_module *nas_conv_new(const nas_conv_config *config) {
     if (!c) {
         return NULL;
     }
-    int groups = config->groups ? config->groups : 1;
+    int groups = config->groups ? config->groups : 1, kernel_w = config->kernel_w ? config->kernel_w : config->kernel;
     int padding = config->padding == 0 ? NAS_SAME : config->padding == NAS_NONE ? 0 : config->padding;
-    c->args =
-        (nas_conv_args){.stride = config->stride, .padding = padding, .dilation = config->dilation, .groups = groups};
-    c->weight =
-        nas_parameter(&c->base, "weight", NAS_DIMS(config->out, config->in / groups, config->kernel, config->kernel),
-                      NAS_INIT_FAN_IN);
+    c->args = (nas_conv_args){.stride = config->stride,
+                              .padding = padding,
+                              .dilation = config->dilation,
+                              .groups = groups,
+                              .padding_w = config->padding_w};
+    c->weight = nas_parameter(&c->base, "weight", NAS_DIMS(config->out, config->in / groups, config->kernel, kernel_w),
+                              NAS_INIT_FAN_IN);
     c->bias = config->bias ? nas_parameter(&c->base, "bias", NAS_DIMS(config->out), NAS_INIT_ZERO) : NULL;
     return nas__module_complete(c, c->weight && (c->bias || !config->bias));
 }

@@ -142,6 +142,10 @@ static nas_tensor *dense(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, na
 }
 
 /* --- the operation ------------------------------------------------------------------------------- */
+static int64_t padding_of(int padding, int64_t dilation, int64_t kernel) {
+    return padding == NAS_SAME ? dilation * (kernel - 1) / 2 : padding;
+}
+
 static bool read_shape(const nas_tensor *x, const nas_tensor *w, const nas_tensor *bias, const nas_conv_args *a,
                        nas__conv_shape *s) {
     int64_t stride = a->stride ? a->stride : 1, dilation = a->dilation ? a->dilation : 1,
@@ -150,11 +154,14 @@ static bool read_shape(const nas_tensor *x, const nas_tensor *w, const nas_tenso
         return nas__fail_null(NAS_SHAPE, "nas_conv2d: x %s and weight %s must have 4 dimensions", nas__shape(x),
                               nas__shape(w));
     }
-    int64_t pad_h = a->padding == NAS_SAME ? dilation * (w->dims[2] - 1) / 2 : a->padding;
-    int64_t pad_w = a->padding == NAS_SAME ? dilation * (w->dims[3] - 1) / 2 : a->padding;
-    if (stride < 1 || dilation < 1 || groups < 1 || pad_h < 0) {
-        return nas__fail_null(NAS_INVALID, "nas_conv2d: stride %d, dilation %d, groups %d, padding %d: negative",
-                              a->stride, a->dilation, a->groups, a->padding);
+    int64_t pad_h = padding_of(a->padding, dilation, w->dims[2]);
+    int64_t pad_w =
+        a->padding_w == NAS_NONE ? 0 : padding_of(a->padding_w ? a->padding_w : a->padding, dilation, w->dims[3]);
+    if (stride < 1 || dilation < 1 || groups < 1 || pad_h < 0 || pad_w < 0) {
+        return nas__fail_null(NAS_INVALID,
+                              "nas_conv2d: stride %d, dilation %d, groups %d, padding %d, padding_w %d: "
+                              "negative",
+                              a->stride, a->dilation, a->groups, a->padding, a->padding_w);
     }
     if (x->dims[1] % groups || w->dims[0] % groups || w->dims[1] != x->dims[1] / groups) {
         return nas__fail_null(NAS_SHAPE, "nas_conv2d: weight %s does not fit x %s with %d groups", nas__shape(w),

@@ -3,6 +3,8 @@
 #include "nn_support.h"
 #include "tape.h"
 
+#include <math.h>
+
 static int begin(void **state) {
     open_tape(state);
     nas_tape_begin(tape, &(nas_tape_config){.freeze_running = true});
@@ -30,6 +32,58 @@ static void conv(void **state) {
     nas_free(same);
     nas_free(valid);
     nas_free(padded);
+}
+
+/* 1x7 and 7x1, and paddings of their own. */
+static void rectangular_kernels(void **state) {
+    (void)state;
+    nas_module *row = nas_conv(.in = 3, .out = 4, .kernel = 1, .kernel_w = 7);
+    nas_module *column = nas_relu_conv_bn(.in = 3, .out = 4, .kernel = 7, .kernel_w = 1, .stride = 2);
+    nas_module *wide = nas_conv(.in = 3, .out = 4, .kernel = 3, .kernel_w = 5, .padding = NAS_NONE, .padding_w = 1);
+    nas_module *sep = nas_sep_conv(.in = 3, .kernel = 1, .kernel_w = 5);
+    randomise_all(row);
+    randomise_all(column);
+    nas_tensor *x = random_input(1, NAS_DIMS(2, 3, 9, 8));
+    nas_tensor *y = nas_conv2d(x, parameter_at(row, "weight"), NULL, (nas_conv_args){.padding_w = 3});
+    assert_same_tensor(nas_forward(row, x), y, 1e-6, "1x7");
+    assert_int_equal(nas_tensor_dim(y, 2), 9);
+    assert_int_equal(nas_tensor_dim(y, 3), 8);
+    y = nas_conv2d(nas_relu(x), parameter_at(column, "conv.weight"), NULL,
+                   (nas_conv_args){.stride = 2, .padding = 3, .padding_w = NAS_NONE});
+    nas_bn_state bn = {.gamma = parameter_at(column, "bn.gamma"), .beta = parameter_at(column, "bn.beta")};
+    assert_same_tensor(nas_forward(column, x), nas_batch_norm(y, &bn), 1e-5, "7x1");
+    y = nas_forward(wide, x);
+    assert_int_equal(nas_tensor_dim(y, 2), 7);
+    assert_int_equal(nas_tensor_dim(y, 3), 6);
+    assert_int_equal(nas_parameter_count(sep), 2 * (3 * 5 + 9 + 6));
+    assert_int_equal(nas_tensor_dim(nas_forward(sep, random_input(2, NAS_DIMS(2, 3, 1, 10))), 3), 10);
+    assert_null(nas_conv(.in = 3, .out = 4, .kernel = 1, .kernel_w = -1));
+    assert_error(NAS_INVALID, ".kernel_w -1");
+    assert_null(nas_conv(.in = 3, .out = 4, .kernel = 1, .padding_w = -3));
+    assert_error(NAS_INVALID, ".padding_w -3");
+    nas_free(row);
+    nas_free(column);
+    nas_free(wide);
+    nas_free(sep);
+}
+
+/* A signal of one row is halved along it. */
+static void factorized_reduce_of_a_row(void **state) {
+    (void)state;
+    nas_module *f = nas_factorized_reduce(.in = 1, .out = 2, .affine = NAS_AFFINE_NEVER);
+    nas_tensor_write(parameter_at(f, "conv1.weight"), (float[]){1});
+    nas_tensor_write(parameter_at(f, "conv2.weight"), (float[]){1});
+    float values[2][3];
+    nas_tensor *y = nas_forward(f, nas_input(NAS_DIMS(1, 1, 1, 6), (float[]){1, 2, 5, 7, 9, 3}));
+    assert_int_equal(nas_tensor_dim(y, 2), 1);
+    assert_int_equal(nas_tensor_dim(y, 3), 3);
+    nas_tensor_read(y, values[0]);
+    static const double even[] = {1, 5, 9}, odd[] = {2, 7, 3};
+    for (int i = 0; i < 3; i++) { /* normalised: mean and variance are those of three numbers */
+        assert_true(fabs(values[0][i] - (even[i] - 5) / sqrt(32 / 3.)) < 1e-4);
+        assert_true(fabs(values[1][i] - (odd[i] - 4) / sqrt(14 / 3.)) < 1e-4);
+    }
+    nas_free(f);
 }
 
 static void conv_bn_relu_and_relu_conv_bn(void **state) {
@@ -231,6 +285,8 @@ static void wrong_configs_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(conv, begin, close_tape),
+        cmocka_unit_test_setup_teardown(rectangular_kernels, begin, close_tape),
+        cmocka_unit_test_setup_teardown(factorized_reduce_of_a_row, begin, close_tape),
         cmocka_unit_test_setup_teardown(conv_bn_relu_and_relu_conv_bn, begin, close_tape),
         cmocka_unit_test_setup_teardown(separable_blocks, begin, close_tape),
         cmocka_unit_test_setup_teardown(factorized_reduce, begin, close_tape),

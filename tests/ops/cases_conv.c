@@ -1,9 +1,10 @@
 /* cases_conv.c - convolution and linear layers against loops. */
 #include "ops/gradcheck.h"
 
-/* a: stride, padding, dilation, groups; inputs x, weight, bias or none */
+/* a: stride, padding, dilation, groups, padding_w; inputs x, weight, bias or none */
 static nas_tensor *run_conv(const gradcheck *c, nas_tensor **x) {
-    return nas_conv2d(x[0], x[1], x[2], (nas_conv_args){(int)c->a[0], (int)c->a[1], (int)c->a[2], (int)c->a[3]});
+    return nas_conv2d(x[0], x[1], x[2],
+                      (nas_conv_args){(int)c->a[0], (int)c->a[1], (int)c->a[2], (int)c->a[3], (int)c->a[4]});
 }
 
 static double pixel(const gradcheck *c, double *const *x, int64_t n, int64_t o, int64_t oy, int64_t ox, int pad_h,
@@ -30,8 +31,9 @@ static double pixel(const gradcheck *c, double *const *x, int64_t n, int64_t o, 
 static shape naive_conv(const gradcheck *c, double *const *x, double *y) {
     const int64_t *d = c->in[0].d, *w = c->in[1].d;
     int stride = c->a[0] ? (int)c->a[0] : 1, dilation = c->a[2] ? (int)c->a[2] : 1;
+    double padding_w = c->a[4] == NAS_NONE ? 0 : c->a[4] != 0 ? c->a[4] : c->a[1];
     int pad_h = c->a[1] == NAS_SAME ? dilation * (int)(w[2] - 1) / 2 : (int)c->a[1];
-    int pad_w = c->a[1] == NAS_SAME ? dilation * (int)(w[3] - 1) / 2 : (int)c->a[1];
+    int pad_w = padding_w == NAS_SAME ? dilation * (int)(w[3] - 1) / 2 : (int)padding_w;
     shape out = {4,
                  {d[0], w[0], (d[2] + 2 * pad_h - dilation * (w[2] - 1) - 1) / stride + 1,
                   (d[3] + 2 * pad_w - dilation * (w[3] - 1) - 1) / stride + 1}};
@@ -77,6 +79,12 @@ static const gradcheck cases[] = {
     CONV(.in = {{4, {1, 6, 5, 6}}, {4, {12, 1, 3, 3}}, {1, {12}}}, .a = {1, 1, 1, 6}),
     CONV(.in = {{4, {1, 5, 8, 6}}, {4, {7, 5, 1, 3}}}, .a = {1, NAS_SAME}),
     CONV(.in = {{4, {1, 5, 8, 6}}, {4, {7, 5, 2, 2}}}, .a = {2, 0}),
+    CONV(.in = {{4, {1, 16, 5, 9}}, {4, {16, 16, 1, 7}}}, .a = {1, NAS_SAME}),
+    CONV(.in = {{4, {1, 16, 9, 6}}, {4, {16, 16, 7, 1}}, {1, {16}}}, .a = {2, NAS_SAME}),
+    CONV(.in = {{4, {2, 16, 1, 13}}, {4, {17, 16, 1, 5}}}, .a = {2, NAS_SAME}),
+    CONV(.in = {{4, {1, 17, 1, 11}}, {4, {16, 17, 1, 3}}}, .a = {1, NAS_SAME, 2}),
+    CONV(.in = {{4, {1, 8, 7, 8}}, {4, {8, 8, 3, 3}}}, .a = {1, 1, 1, 1, NAS_NONE}),
+    CONV(.in = {{4, {1, 16, 5, 7}}, {4, {16, 16, 3, 5}}}, .a = {1, 0, 1, 1, 2}),
     /* depthwise */
     CONV(.in = {{4, {2, 17, 7, 9}}, {4, {17, 1, 3, 3}}}, .a = {1, NAS_SAME, 1, 17}),
     CONV(.in = {{4, {1, 40, 8, 7}}, {4, {40, 1, 5, 5}}, {1, {40}}}, .a = {2, 2, 1, 40}),
@@ -85,6 +93,9 @@ static const gradcheck cases[] = {
     CONV(.in = {{4, {1, 16, 4, 4}}, {4, {16, 1, 2, 2}}}, .a = {2, 0, 1, 16}),
     CONV(.in = {{4, {1, 8, 6, 5}}, {4, {8, 1, 1, 1}}}, .a = {1, 0, 1, 8}),
     CONV(.in = {{4, {1, 16, 6, 7}}, {4, {16, 1, 1, 3}}}, .a = {1, NAS_SAME, 1, 16}),
+    CONV(.in = {{4, {2, 17, 1, 12}}, {4, {17, 1, 1, 7}}}, .a = {2, NAS_SAME, 1, 17}),
+    CONV(.in = {{4, {1, 16, 8, 3}}, {4, {16, 1, 5, 1}}}, .a = {1, NAS_SAME, 2, 16}),
+    CONV(.in = {{4, {1, 16, 6, 7}}, {4, {16, 1, 3, 5}}}, .a = {1, 1, 1, 16, 2}),
     {"linear", run_linear, naive_linear, {{2, {1, 1}}, {2, {1, 1}}, {1, {1}}}},
     {"linear", run_linear, naive_linear, {{2, {7, 17}}, {2, {40, 17}}}},
     {"linear", run_linear, naive_linear, {{2, {3, 33}}, {2, {10, 33}}, {1, {10}}}},
