@@ -8,6 +8,12 @@
 
 enum { AHEAD_LINE = 64, AHEAD_PARTS = 40 };
 
+/* The simplest case: long streams that are read piece by piece, other streams in between. Each line fetches the one
+ * that lies so far ahead of it; beyond the end nothing happens. */
+enum { AHEAD_PIXELS = 256 };
+
+NAS_INLINE void ahead_of(const float *p) { __builtin_prefetch(p + AHEAD_PIXELS * BLOCK, 0, 2); }
+
 /* `planes` pieces of `lines` lines, `stride` bytes apart. */
 typedef struct ahead_part {
     const char *at;

@@ -3,6 +3,7 @@
 #include "kernels/simd_pool.h"
 #include "kernels/simd_late.h"
 #include "kernels/scratch.h"
+#include "kernels/simd_ahead.h"
 
 NAS_INLINE vec late_value(const nas__grad_block *l, const float *g, vec z) {
     return grad_value(l, vload(g), z, l->affine, l->masked);
@@ -112,6 +113,12 @@ NAS_INLINE void row_of_windows(const way *p, const float *x, const float *g, flo
         const ptrdiff_t at = o * stride * BLOCK;
         send_back(x + at, row, rows, 0, 3, &l, g + o * BLOCK, sum);
         put_down(sum, rows, 0, stride, dx + at, row);
+        ahead_of(g + o * BLOCK);
+#pragma GCC unroll 2
+        for (int j = 0; j < stride; j++) {
+            ahead_of(x + at + j * BLOCK);
+            ahead_of(dx + at + j * BLOCK);
+        }
     }
     const ptrdiff_t at = o * stride * BLOCK;
     if (o < ow) {

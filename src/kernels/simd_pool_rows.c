@@ -3,6 +3,7 @@
  * registers while it moves on. */
 #include "kernels/simd_pool.h"
 #include "kernels/scratch.h"
+#include "kernels/simd_ahead.h"
 
 /* The rows of the image that one row of windows covers, and where its results go. */
 typedef struct band {
@@ -56,6 +57,10 @@ NAS_INLINE void slide(const band *b, const int rows, const int stride, const boo
         }
         const column right = reduce_column(b, o * stride - pad + 2, rows);
         store_window(b, o, join(join(left, middle), right), b->whole, max, average);
+#pragma GCC unroll 2
+        for (int j = 0; j < stride; j++) {
+            ahead_of(b->x + (o * stride + j) * BLOCK);
+        }
         left = stride == 2 ? right : middle;
         middle = right;
     }

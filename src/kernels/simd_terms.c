@@ -3,10 +3,11 @@
  * terms exist only as long as their chunk. */
 #include "kernels/simd_pool.h"
 #include "kernels/scratch.h"
+#include "kernels/simd_ahead.h"
 
-/* Long chunks suit the processor's prefetching, which loses its way where one stream makes room for the next; but all
- * pooled chunks together must stay in a core's second-level cache. */
-enum { CHUNK = 1024, POOLED_FLOATS = 1 << 17, FORWARD_GROUP = 8, BACKWARD_GROUP = 4 };
+/* While one chunk is computed the next one is fetched, since the processor's own prefetching loses its way where one
+ * stream makes room for the other. All pooled chunks together must stay in a core's second-level cache. */
+enum { CHUNK = AHEAD_PIXELS, POOLED_FLOATS = 1 << 17, FORWARD_GROUP = 8, BACKWARD_GROUP = 4 };
 
 /* The place of a term whose pooling another term computes. */
 enum { WITH_OTHER = -1 };
@@ -150,6 +151,7 @@ NAS_INLINE void sum_group(const int n, const float *const *x, const float *scale
 #pragma GCC unroll 8
         for (int j = 0; j < n; j++) {
             sum = vfma(weight[j], vload(from[j] + i), sum);
+            ahead_of(from[j] + i);
         }
         vstore(y + i, sum);
     }
@@ -229,6 +231,8 @@ NAS_INLINE void dot_group(const int n, const float *const *x, const float *dy, i
         for (int j = 0; j < n; j++) {
             even[j] = vfma(g, vload(from[j] + i), even[j]);
             odd[j] = vfma(h, vload(from[j] + i + BLOCK), odd[j]);
+            ahead_of(from[j] + i);
+            ahead_of(from[j] + i + BLOCK);
         }
     }
     const vec last = i < to ? vload(dy + i) : vzero();
