@@ -1,5 +1,5 @@
 /* simd_ahead.h - memory fetched ahead: while a kernel computes on one image, what it will read and write of the next
- * one comes into the second-level cache, a few lines after every tile. The processor does not do it by itself: it
+ * one comes into the second-level cache, a few lines at a time. The processor does not do it by itself: it
  * follows a stream only as long as the stream is read, and then the arithmetic units wait. */
 #ifndef NAS_KERNELS_SIMD_AHEAD_H
 #define NAS_KERNELS_SIMD_AHEAD_H
@@ -43,8 +43,8 @@ static inline void ahead_add(ahead *a, const float *from, size_t floats, int pla
     }
 }
 
-/* All of it in `tiles` steps. */
-NAS_INLINE void ahead_spread(ahead *a, size_t tiles) { a->step = tiles ? (a->lines + tiles - 1) / tiles : 0; }
+/* All of it in the first two thirds of `tiles` steps: the last lines, too, are to be there in time. */
+NAS_INLINE void ahead_spread(ahead *a, size_t tiles) { a->step = tiles ? (a->lines * 3 / 2 + tiles - 1) / tiles : 0; }
 
 NAS_INLINE void ahead_fetch(ahead *a) {
     if (!a || a->current == a->parts) {

@@ -2,7 +2,7 @@
  * multiplied; results leave their sums before they are stored. */
 #include "simd_pointwise_strips.h"
 
-enum { GROUPS = 128 };
+enum { GROUPS = 128, STRIP_FLOATS = 24 * 1024 };
 
 typedef struct forward {
     pw_cut cut;
@@ -17,30 +17,44 @@ typedef struct forward {
 static void look_ahead(const forward *f, int task, ahead *a) {
     const pw_cut *c = &f->cut;
     ahead_reset(a);
-    if (task + 1 < c->p->n * c->strips) {
+    if (task + 1 < c->tasks) {
         const pw_strip next = pw_find_strip(c, task + 1);
         for (int part = 0; c->dense && part < c->p->parts; part++) {
             pw_look_ahead(a, &next, f->x[part], c->in_blocks, c->pixels);
         }
         pw_look_ahead(a, &next, f->z, c->out_blocks, c->pixels);
-        ahead_spread(a, pw_tiles(c, c->out_blocks));
+        ahead_spread(a, pw_moments(&next, c->all_blocks, c->out_blocks));
+    }
+}
+
+/* Where the results of images behind one another belong. */
+static void find_places(const pw_cut *c, const pw_strip *s, int32_t *place) {
+    for (int image = 0; image < s->images; image++) {
+        for (int i = 0; i < s->count; i++) {
+            *place++ = (image * c->out_blocks * c->pixels + i) * BLOCK;
+        }
     }
 }
 
 static void run_strip(const forward *f, int task, float *values, int32_t *source, ahead *a, double *total) {
     const pw_cut *c = &f->cut;
     const pw_strip s = pw_find_strip(c, task);
+    int32_t *place = source + c->strip;
     look_ahead(f, task, a);
     pw_product product = {.x = values,
                           .x_block = (ptrdiff_t)c->strip * BLOCK,
                           .y_block = (ptrdiff_t)c->pixels * BLOCK,
                           .parts = c->p->parts,
                           .in = c->p->in,
-                          .pixels = s.count,
+                          .pixels = s.all,
                           .act = f->act,
                           .ahead = a};
     float *z = f->z + ((size_t)s.image * c->out_blocks * c->pixels + s.from) * BLOCK;
-    if (c->dense && c->p->parts == 1 && (!c->load || (!c->load->relu && !c->load->scale))) {
+    if (s.images > 1) {
+        find_places(c, &s, place);
+        product.place = place;
+    }
+    if (c->dense && c->p->parts == 1 && s.images == 1 && (!c->load || (!c->load->relu && !c->load->scale))) {
         product.x = f->x[0] + pw_plane(c, &s, 0) + (size_t)s.from * BLOCK; /* it lies as it should already */
         product.x_block = product.y_block;
     } else {
@@ -65,7 +79,6 @@ static void run_strip(const forward *f, int task, float *values, int32_t *source
 static void run(const forward *f, nas__scratch *team) {
     const pw_cut *c = &f->cut;
     const size_t width = (size_t)2 * c->out_blocks * BLOCK;
-    const int tasks = c->p->n * c->strips;
 #pragma omp parallel for schedule(static) if (c->groups > 1)
     for (int group = 0; group < c->groups; group++) {
         float *values = nas__scratch_mine(team);
@@ -75,7 +88,8 @@ static void run(const forward *f, nas__scratch *team) {
         if (total) {
             memset(total, 0, width * sizeof *total);
         }
-        for (int task = group_start(tasks, group, c->groups); task < group_start(tasks, group + 1, c->groups); task++) {
+        for (int task = group_start(c->tasks, group, c->groups); task < group_start(c->tasks, group + 1, c->groups);
+             task++) {
             run_strip(f, task, values, source, &a, total);
         }
     }
@@ -83,12 +97,12 @@ static void run(const forward *f, nas__scratch *team) {
 
 void NAS_SIMD(nas__pointwise_forward)(const nas__pointwise *p, const float *const *x, const nas__on_load *load,
                                       const float *bias, const nas__on_load *act, float *z, double *sums) {
-    forward f = {.cut = pw_find_cut(p, load, GROUPS), .x = x, .bias = bias, .act = act, .z = z};
+    forward f = {.cut = pw_find_cut(p, load, STRIP_FLOATS, GROUPS), .x = x, .bias = bias, .act = act, .z = z};
     const pw_cut *c = &f.cut;
     const size_t width = (size_t)2 * c->out_blocks * BLOCK, partial = sums ? 2 * width * c->groups : 0;
     nas__scratch *scratch = nas__scratch_acquire(partial);
-    nas__scratch *team =
-        scratch ? nas__scratch_acquire_team((size_t)c->strip * c->all_blocks * BLOCK + (size_t)c->strip) : NULL;
+    const size_t work = (size_t)c->strip * ((size_t)c->all_blocks * BLOCK + 2); /* values, source and place */
+    nas__scratch *team = scratch ? nas__scratch_acquire_team(work) : NULL;
     if (team) {
         f.partial = sums ? (double *)nas__scratch_floats(scratch) : NULL;
         run(&f, team);

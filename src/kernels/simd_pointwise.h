@@ -15,6 +15,15 @@
 #define PANEL 1
 #endif
 
+/* Vectors of a tile of results, which registers hold. */
+#if defined(__AVX512F__)
+enum { PW_TILE = 16 };
+#elif defined(__AVX2__)
+enum { PW_TILE = 8 };
+#else
+enum { PW_TILE = 4 };
+#endif
+
 /* y[p][o] = bias[o] + sum over i of x[p][i]*w[i][o] for `blocks` (1 to PANEL) blocks of outputs o. The inputs are
  * `parts` times `in` channels, the last block of each part may have a tail, which is skipped. Pixel p of output block b
  * is at y + b*y_block + place[p]. */
@@ -42,6 +51,8 @@ typedef struct pw_gradient {
     int parts, in, pixels, blocks;
     ahead *ahead; /* fetched meanwhile; may be NULL */
 } pw_gradient;
+
+enum { PW_PIXELS = 16 }; /* it fetches ahead for each tile of the gradient after so many pixels */
 
 void NAS_SIMD(nas__pw_accumulate)(const pw_gradient *c);
 

@@ -4,7 +4,7 @@
 #include "simd_pointwise_strips.h"
 
 /* Groups have a gradient of the weights each: few when these are many. */
-enum { GROUPS = 128, FEW_GROUPS = 16, PARTIAL_FLOATS = 1 << 20 };
+enum { GROUPS = 128, FEW_GROUPS = 16, PARTIAL_FLOATS = 1 << 20, STRIP_FLOATS = 12 * 1024 };
 
 typedef struct backward {
     pw_cut cut;
@@ -24,9 +24,12 @@ typedef struct workspace {
 /* --- the gradient of the output ----------------------------------------------------------------------- */
 static void finish_gradient(const backward *b, const pw_strip *s, float *dz) {
     const pw_cut *c = &b->cut;
-    for (int block = 0; block < c->out_blocks; block++) {
-        const size_t at = (((size_t)s->image * c->out_blocks + block) * c->pixels + s->from) * BLOCK;
-        grad_rows(b->g->dz, block, at, 1, (ptrdiff_t)s->count * BLOCK, dz + (size_t)block * c->strip * BLOCK, 0);
+    const size_t row = (size_t)s->count * BLOCK;
+    for (int block = 0; block < c->out_blocks; block++, dz += (size_t)c->strip * BLOCK) {
+        for (int i = 0; i < s->images; i++) {
+            const size_t at = (((size_t)(s->image + i) * c->out_blocks + block) * c->pixels + s->from) * BLOCK;
+            grad_rows(b->g->dz, block, at, 1, (ptrdiff_t)row, dz + i * row, 0);
+        }
     }
 }
 
@@ -62,13 +65,13 @@ static void scatter(const backward *b, const pw_strip *s, const workspace *w, do
         const nas__load_block load = load_block(c->load, i);
         vec sums[2] = {vzero(), vzero()};
         if (total) {
-            scatter_block(from, w->source, s->count, x, &load, dx, masked, b->accumulate[part], sums);
+            scatter_block(from, w->source, s->all, x, &load, dx, masked, b->accumulate[part], sums);
             fold(total + (size_t)block * BLOCK, sums[0]);
             fold(total + (size_t)(c->in_blocks + block) * BLOCK, sums[1]);
         } else if (masked) {
-            scatter_block(from, w->source, s->count, x, &load, dx, true, b->accumulate[part], NULL);
+            scatter_block(from, w->source, s->all, x, &load, dx, true, b->accumulate[part], NULL);
         } else {
-            scatter_block(from, w->source, s->count, x, &load, dx, false, b->accumulate[part], NULL);
+            scatter_block(from, w->source, s->all, x, &load, dx, false, b->accumulate[part], NULL);
         }
     }
 }
@@ -81,7 +84,7 @@ static void input_gradient(const backward *b, const pw_strip *s, workspace *w, d
                           .y_block = (ptrdiff_t)c->strip * BLOCK,
                           .parts = 1,
                           .in = out,
-                          .pixels = s->count,
+                          .pixels = s->all,
                           .ahead = &w->ahead};
     for (int block = 0; block < blocks; block += PANEL) {
         product.blocks = blocks - block < PANEL ? blocks - block : PANEL;
@@ -97,7 +100,7 @@ static void look_ahead(const backward *b, int task, ahead *a) {
     const pw_cut *c = &b->cut;
     const nas__pointwise_grads *g = b->g;
     ahead_reset(a);
-    if (task + 1 >= c->p->n * c->strips) {
+    if (task + 1 >= c->tasks) {
         return;
     }
     const pw_strip next = pw_find_strip(c, task + 1);
@@ -108,8 +111,8 @@ static void look_ahead(const backward *b, int task, ahead *a) {
         pw_look_ahead(a, &next, x ? g->x[part] : NULL, c->in_blocks, c->pixels);
         pw_look_ahead(a, &next, g->dx ? g->dx[part] : NULL, c->in_blocks, c->pixels);
     }
-    ahead_spread(a, (g->dx ? pw_tiles(c, c->all_blocks) : 0) +
-                        (g->d_weights ? (size_t)pw_ceil(c->in_all, 8) * (size_t)pw_ceil(c->out_blocks, PANEL) : 0));
+    ahead_spread(a, (g->dx ? pw_moments(&next, c->out_blocks, c->all_blocks) : 0) +
+                        (g->d_weights ? pw_moments(&next, c->in_all, c->out_blocks) / PW_PIXELS : 0));
 }
 
 /* --- strips -------------------------------------------------------------------------------------------- */
@@ -127,7 +130,7 @@ static void run_strip(const backward *b, int task, workspace *w, float *dw, doub
                                       .dy_block = (ptrdiff_t)c->strip * BLOCK,
                                       .parts = c->p->parts,
                                       .in = c->p->in,
-                                      .pixels = s.count,
+                                      .pixels = s.all,
                                       .blocks = c->out_blocks,
                                       .ahead = &w->ahead};
         pw_gather(c, &s, b->g->x, w->source, w->values);
@@ -158,7 +161,6 @@ static workspace find_workspace(const backward *b, float *memory) {
 
 static void run(const backward *b, nas__scratch *team) {
     const pw_cut *c = &b->cut;
-    const int tasks = c->p->n * c->strips;
 #pragma omp parallel for schedule(static) if (c->groups > 1)
     for (int group = 0; group < c->groups; group++) {
         workspace w = find_workspace(b, nas__scratch_mine(team));
@@ -170,7 +172,8 @@ static void run(const backward *b, nas__scratch *team) {
         if (total) {
             memset(total, 0, sums_width(b) * sizeof *total);
         }
-        for (int task = group_start(tasks, group, c->groups); task < group_start(tasks, group + 1, c->groups); task++) {
+        for (int task = group_start(c->tasks, group, c->groups); task < group_start(c->tasks, group + 1, c->groups);
+             task++) {
             run_strip(b, task, &w, dw, total);
         }
     }
@@ -196,7 +199,7 @@ void NAS_SIMD(nas__pointwise_backward)(const nas__pointwise *p, const nas__point
     const size_t weights = (size_t)p->parts * p->in * ((size_t)(p->out + BLOCK - 1) / BLOCK * BLOCK);
     const size_t affordable = PARTIAL_FLOATS / weights;
     const int groups = affordable < FEW_GROUPS ? FEW_GROUPS : affordable > GROUPS ? GROUPS : (int)affordable;
-    backward b = {.cut = pw_find_cut(p, g->load, g->d_weights ? groups : GROUPS), .g = g};
+    backward b = {.cut = pw_find_cut(p, g->load, STRIP_FLOATS, g->d_weights ? groups : GROUPS), .g = g};
     const size_t partial = g->d_weights ? weights_floats(&b) * b.cut.groups : 0;
     const size_t sums = g->in_sums ? 2 * sums_width(&b) * b.cut.groups : 0;
     nas__scratch *scratch = nas__scratch_acquire(sums + partial);

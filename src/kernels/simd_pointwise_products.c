@@ -6,16 +6,8 @@
 
 /* Rows of a tile that is one block or one panel wide: powers of two, as the numbers of pixels are. With AVX-512 16 of
  * 32 registers accumulate, otherwise 8 of 16, which hides the latency of the multiply-add. */
-#if defined(__AVX512F__)
-#define ROWS_1 16
-#define ROWS_2 8
-#elif defined(__AVX2__)
-#define ROWS_1 8
-#define ROWS_2 4
-#else
-#define ROWS_1 4
-#define ROWS_2 4
-#endif
+#define ROWS_1 PW_TILE
+#define ROWS_2 (PW_TILE / PANEL)
 
 /* sum[t][b] goes to `first` + t*BLOCK, or to place[t]. What the loops need is loaded before they store: the compiler
  * cannot know that y is not where it lies. */
@@ -115,6 +107,7 @@ NAS_INLINE void product_tile(const pw_product *c, int pixel, const int rows, con
             }
         }
         left = left > BLOCK ? left - BLOCK : c->in;
+        ahead_fetch(c->ahead);
     }
     finish_tile(c, sum, pixel, rows, blocks);
 }
@@ -123,7 +116,6 @@ NAS_INLINE void product_tile(const pw_product *c, int pixel, const int rows, con
 NAS_INLINE int product_tiles(const pw_product *c, int pixel, const int rows, const int blocks) {
     for (; pixel + rows <= c->pixels; pixel += rows) {
         product_tile(c, pixel, rows, blocks);
-        ahead_fetch(c->ahead);
     }
     return pixel;
 }
@@ -195,8 +187,6 @@ void NAS_SIMD(nas__pw_multiply)(const pw_product *c) {
 }
 
 /* --- the gradient of the weights --------------------------------------------------------------------- */
-enum { PIXELS_PER_FETCH = 16 };
-
 /* Rows i.. of the gradient, whose inputs lie side by side at x, and `blocks` blocks of columns. */
 NAS_INLINE void gradient_tile(const pw_gradient *c, const float *x, int i, int block, const int rows,
                               const int blocks) {
@@ -211,8 +201,8 @@ NAS_INLINE void gradient_tile(const pw_gradient *c, const float *x, int i, int b
         }
     }
     const float *dy = c->dy + block * c->dy_block;
-    for (int left = c->pixels; left > 0; left -= PIXELS_PER_FETCH) {
-        const float *end = dy + (ptrdiff_t)(left < PIXELS_PER_FETCH ? left : PIXELS_PER_FETCH) * BLOCK;
+    for (int left = c->pixels; left > 0; left -= PW_PIXELS) {
+        const float *end = dy + (ptrdiff_t)(left < PW_PIXELS ? left : PW_PIXELS) * BLOCK;
 #pragma GCC unroll 1
         for (; dy < end; dy += BLOCK, x += BLOCK) {
             vec g[PANEL];

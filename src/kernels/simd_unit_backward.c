@@ -269,7 +269,7 @@ static void look_ahead(const backward *b, workspace *w, int image) {
     ahead_add(&w->ahead, z ? g->dz->z + (image + 1) * out : NULL, out, 1, 0);
     ahead_add(&w->ahead, x ? g->x + (image + 1) * in : NULL, in, 1, 0);
     ahead_add(&w->ahead, g->dx ? g->dx + (image + 1) * in : NULL, in, 1, 0);
-    size_t tiles = (u->pointwise && g->dx ? unit_product_tiles(b->in_blocks, u->oh, u->ow) : 0) +
+    size_t tiles = (u->pointwise && g->dx ? unit_product_tiles(b->in_blocks, u->oh, u->ow) * b->out_blocks : 0) +
                    (g->dx ? unit_tiles(b->in_blocks, u->h, u->w) : 0) +
                    (g->d_pointwise ? unit_tiles(b->in_blocks, u->oh, u->ow) : 0) +
                    (g->d_pointwise ? unit_tiles(b->in_blocks * b->out_blocks, u->oh, u->ow) : 0) +

@@ -134,8 +134,9 @@ static void look_ahead(const forward *f, workspace *w, int image) {
     if (image + 1 < u->n && f->parts == 1) {
         ahead_add(&w->ahead, f->x + (image + 1) * in, in, 1, 0);
         ahead_add(&w->ahead, f->z + (image + 1) * out, out, 1, 0);
-        ahead_spread(&w->ahead, unit_tiles(f->in_blocks, u->oh, u->ow) +
-                                    (u->pointwise ? unit_product_tiles(f->out_blocks, u->oh, u->ow) : 0));
+        ahead_spread(&w->ahead,
+                     unit_tiles(f->in_blocks, u->oh, u->ow) +
+                         (u->pointwise ? unit_product_tiles(f->out_blocks, u->oh, u->ow) * f->in_blocks : 0));
     }
 }
 

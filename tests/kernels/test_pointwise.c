@@ -325,12 +325,14 @@ static void random_shapes(void **state) {
     }
 }
 
-/* More strips than groups, whose number depends on that of the weights. */
+/* More strips than groups, whose number depends on that of the weights; several images in a strip, the last one with
+ * fewer. */
 static const nas__pointwise large[] = {
     {.n = 40, .parts = 5, .in = 70, .out = 70, .h = 2, .w = 2, .oh = 2, .ow = 2, .stride = 1},
     {.n = 20, .parts = 1, .in = 512, .out = 256, .h = 1, .w = 1, .oh = 1, .ow = 1, .stride = 1},
     {.n = 150, .parts = 1, .in = 3, .out = 5, .h = 5, .w = 5, .oh = 3, .ow = 2, .stride = 2, .left = 1},
     {.n = 3, .parts = 1, .in = 65, .out = 17, .h = 33, .w = 33, .oh = 33, .ow = 33, .stride = 1},
+    {.n = 83, .parts = 1, .in = 20, .out = 40, .h = 3, .w = 5, .oh = 3, .ow = 5, .stride = 1},
     {.n = 37, .parts = 2, .in = 17, .out = 33, .h = 9, .w = 9, .oh = 4, .ow = 4, .stride = 2, .top = 1, .left = 1}};
 
 enum { LARGE = sizeof large / sizeof *large };
