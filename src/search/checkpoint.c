@@ -34,6 +34,8 @@ static void bind(nas_trainer *t, nas_state *st, counters *c) {
     nas_state_f64(st, "search.best_score", &c->best_score, 1);
     nas_state_f64(st, "search.used_seconds", &c->used_seconds, 1);
     nas_state_f64(st, "search.progress", &c->progress, 1);
+    nas_state_u64(st, "search.collapse_told", &t->collapse_told, 1);
+    nas_state_list_f64(st, "search.eigenvalues", &t->eigenvalues, &t->n_eigenvalues);
     nas_state_model(st, "model.", t->s.model);
     nas_state_optimizer(st, "optimizer.", t->s.optimizer);
     if (t->s.strategy->state) {

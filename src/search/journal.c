@@ -1,4 +1,5 @@
 /* journal.c - what a search tells: log lines, callbacks, rows of the run. */
+#include "search/collapse.h"
 #include "search/trainer.h"
 
 #include <math.h>
@@ -119,36 +120,25 @@ static double record_probabilities(nas_trainer *t) {
     return counted ? sum / counted : NAN;
 }
 
-/* Share of skips among the layer choices that the architecture uses. */
-static double skip_share(const nas_trainer *t, const nas_architecture *a) {
-    int layers = 0, skips = 0;
-    for (int i = 0; i < nas_space_size(t->s.space); i++) {
-        const nas_choice *choice = nas_space_choice(t->s.space, i);
-        if (choice->kind != NAS_LAYER || !nas_architecture_reaches(a, i)) {
-            continue;
-        }
-        const char *name = choice->names[__builtin_ctzll(nas_architecture_get(a, i))];
-        layers++;
-        skips += strstr(name, "skip") || strstr(name, "identity");
-    }
-    return layers ? (double)skips / layers : NAN;
-}
-
 nas_status nas__journal_epoch(nas_trainer *t, double mean_loss, nas_progress *progress) {
-    double values[NAS__MOST_METRICS + 1];
-    int ids[NAS__MOST_METRICS + 1];
+    double values[NAS__MOST_METRICS + 2];
+    int ids[NAS__MOST_METRICS + 2], n = t->n_metrics;
     *progress = progress_now(t, mean_loss);
     progress->derived = t->derived;
     progress->score = t->derived_score;
     progress->best_epoch = t->best_epoch;
     progress->entropy = record_probabilities(t);
-    progress->skip_share = skip_share(t, t->derived);
+    progress->skip_share = nas__count_skips(t->derived).share;
     for (int i = 0; i < t->n_metrics; i++) {
         ids[i] = t->ids.score[i];
         values[i] = t->derived_metrics[i];
     }
-    ids[t->n_metrics] = t->ids.train_loss;
-    values[t->n_metrics] = mean_loss;
+    ids[n] = t->ids.train_loss;
+    values[n++] = mean_loss;
+    if (t->n_eigenvalues) {
+        ids[n] = nas__run_metric(t->run, "eigenvalue", "arch", "", 0, "epoch", false);
+        values[n++] = t->eigenvalues[t->n_eigenvalues - 1];
+    }
     nas__run_epoch(t->run, &(nas__run_epoch_row){.epoch = t->s.epoch + 1,
                                                  .step = (int64_t)t->s.total_step,
                                                  .entropy = progress->entropy,
@@ -157,12 +147,13 @@ nas_status nas__journal_epoch(nas_trainer *t, double mean_loss, nas_progress *pr
                                                  .rank_stable = t->unchanged_epochs,
                                                  .derived_architecture =
                                                      nas__run_architecture(t->run, t->derived, 0, 0, t->s.epoch + 1),
-                                                 .n = t->n_metrics + 1,
+                                                 .n = n,
                                                  .metrics = ids,
                                                  .values = values});
     nas__log(NAS_LOG_INFO,
              "epoch %d/%d  train loss %.4f  derived %s %.4f (valid)  best %.4f (epoch %d)  entropy %.3f  skips %.2f",
              progress->epoch, progress->epochs, mean_loss, progress->metric, progress->score, progress->best_score,
              t->best_epoch, progress->entropy, progress->skip_share);
+    nas__watch_collapse(t, progress->entropy);
     return nas__run_flush(t->run); /* a checkpoint comes next */
 }

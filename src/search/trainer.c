@@ -131,6 +131,7 @@ void nas_trainer_free(nas_trainer *t) {
     free(t->s.memory);
     free(t->options);
     free(t->scored);
+    free(t->eigenvalues);
     free(t);
 }
 

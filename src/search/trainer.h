@@ -48,6 +48,10 @@ struct nas_trainer {
     nas__metric_ids ids;
     volatile sig_atomic_t stop;
     bool stopped;
+    /* the watch for a collapse (collapse.c) */
+    double *eigenvalues; /* per epoch, of strategies that measure them */
+    size_t n_eigenvalues;
+    uint64_t collapse_told;
     double used_seconds; /* of earlier segments */
     /* Called behind each pass, while its decisions are in force (the benchmark counts what a pass computes); NULL:
      * nobody
@@ -99,6 +103,9 @@ void nas__journal_progress(nas__run *run, const nas__metric_ids *ids, const nas_
 nas_status nas__journal_open(nas_trainer *t, bool resume);
 void nas__journal_step(nas_trainer *t, double loss);
 nas_status nas__journal_epoch(nas_trainer *t, double mean_loss, nas_progress *progress);
+/* collapse.c: the eigenvalue of this epoch, from a strategy; and the look at the end of an epoch, which tells once. */
+nas_status nas__watch_eigenvalue(nas_search *s, double value);
+void nas__watch_collapse(nas_trainer *t, double entropy);
 /* checkpoint.c */
 nas_status nas__checkpoint_save(nas_trainer *t);
 /* Returns the number of finished epochs through *epochs (0: nothing to resume). */
