@@ -4,8 +4,9 @@
  * cb = ceil(c / block), and the channels of the tail beyond c are ZERO on input and must be written as zero (every
  * kernel here keeps zero tails zero by itself as long as weights and coefficients have zero tails: per-channel
  * coefficient arrays have cb*block entries). A "plane" is one [h][w][block] slab; plane p belongs to image p / cb and
- * to channel block p % cb. Pointers are 64-byte aligned. Work is shared among OpenMP threads with a static schedule
- * and every sum is reduced in a fixed order, so results repeat bit for bit for a given thread count.
+ * to channel block p % cb. Pointers are 64-byte aligned. Work is shared among OpenMP threads, and
+ * every sum is reduced in a fixed order, whichever thread did its parts, so results repeat bit for bit for a given
+ * thread count.
  *
  * A kernel that finds no working memory leaves an error pending in the calling thread and its results undefined.
  *

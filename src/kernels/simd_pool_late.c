@@ -4,6 +4,7 @@
 #include "kernels/simd_late.h"
 #include "kernels/scratch.h"
 #include "kernels/simd_ahead.h"
+#include "kernels/tasks.h"
 
 NAS_INLINE vec late_value(const nas__grad_block *l, const float *g, vec z) {
     return grad_value(l, vload(g), z, l->affine, l->masked);
@@ -353,11 +354,12 @@ void NAS_SIMD(nas__pools_backward_late)(const nas__pool_shape *s, const float *x
     if (average && !team) {
         return;
     }
+    nas__tasks tasks;
+    nas__tasks_share(&tasks, planes);
 #pragma omp parallel if ((size_t)planes * s->h * s->w * BLOCK >= SERIAL_BELOW)
     {
         const shares h = average ? lay_out(s, nas__scratch_mine(team)) : (shares){0};
-#pragma omp for schedule(static)
-        for (int p = 0; p < planes; p++) {
+        for (int p; (p = nas__tasks_next(&tasks)) >= 0;) {
             both_planes(s, x, p, max, average, &h, dx, accumulate);
         }
     }

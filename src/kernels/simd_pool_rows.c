@@ -4,6 +4,7 @@
 #include "kernels/simd_pool.h"
 #include "kernels/scratch.h"
 #include "kernels/simd_ahead.h"
+#include "kernels/tasks.h"
 
 /* The rows of the image that one row of windows covers, and where its results go. */
 typedef struct band {
@@ -217,8 +218,10 @@ static void sum_groups(const nas__pool_shape *s, const float *x, bool max, bool 
                        moments (*partial)[2]) {
     const int cb = (s->c + BLOCK - 1) / BLOCK, groups = image_groups(s->n, cb);
     const size_t plane = (size_t)s->h * s->w * BLOCK, row = (size_t)s->ow * BLOCK;
-#pragma omp parallel for schedule(static) if ((size_t)s->n * cb * plane >= SERIAL_BELOW)
-    for (int task = 0; task < groups * cb; task++) {
+    nas__tasks tasks;
+    nas__tasks_share(&tasks, groups * cb);
+#pragma omp parallel if ((size_t)s->n * cb * plane >= SERIAL_BELOW)
+    for (int task; (task = nas__tasks_next(&tasks)) >= 0;) {
         const int g = task / cb, block = task % cb;
         float *rows = nas__scratch_mine(team);
         partial[task][0] = partial[task][1] = (moments){0};

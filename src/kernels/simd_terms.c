@@ -4,6 +4,7 @@
 #include "kernels/simd_pool.h"
 #include "kernels/scratch.h"
 #include "kernels/simd_ahead.h"
+#include "kernels/tasks.h"
 
 /* While one chunk is computed the next one is fetched, since the processor's own prefetching loses its way where one
  * stream makes room for the other. All pooled chunks together must stay in a core's second-level cache. */
@@ -195,11 +196,12 @@ void NAS_SIMD(nas__terms_forward)(int n_terms, const nas__term *t, int n, int c,
     }
     const int planes = n * all.cb;
     const size_t padded = (size_t)all.cb * BLOCK;
+    nas__tasks tasks;
+    nas__tasks_share(&tasks, planes);
 #pragma omp parallel if ((size_t)planes * hw * BLOCK >= SERIAL_BELOW)
     {
         const desk d = my_desk(&all);
-#pragma omp for schedule(static)
-        for (int p = 0; p < planes; p++) {
+        for (int p; (p = nas__tasks_next(&tasks)) >= 0;) {
             const int channel = p % all.cb * BLOCK;
             for (int from = 0; from < hw; from += all.chunk) {
                 const int pixels = hw - from < all.chunk ? hw - from : all.chunk;
@@ -292,11 +294,12 @@ static void dot_plane(const terms *all, size_t plane, const float *dy, const des
 /* Fills partial[group][cb][n_terms + 1][block]. */
 static void dot_groups(const terms *all, int n, int groups, const float *dy) {
     const size_t size = (size_t)(all->n + 1) * BLOCK;
+    nas__tasks tasks;
+    nas__tasks_share(&tasks, groups * all->cb);
 #pragma omp parallel if ((size_t)n * all->cb * all->hw * BLOCK >= SERIAL_BELOW)
     {
         const desk d = my_desk(all);
-#pragma omp for schedule(static)
-        for (int task = 0; task < groups * all->cb; task++) {
+        for (int task; (task = nas__tasks_next(&tasks)) >= 0;) {
             const int g = task / all->cb, block = task % all->cb;
             double *total = all->partial + task * size;
             memset(total, 0, size * sizeof(double));

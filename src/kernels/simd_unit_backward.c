@@ -5,6 +5,8 @@
 #include "simd_depthwise_phases.h"
 #include "simd_unit.h"
 
+#include "kernels/tasks.h"
+
 /* Weight gradients are summed in at most 128 groups of images, in fewer when the weights are many. */
 enum { GROUPS = 128, FEW_GROUPS = 16, PARTIAL_FLOATS = 1 << 18 };
 
@@ -331,6 +333,8 @@ static size_t workspace_floats(const backward *b) { /* place has one entry where
 }
 
 static void run(const backward *b, nas__scratch *team) {
+    nas__tasks tasks;
+    nas__tasks_share(&tasks, b->groups * b->parts);
 #pragma omp parallel if (b->groups * b->parts > 1)
     {
         workspace w = {.dz = nas__scratch_mine(team)};
@@ -341,8 +345,7 @@ static void run(const backward *b, nas__scratch *team) {
         w.dx = (float *)w.sums + sums_part(b);
         w.place = (int32_t *)(w.dx + dx_part(b));
         prepare(b, &w);
-#pragma omp for schedule(static)
-        for (int task = 0; task < b->groups * b->parts; task++) {
+        for (int task; (task = nas__tasks_next(&tasks)) >= 0;) {
             run_task(b, &w, task / b->parts, task % b->parts);
         }
     }

@@ -2,6 +2,8 @@
  * and pointwise convolution and leaves its sums, before the next strip is touched: what lies between stays in cache. */
 #include "simd_unit.h"
 
+#include "kernels/tasks.h"
+
 #include <omp.h>
 
 /* A strip's depthwise result should stay in the first-level cache, the bordered planes of an image in the second. */
@@ -189,6 +191,8 @@ static void cut(forward *f, bool sums) {
 static size_t sums_floats(const forward *f) { return (size_t)2 * f->out_blocks * BLOCK; }
 
 static void run(const forward *f, nas__scratch *team) {
+    nas__tasks tasks;
+    nas__tasks_share(&tasks, f->groups * f->parts);
 #pragma omp parallel if (f->groups * f->parts > 1)
     {
         workspace w = {.sums = (vec *)nas__scratch_mine(team), .bordered = -1};
@@ -197,8 +201,7 @@ static void run(const forward *f, nas__scratch *team) {
         for (int block = 0; f->whole && block < f->in_blocks; block++) {
             dw_zero_border(&f->frame, 0, rows_seen(f, f->u->oh), w.plane + block * plane_floats(f));
         }
-#pragma omp for schedule(static)
-        for (int task = 0; task < f->groups * f->parts; task++) {
+        for (int task; (task = nas__tasks_next(&tasks)) >= 0;) {
             run_task(f, &w, task / f->parts, task % f->parts);
         }
     }
