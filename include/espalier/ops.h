@@ -110,6 +110,34 @@ NAS_API nas_tensor *nas_embedding(nas_tensor *index, nas_tensor *table);
 NAS_API bool nas_lstm_cell(nas_tensor *x, nas_tensor *h, nas_tensor *c, nas_tensor *weight, nas_tensor *bias,
                            nas_tensor **new_h, nas_tensor **new_c);
 
+/* --- superkernel: Stamoulis et al. 2019, "Single-Path NAS" ------------------------------------------ */
+/* A block with a depthwise and a projecting 1x1 convolution whose weights hold those of all smaller blocks: the smaller
+ * kernel is the centre of the larger one, the smaller expansion the first half of the channels. What each decision adds
+ * is kept where its norm reaches a threshold: the outermost taps; the second half of the channels; all of them. */
+enum { NAS_SUPERKERNEL_KERNEL = 0, NAS_SUPERKERNEL_EXPANSION, NAS_SUPERKERNEL_SKIP, NAS_SUPERKERNEL_THRESHOLDS };
+typedef struct nas_superkernel_args {
+    bool mean_norm;       /* root of the mean square of the weights instead of the sum: thresholds of any width alike */
+    bool no_skip;         /* the block stays: its third threshold is not read */
+    bool relaxed;         /* sigmoids instead of indicators: what the gradients are of */
+    const float *factors; /* (3) of the indicators (dropout: 0 or 1/keep); NULL: 1. Read at once */
+} nas_superkernel_args;
+typedef struct nas_superkernel_parts {
+    nas_tensor *depthwise;  /* (C,1,k,k): d_skip * (first half, d_expansion * second half) of the kernel that is left */
+    nas_tensor *project;    /* (O,C,1,1): the second half of the inputs times d_expansion */
+    nas_tensor *gate;       /* (2): 1 and d_skip, weights of a shortcut and of the block */
+    nas_tensor *indicators; /* (3) */
+} nas_superkernel_parts;
+/* depthwise (C,1,k,k), project (O,C,1,1), thresholds (3). An indicator is 1 where norm - threshold >= 0, else 0; its
+ * derivative is that of the sigmoid, for the threshold and for the weights in the norm. false (error set) on failure.
+ */
+NAS_API bool nas_superkernel(nas_tensor *depthwise, nas_tensor *project, nas_tensor *thresholds,
+                             const nas_superkernel_args *args, nas_superkernel_parts *parts);
+/* The three differences norm - threshold at the present values, outside any pass; the third is the norm with no_skip.
+ */
+NAS_API nas_status nas_superkernel_margins(const nas_tensor *depthwise, const nas_tensor *thresholds,
+                                           const nas_superkernel_args *args,
+                                           double margins[NAS_SUPERKERNEL_THRESHOLDS]);
+
 /* --- regularisation (identity unless the tape is training) --------------------------------------- */
 NAS_API nas_tensor *nas_dropout(nas_tensor *x, float p); /* elements; survivors scaled by 1/(1-p) */
 NAS_API nas_tensor *nas_drop_path(nas_tensor *x,

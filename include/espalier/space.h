@@ -57,6 +57,24 @@ NAS_API nas_mutable *nas_value_choice_new(nas_module *owner, const char *key, in
 /* The number that the decision in force takes. */
 NAS_API double nas_value(const nas_mutable *mutable_);
 
+/* --- superkernels ---------------------------------------------------------------------------------- */
+typedef struct nas_superkernel_config {
+    int in, out;    /* required */
+    int stride;     /* 0 = 1 */
+    int kernel;     /* of the largest candidate: 0 = 5; odd, 5 at least. The smaller one has 2 less */
+    int expansion;  /* of the largest candidate: 0 = 6; the smaller one has half of the channels */
+    float momentum; /* of the batch norms: 0 = 0.1 */
+    float eps;      /* 0 = 1e-3 */
+} nas_superkernel_config;
+/* An inverted residual, (N,in,H,W) -> (N,out,H',W'), that holds all its candidates in the weights of the largest one
+ * (Stamoulis et al. 2019): 1x1 convolution to expansion*in channels, depthwise, 1x1 convolution, with batch norm behind
+ * each and ReLU behind the first two; plus x where in = out and stride = 1. A layer choice of the candidates k3e3,
+ * k3e6, k5e3, k5e6 (as kernel and expansion are), and `skip`, which is x, where x is added. A path computes the part of
+ * the weights that it needs; under thresholds (nas_decision) the masked weights of all. Once the architecture is fixed
+ * the chosen part is left, as plain layers. `key` as of nas_layer_choice, but required; a module for nas_child(). */
+#define nas_superkernel_block(key, ...) nas_superkernel_block_new((key), &(nas_superkernel_config){__VA_ARGS__})
+NAS_API nas_module *nas_superkernel_block_new(const char *key, const nas_superkernel_config *config);
+
 /* --- the space of a model ------------------------------------------------------------------------- */
 typedef enum nas_choice_kind { NAS_LAYER, NAS_INPUT, NAS_VALUE } nas_choice_kind;
 /* One key: what all mutables that share it have in common. */
@@ -68,6 +86,7 @@ typedef struct nas_choice {
     int n_min, n_max; /* how many are chosen; 1, 1 for layers and values */
     const int *edges; /* input choices with .edges: per candidate the index of its layer choice, or -1; else NULL */
     int parent, parent_candidate; /* nested in candidate parent_candidate of choice parent, or -1 */
+    bool superkernel;             /* candidates are parts of one module's weights: thresholds may decide */
 } nas_choice;
 
 typedef struct nas_space nas_space;
@@ -94,12 +113,32 @@ NAS_API double nas_space_log10_size(const nas_space *space);
 typedef struct nas_decision {
     uint64_t run; /* bit i: candidate i */
     nas_tensor *weights;
+    const struct nas_thresholds *thresholds; /* superkernels: what takes weights' place; run is ignored. Borrowed */
 } nas_decision;
-/* Fails, and leaves the decision as it is, when `run` or the weights do not fit the choice (NAS_INVALID), and for
- * weightings of values and concatenations (NAS_UNSUPPORTED). */
+/* Fails, and leaves the decision as it is, when `run`, the weights or the thresholds do not fit the choice
+ * (NAS_INVALID), and for weightings of values, concatenations and superkernels (NAS_UNSUPPORTED). */
 NAS_API nas_status nas_decide(nas_space *space, int choice, nas_decision decision);
 /* The decision in force. */
 NAS_API nas_decision nas_decision_of(const nas_space *space, int choice);
+
+/* How thresholds decide a superkernel: for each of kernel, expansion and skip (NAS_SUPERKERNEL_...), what it adds stays
+ * where its norm reaches the threshold. See nas_superkernel(). */
+typedef struct nas_thresholds {
+    nas_tensor *values;   /* (3), that take gradients */
+    bool mean_norm;       /* norms as root of the mean square */
+    bool relaxed;         /* sigmoids for indicators: for tests */
+    bool mask_early;      /* only the depthwise weights are masked: what is left out still passes the constants of its
+                             batch norms on, as in the authors' program. Otherwise the block computes what its chosen
+                             candidate does */
+    const float *factors; /* (3) of the indicators; NULL: 1 */
+} nas_thresholds;
+/* The indicators (3) of the last forward pass under thresholds, on its tape; NULL and an error when there was none. */
+NAS_API nas_tensor *nas_indicators(const nas_space *space, int choice);
+/* norm - threshold of each, at the present values, and (may be NULL) the candidate that they stand for. */
+NAS_API nas_status nas_margins(const nas_space *space, int choice, const nas_thresholds *thresholds, double margins[3],
+                               int *candidate);
+/* The candidate of a superkernel that indicators stand for: of the kernel, the expansion, and whether it stays. */
+NAS_API int nas_superkernel_candidate(const nas_choice *choice, bool large_kernel, bool large_expansion, bool stays);
 
 /* --- architectures -------------------------------------------------------------------------------- */
 typedef struct nas_architecture nas_architecture;

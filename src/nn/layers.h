@@ -11,6 +11,9 @@ bool nas__conv_config_fits(const char *what, const nas_conv_config *config);
 nas_tensor *nas__row_forward(nas_module *self, nas_tensor *x);
 nas_tensor *nas__factorized_forward(nas_module *self, nas_tensor *x);
 
+/* The batch norm of x, which has only the first of the channels. Sticky. */
+nas_tensor *nas__bn_first(nas_module *bn, nas_tensor *x);
+
 /* --- folding ------------------------------------------------------------------------------------- */
 /* Channels of a convolution's output; 0: the module is no convolution. */
 int64_t nas__conv_channels(const nas_module *module);

@@ -25,6 +25,32 @@ static nas_tensor *bn_forward(nas_module *self, nas_tensor *x) {
     return nas_batch_norm(x, &b->state);
 }
 
+/* The first channels of an array that a batch norm writes to. */
+static nas_tensor *first_of(const nas_tensor *t, int64_t channels, nas_tensor *view) {
+    if (t) {
+        *view = *t;
+        view->dims[0] = channels;
+    }
+    return t ? view : NULL;
+}
+
+nas_tensor *nas__bn_first(nas_module *self, nas_tensor *x) {
+    batch_norm *b = (batch_norm *)self;
+    int64_t channels = nas_tensor_dim(x, 1);
+    if (!x || b->identity || channels == b->channels) {
+        return nas_forward(self, x);
+    }
+    nas_tensor views[4];
+    nas_bn_state part = b->state;
+    part.gamma = part.gamma ? nas_slice(part.gamma, 0, 0, channels) : NULL;
+    part.beta = part.beta ? nas_slice(part.beta, 0, 0, channels) : NULL;
+    part.running_mean = first_of(part.running_mean, channels, &views[0]);
+    part.running_var = first_of(part.running_var, channels, &views[1]);
+    part.calibrated_mean = first_of(part.calibrated_mean, channels, &views[2]);
+    part.calibrated_var = first_of(part.calibrated_var, channels, &views[3]);
+    return nas_batch_norm(x, &part);
+}
+
 static void drop_calibration(batch_norm *b) {
     nas_tensor_free(b->state.calibrated_mean);
     nas_tensor_free(b->state.calibrated_var);

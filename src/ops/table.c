@@ -42,6 +42,7 @@ const nas__op nas__ops[] = {
     {"mean_dim", "reduce"},
     {"embedding", "sequence"},
     {"lstm_cell", "sequence"},
+    {"superkernel", "superkernel"},
     {"dropout", "regularise"},
     {"drop_path", "regularise"},
     {"cross_entropy", "loss"},

@@ -62,6 +62,26 @@ static nas_status bind_optimizer(nas__alphas *a, const nas__alphas_config *c) {
     return status;
 }
 
+nas_status nas__alphas_accept(const nas_space *space, const char *strategy) {
+    for (int i = 0; i < nas_space_size(space); i++) {
+        const nas_choice *choice = nas_space_choice(space, i);
+        if (choice->kind == NAS_VALUE) {
+            return nas__fail(NAS_UNSUPPORTED,
+                             "%s mixes outputs of candidates and cannot mix the numbers of the value choice \"%s\"; "
+                             "use a strategy that samples (enas)",
+                             strategy, choice->key);
+        }
+        if (choice->superkernel) {
+            return nas__fail(NAS_UNSUPPORTED,
+                             "%s mixes outputs of candidates, but those of \"%s\" are parts of one superkernel, which "
+                             "would be mixed with themselves; use single-path, whose thresholds decide superkernels, "
+                             "or a strategy that samples (enas)",
+                             strategy, choice->key);
+        }
+    }
+    return NAS_OK;
+}
+
 nas_status nas__alphas_new(nas__alphas *a, nas_search *s, const nas__alphas_config *config) {
     a->n = nas_space_size(s->space);
     a->of_choice = nas__alloc((size_t)a->n * sizeof *a->of_choice);

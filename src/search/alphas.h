@@ -15,6 +15,8 @@ typedef struct nas__alphas {
 typedef struct nas__alphas_config {
     double deviation, lr, beta1, beta2, weight_decay;
 } nas__alphas_config;
+/* Refuses, with the reason, what cannot be weighted: value choices and superkernels. */
+nas_status nas__alphas_accept(const nas_space *space, const char *strategy);
 nas_status nas__alphas_new(nas__alphas *a, nas_search *s, const nas__alphas_config *config);
 void nas__alphas_free(nas__alphas *a);
 void nas__alphas_state(nas__alphas *a, nas_search *s, nas_state *state);

@@ -39,19 +39,7 @@ typedef struct darts {
     const float **momentum_buffers; /* of the weights' optimiser, for the virtual step */
 } darts;
 
-static nas_status accepts(const nas_space *space) {
-    for (int i = 0; i < nas_space_size(space); i++) {
-        const nas_choice *choice = nas_space_choice(space, i);
-        if (choice->kind == NAS_VALUE) {
-            return nas__fail(NAS_UNSUPPORTED,
-                             "darts mixes outputs of candidates and cannot mix the numbers of the value choice \"%s\"; "
-                             "use a strategy "
-                             "that samples (enas)",
-                             choice->key);
-        }
-    }
-    return NAS_OK;
-}
+static nas_status accepts(const nas_space *space) { return nas__alphas_accept(space, "darts"); }
 
 static nas_status begin(nas_search *s) {
     const darts_options *o = s->options;

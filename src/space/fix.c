@@ -35,6 +35,10 @@ nas_status nas__fix(nas_space *space, const nas_architecture *a) {
 /* --- parameters in use ------------------------------------------------------------------------------------ */
 int64_t nas__layer_parameters(const nas_space *space, nas__layer_parameters_fn counts, void *user, nas_module *module) {
     const nas_mutable *m = nas__layer_mutable(module);
+    int64_t shared = space ? nas__superkernel_parameters(module) : -1;
+    if (shared >= 0) {
+        return shared;
+    }
     m = space && m && m->space == space ? m : NULL;
     int64_t sum = space ? nas__own_parameters_when_fixed(module) : nas__own_parameters(module);
     size_t n;

@@ -60,7 +60,8 @@ static int find(const nas_space *space, const char *key) {
 }
 
 static nas_status same_candidates(const nas_choice *c, const nas_mutable *m) {
-    bool same = c->kind == m->kind && c->n == m->n && c->n_min == m->n_min && c->n_max == m->n_max;
+    bool same = c->kind == m->kind && c->n == m->n && c->n_min == m->n_min && c->n_max == m->n_max &&
+                c->superkernel == m->superkernel;
     for (int i = 0; same && i < c->n; i++) {
         same = strcmp(c->names[i], m->names[i]) == 0;
     }
@@ -85,7 +86,8 @@ static nas_status add_choice(nas_space *space, const nas_mutable *m, const char 
                                              .n_min = m->n_min,
                                              .n_max = m->n_max,
                                              .parent = -1,
-                                             .parent_candidate = -1},
+                                             .parent_candidate = -1,
+                                             .superkernel = m->superkernel},
                                  .decision = m->own};
     space->n_choices++;
     bool complete = names && entry->public_.key;
@@ -288,9 +290,11 @@ int nas_space_find(const nas_space *space, const char *key) { return find(space,
 
 static nas_status check_weighting(const nas__choice_entry *entry, nas_decision decision) {
     const nas_choice *c = &entry->public_;
-    if (c->kind == NAS_VALUE || entry->concat) {
+    if (c->kind == NAS_VALUE || entry->concat || c->superkernel) {
         return nas__fail(NAS_UNSUPPORTED, "choice \"%s\": %s cannot be weighted; use a strategy that samples", c->key,
-                         entry->concat ? "a concatenation" : "values");
+                         entry->concat    ? "a concatenation"
+                         : c->superkernel ? "parts of a superkernel"
+                                          : "values");
     }
     if (nas_tensor_count(decision.weights) != c->n || !decision.run || decision.run & ~nas__all_bits(c->n)) {
         return nas__fail(NAS_INVALID, "choice \"%s\": the weighting does not fit its %d candidates", c->key, c->n);
@@ -308,14 +312,34 @@ static nas_status check_set(const nas__choice_entry *entry, uint64_t run) {
                                        : nas__fail(NAS_INVALID, "choice \"%s\": no candidate is to run", c->key);
 }
 
+/* Every place would have norms, and so indicators, of its own. */
+static nas_status check_thresholds(const nas_space *space, int choice, nas_decision decision) {
+    const nas_choice *c = &space->choices[choice].public_;
+    int places = 0;
+    for (int i = 0; i < space->n_sites; i++) {
+        places += space->sites[i].choice == choice;
+    }
+    if (!c->superkernel || places != 1 || decision.weights ||
+        nas_tensor_count(decision.thresholds->values) != NAS_SUPERKERNEL_THRESHOLDS) {
+        return nas__fail(NAS_INVALID,
+                         "choice \"%s\": thresholds decide a superkernel that stands at one place, three of them and "
+                         "without weights",
+                         c->key);
+    }
+    return NAS_OK;
+}
+
 nas_status nas_decide(nas_space *space, int choice, nas_decision decision) {
     if (choice < 0 || choice >= space->n_choices) {
         return nas__fail(NAS_INVALID, "nas_decide: there is no choice %d", choice);
     }
     nas__choice_entry *entry = &space->choices[choice];
-    nas_status status = decision.weights ? check_weighting(entry, decision) : check_set(entry, decision.run);
+    nas_status status = decision.thresholds ? check_thresholds(space, choice, decision)
+                        : decision.weights  ? check_weighting(entry, decision)
+                                            : check_set(entry, decision.run);
     if (!status) {
         entry->decision = decision;
+        entry->indicators = NULL;
     }
     return status;
 }

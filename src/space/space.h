@@ -22,6 +22,7 @@ struct nas_mutable {
     const nas_mutable *behind; /* layer choices: they run when that input choice takes one of ... */
     uint64_t behind_any;       /* ... these; NULL: not behind one */
     bool fixed;
+    bool superkernel; /* layer choices whose candidates are parts of one module's weights */
     nas_decision own;
     const nas_decision *decision; /* in force: &own, or the space's */
     nas_space *space;
@@ -44,8 +45,9 @@ typedef struct nas__edge {
 typedef struct nas__choice_entry {
     nas_choice public_;
     nas_decision decision;
-    bool concat;      /* one of its mutables concatenates: no weighting */
-    nas__edge *edges; /* that may reach it; none: not an edge */
+    bool concat;            /* one of its mutables concatenates: no weighting */
+    nas_tensor *indicators; /* superkernels: of the last pass under thresholds */
+    nas__edge *edges;       /* that may reach it; none: not an edge */
     size_t n_edges;
 } nas__choice_entry;
 
@@ -84,6 +86,9 @@ int nas__chosen_candidate(nas_module *layer_choice);
 void nas__layer_behind(nas_module *layer_choice, const nas_mutable *input, uint64_t any);
 /* nas_choose() of the inputs from .. to-1 alone (x has all n); NULL without an error when the decision takes none. */
 nas_tensor *nas__choose_among(nas_mutable *input, int from, int to, nas_tensor *const *x);
+/* superkernel.c. Trainable numbers of a module once it is fixed, where they are not its own and its children's: a
+ * part's are in the block, and what the block shares counts with the parts. -1: any other module. */
+int64_t nas__superkernel_parameters(const nas_module *module);
 /* The given key, or the one that follows from the path (new, free()). */
 char *nas__mutable_key(const nas_mutable *m);
 /* Frees all candidates of a layer choice but `keep` (-1: all); the choice is then that candidate, under the same path.

@@ -45,7 +45,7 @@ typedef struct gradcheck_family {
 
 /* cases_*.c */
 extern const gradcheck_family conv_cases, norm_cases, pool_cases, element_cases, arithmetic_cases, shape_cases,
-    loss_cases;
+    loss_cases, superkernel_cases;
 
 void run_gradcheck(const gradcheck *c);
 int64_t shape_count(const shape *s);

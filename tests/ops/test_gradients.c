@@ -4,7 +4,7 @@
 #include <string.h>
 
 static const gradcheck_family *const families[] = {&conv_cases,       &norm_cases,  &pool_cases, &element_cases,
-                                                   &arithmetic_cases, &shape_cases, &loss_cases};
+                                                   &arithmetic_cases, &shape_cases, &loss_cases, &superkernel_cases};
 
 static void check_family(void **state) {
     const gradcheck_family *family = *state;
@@ -37,8 +37,9 @@ static void every_operation_is_checked(void **state) {
     { #name, check_family, NULL, NULL, (void *)&name##_cases }
 int main(void) {
     const struct CMUnitTest tests[] = {
-        FAMILY(conv),       FAMILY(norm),  FAMILY(pool), FAMILY(element),
-        FAMILY(arithmetic), FAMILY(shape), FAMILY(loss), cmocka_unit_test(every_operation_is_checked),
+        FAMILY(conv),    FAMILY(norm),        FAMILY(pool),
+        FAMILY(element), FAMILY(arithmetic),  FAMILY(shape),
+        FAMILY(loss),    FAMILY(superkernel), cmocka_unit_test(every_operation_is_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

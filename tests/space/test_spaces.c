@@ -32,8 +32,10 @@ static nas_module *small(const char *name, nas_space_config config) {
         {"channels", "4"}, {"layers", "3"}, {"nodes", "2"}, {"stem_multiplier", "1"}};
     static const char *const nb201[][2] = {{"channels", "4"}, {"cells", "1"}};
     static const char *const chain[][2] = {{"channels", "4"}, {"layers", "4"}};
+    static const char *const superkernel[][2] = {{"channels", "8"}, {"blocks", "2"}};
     return name[0] == 'd'   ? build(name, config, 4, darts)
            : name[0] == 'n' ? build(name, config, 2, nb201)
+           : name[0] == 's' ? build(name, config, 2, superkernel)
                             : build(name, config, 2, chain);
 }
 
@@ -81,8 +83,9 @@ static void every_space_works_for_every_image(void **state) {
 
 static void fixed_networks_repeat_the_supernet(void **state) {
     (void)state;
-    static const char *const names[] = {"chain", "nb201"}; /* darts drops the batch norm behind its pools when fixed */
-    for (size_t s = 0; s < 2; s++) {
+    static const char *const names[] = {"chain", "nb201",
+                                        "superkernel"}; /* darts drops the batch norm behind its pools when fixed */
+    for (size_t s = 0; s < sizeof names / sizeof *names; s++) {
         for (uint64_t seed = 0; seed < 4; seed++) {
             float searched[20], fixed[20];
             nas_module *model = small(names[s], images[0]);

@@ -5,6 +5,7 @@
 #include "space/space.h"
 
 extern const nas_space_info nas__space_chain, nas__space_darts, nas__space_nb201;
+extern const nas_space_info nas__space_superkernel;
 
 /* The stem: a 3x3 convolution to `out` channels with batch norm. Images of 96 pixels and more are brought to an eighth
  * of their size first, by three convolutions of stride 2 (as DARTS does for ImageNet), so that cells work on maps of

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const nas_space_info *const table[] = {&nas__space_chain, &nas__space_nb201, &nas__space_darts, NULL};
+static const nas_space_info *const table[] = {&nas__space_chain, &nas__space_nb201, &nas__space_darts,
+                                              &nas__space_superkernel, NULL};
 
 const nas_space_info *const *nas_spaces(void) { return table; }
 
