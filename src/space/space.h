@@ -110,6 +110,23 @@ nas_status nas__choice_accepts(const nas_choice *c, uint64_t candidates);
 const char *nas__candidate_list(const nas_choice *c, char *text, size_t size);
 int nas__choice_candidate(const nas_choice *c, const char *name); /* index, or -1 */
 
+/* --- points.c: the points of a space. A choice has nas__choice_sets() sets (2^62 stands for more), in an order that is
+ * by their size first; rank and set are inverse. ------------------------------------------------------------------ */
+uint64_t nas__choice_sets(const nas_choice *c);
+uint64_t nas__choice_set(const nas_choice *c, uint64_t index);
+uint64_t nas__choice_rank(const nas_choice *c, uint64_t set);
+/* Each set with the same probability. */
+uint64_t nas__choice_random(const nas_choice *c, nas_rng *rng);
+/* The next architecture in the order of a counter whose last choice runs fastest; false: it began anew. */
+bool nas__architecture_next(nas_architecture *a);
+/* Sets one edit away: all others of a choice that has few, else those with one candidate added, left out or exchanged.
+ */
+int nas__choice_neighbours(const nas_choice *c, uint64_t set);
+bool nas__choice_neighbour(const nas_choice *c, uint64_t set, int index, uint64_t *neighbour); /* false: no more */
+/* Changes one of the choices that matter, which always gives another architecture; the choice, or -1 (nothing can
+ * change, or an error). */
+int nas__architecture_mutate(nas_architecture *a, nas_rng *rng);
+
 /* Prunes the space's model to an architecture and ends the space's hold on it. */
 nas_status nas__fix(nas_space *space, const nas_architecture *a);
 /* Trainable numbers that a model has once it is fixed to the decisions in force: without what they do not use, with the
