@@ -83,8 +83,9 @@ typedef struct nas_choice {
     nas_choice_kind kind;
     int n; /* candidates */
     const char *const *names;
-    int n_min, n_max; /* how many are chosen; 1, 1 for layers and values */
-    const int *edges; /* input choices with .edges: per candidate the index of its layer choice, or -1; else NULL */
+    int n_min, n_max;  /* how many are chosen; 1, 1 for layers and values */
+    nas_reduce reduce; /* input choices: how several become one (of the first place with this key) */
+    const int *edges;  /* input choices with .edges: per candidate the index of its layer choice, or -1; else NULL */
     int parent, parent_candidate; /* nested in candidate parent_candidate of choice parent, or -1 */
     bool superkernel;             /* candidates are parts of one module's weights: thresholds may decide */
 } nas_choice;
@@ -114,6 +115,9 @@ typedef struct nas_decision {
     uint64_t run; /* bit i: candidate i */
     nas_tensor *weights;
     const struct nas_thresholds *thresholds; /* superkernels: what takes weights' place; run is ignored. Borrowed */
+    bool rest; /* of a layer choice's weighting: a candidate that does not run adds its weight, a number, to every
+                * element, as if it had given ones: gradient estimates that want one for it, too (GDAS's estimate=ones)
+                */
 } nas_decision;
 /* Fails, and leaves the decision as it is, when `run`, the weights or the thresholds do not fit the choice
  * (NAS_INVALID), and for weightings of values, concatenations and superkernels (NAS_UNSUPPORTED). */

@@ -71,6 +71,12 @@ nas_status nas__alphas_accept(const nas_space *space, const char *strategy) {
                              "use a strategy that samples (enas)",
                              strategy, choice->key);
         }
+        if (choice->kind == NAS_INPUT && choice->reduce == NAS_CONCAT && choice->n_max > 1) {
+            return nas__fail(NAS_UNSUPPORTED,
+                             "%s weights outputs of candidates and cannot weight the concatenated inputs of choice "
+                             "\"%s\"; use a strategy that samples (enas)",
+                             strategy, choice->key);
+        }
         if (choice->superkernel) {
             return nas__fail(NAS_UNSUPPORTED,
                              "%s mixes outputs of candidates, but those of \"%s\" are parts of one superkernel, which "

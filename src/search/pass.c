@@ -1,5 +1,6 @@
 /* pass.c - forward and backward passes for strategies, and the update of the weights. */
 #include "search/trainer.h"
+#include "tensor/tensor.h"
 
 #include <math.h>
 
@@ -52,7 +53,8 @@ static nas_status run_pass(nas_search *s, const nas_pass *pass, nas_pass_result 
     if (result->want_reward) {
         result->reward = nas_search_reward(s, output, target);
     }
-    return pass->grad ? nas_backward(loss) : NAS_OK;
+    /* Where only `none` was drawn nothing behind the loss is differentiated for: the gradients are zero. */
+    return pass->grad && loss->needs_grad ? nas_backward(loss) : NAS_OK;
 }
 
 nas_status nas_search_pass(nas_search *s, const nas_pass *pass, nas_pass_result *result) {

@@ -7,10 +7,12 @@
 
 extern const nas_strategy nas__strategy_darts;
 extern const nas_strategy nas__strategy_enas;
+extern const nas_strategy nas__strategy_gdas;
 
 const nas_strategy *const nas__strategies[] = {
     &nas__strategy_darts,
     &nas__strategy_enas,
+    &nas__strategy_gdas,
     NULL,
 };
 

@@ -27,6 +27,21 @@ static nas_tensor *run_candidate(layer_choice *choice, int i, nas_tensor *x) {
     return o ? o->forward(o->user, m->site, i, choice->candidates[i], x) : nas_forward(choice->candidates[i], x);
 }
 
+/* The weights of the candidates that do not run, added up. */
+static nas_tensor *rest_of(const nas_decision *d, int n) {
+    float rest[NAS_MAX_CANDIDATES];
+    for (int i = 0; i < n; i++) {
+        rest[i] = (float)!(d->run >> i & 1);
+    }
+    return nas_sum(nas_mul(d->weights, nas_input(1, (int64_t[]){n}, rest)));
+}
+
+static nas_tensor *weigh(const nas_mutable *m, nas_tensor *const *results) {
+    const nas_decision *d = m->decision;
+    nas_tensor *sum = nas_weighted_sum(d->weights, m->n, results);
+    return d->rest && d->run != nas__all_bits(m->n) ? nas_add(sum, rest_of(d, m->n)) : sum;
+}
+
 /* Several candidates: their weighted sum, or without weights their sum. */
 static nas_tensor *mixed(layer_choice *choice, nas_tensor *x) {
     const nas_mutable *m = choice->mutable_;
@@ -46,7 +61,7 @@ static nas_tensor *mixed(layer_choice *choice, nas_tensor *x) {
         }
         first = first < 0 ? i : first;
     }
-    return m->decision->weights ? nas_weighted_sum(m->decision->weights, m->n, results) : nas_sum_of(n, computed);
+    return m->decision->weights ? weigh(m, results) : nas_sum_of(n, computed);
 }
 
 static nas_tensor *layer_choice_forward(nas_module *self, nas_tensor *x) {

@@ -85,6 +85,7 @@ static nas_status add_choice(nas_space *space, const nas_mutable *m, const char 
                                              .names = (const char *const *)names,
                                              .n_min = m->n_min,
                                              .n_max = m->n_max,
+                                             .reduce = m->reduce,
                                              .parent = -1,
                                              .parent_candidate = -1,
                                              .superkernel = m->superkernel},

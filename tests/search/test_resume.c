@@ -131,6 +131,16 @@ static outcome search_cells(const char *directory, const char *options, bool res
     return o;
 }
 
+static outcome search_gdas(const char *directory, const char *options, bool resume, interruption at) {
+    outcome o = {.at = at};
+    planted p = planted_new(PLANTED_CLASSES, SAMPLES, 3);
+    p.config.strategy = "gdas";
+    p.config.options = options;
+    run_search(&p.config, directory, resume, &o);
+    planted_free(&p);
+    return o;
+}
+
 static outcome train(const char *directory, const char *options, bool resume, interruption at) {
     outcome o = {.at = at};
     planted p = planted_new(PLANTED_CLASSES, SAMPLES, 3);
@@ -295,6 +305,12 @@ static void cells_stopped_and_resumed(void **state) {
     stopped_and_resumed(search_cells, "order=2,alpha_lr=0.05", (interruption){.stop_step = 2 * STEPS + 2}, 2);
 }
 
+static void gdas_stopped_and_resumed(void **state) {
+    (void)state;
+    stopped_and_resumed(search_gdas, "alpha_lr=0.05", (interruption){.stop_epoch = 1}, 1);
+    stopped_and_resumed(search_gdas, "alpha_lr=0.05,update_all=1", (interruption){.stop_step = 2 * STEPS + 2}, 2);
+}
+
 static void search_stopped_inside_an_epoch(void **state) {
     (void)state;
     stopped_and_resumed(search, "order=1,alpha_lr=0.05", (interruption){.stop_step = 2 * STEPS + 2}, 2);
@@ -389,6 +405,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(search_stopped_after_an_epoch),
         cmocka_unit_test(search_stopped_inside_an_epoch),
         cmocka_unit_test(cells_stopped_and_resumed),
+        cmocka_unit_test(gdas_stopped_and_resumed),
         cmocka_unit_test(search_killed),
         cmocka_unit_test(finished_run_resumed),
         cmocka_unit_test(nothing_to_resume),
