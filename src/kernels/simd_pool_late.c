@@ -359,7 +359,8 @@ void NAS_SIMD(nas__pools_backward_late)(const nas__pool_shape *s, const float *x
 #pragma omp parallel if ((size_t)planes * s->h * s->w * BLOCK >= SERIAL_BELOW)
     {
         const shares h = average ? lay_out(s, nas__scratch_mine(team)) : (shares){0};
-        for (int p; (p = nas__tasks_next(&tasks)) >= 0;) {
+        nas__turn turn = {0};
+        for (int p; (p = nas__tasks_next(&tasks, &turn)) >= 0;) {
             both_planes(s, x, p, max, average, &h, dx, accumulate);
         }
     }

@@ -221,13 +221,16 @@ static void sum_groups(const nas__pool_shape *s, const float *x, bool max, bool 
     nas__tasks tasks;
     nas__tasks_share(&tasks, groups * cb);
 #pragma omp parallel if ((size_t)s->n * cb * plane >= SERIAL_BELOW)
-    for (int task; (task = nas__tasks_next(&tasks)) >= 0;) {
-        const int g = task / cb, block = task % cb;
-        float *rows = nas__scratch_mine(team);
-        partial[task][0] = partial[task][1] = (moments){0};
-        for (int image = group_start(s->n, g, groups); image < group_start(s->n, g + 1, groups); image++) {
-            sum_plane(s, x + ((size_t)image * cb + block) * plane, max ? rows : NULL, average ? rows + row : NULL,
-                      partial[task]);
+    {
+        nas__turn turn = {0};
+        for (int task; (task = nas__tasks_next(&tasks, &turn)) >= 0;) {
+            const int g = task / cb, block = task % cb;
+            float *rows = nas__scratch_mine(team);
+            partial[task][0] = partial[task][1] = (moments){0};
+            for (int image = group_start(s->n, g, groups); image < group_start(s->n, g + 1, groups); image++) {
+                sum_plane(s, x + ((size_t)image * cb + block) * plane, max ? rows : NULL, average ? rows + row : NULL,
+                          partial[task]);
+            }
         }
     }
 }

@@ -201,7 +201,8 @@ void NAS_SIMD(nas__terms_forward)(int n_terms, const nas__term *t, int n, int c,
 #pragma omp parallel if ((size_t)planes * hw * BLOCK >= SERIAL_BELOW)
     {
         const desk d = my_desk(&all);
-        for (int p; (p = nas__tasks_next(&tasks)) >= 0;) {
+        nas__turn turn = {0};
+        for (int p; (p = nas__tasks_next(&tasks, &turn)) >= 0;) {
             const int channel = p % all.cb * BLOCK;
             for (int from = 0; from < hw; from += all.chunk) {
                 const int pixels = hw - from < all.chunk ? hw - from : all.chunk;
@@ -299,7 +300,8 @@ static void dot_groups(const terms *all, int n, int groups, const float *dy) {
 #pragma omp parallel if ((size_t)n * all->cb * all->hw * BLOCK >= SERIAL_BELOW)
     {
         const desk d = my_desk(all);
-        for (int task; (task = nas__tasks_next(&tasks)) >= 0;) {
+        nas__turn turn = {0};
+        for (int task; (task = nas__tasks_next(&tasks, &turn)) >= 0;) {
             const int g = task / all->cb, block = task % all->cb;
             double *total = all->partial + task * size;
             memset(total, 0, size * sizeof(double));

@@ -345,7 +345,8 @@ static void run(const backward *b, nas__scratch *team) {
         w.dx = (float *)w.sums + sums_part(b);
         w.place = (int32_t *)(w.dx + dx_part(b));
         prepare(b, &w);
-        for (int task; (task = nas__tasks_next(&tasks)) >= 0;) {
+        nas__turn turn = {0};
+        for (int task; (task = nas__tasks_next(&tasks, &turn)) >= 0;) {
             run_task(b, &w, task / b->parts, task % b->parts);
         }
     }

@@ -201,7 +201,8 @@ static void run(const forward *f, nas__scratch *team) {
         for (int block = 0; f->whole && block < f->in_blocks; block++) {
             dw_zero_border(&f->frame, 0, rows_seen(f, f->u->oh), w.plane + block * plane_floats(f));
         }
-        for (int task; (task = nas__tasks_next(&tasks)) >= 0;) {
+        nas__turn turn = {0};
+        for (int task; (task = nas__tasks_next(&tasks, &turn)) >= 0;) {
             run_task(f, &w, task / f->parts, task % f->parts);
         }
     }

@@ -2,7 +2,6 @@
 #include "kernels/tasks.h"
 
 #include <omp.h>
-#include <stdbool.h>
 
 static uint64_t pack(int64_t from, int64_t to) { return (uint64_t)from << 32 | (uint64_t)to; }
 
@@ -14,26 +13,25 @@ void nas__tasks_share(nas__tasks *tasks, int count) {
     }
 }
 
-/* The first or the last task of a share, or -1. */
-static int take(_Atomic uint64_t *share, bool first) {
+/* The first or the last quarter of what a share still has. */
+static bool take(_Atomic uint64_t *share, bool first, nas__turn *turn) {
     uint64_t range = atomic_load_explicit(share, memory_order_relaxed), rest;
-    int from, to;
     do {
-        from = (int)(range >> 32);
-        to = (int)(range & UINT32_MAX);
-        if (from >= to) {
-            return -1;
+        const int from = (int)(range >> 32), to = (int)(range & UINT32_MAX), count = (to - from + 3) / 4;
+        if (count == 0) {
+            return false;
         }
-        rest = first ? pack(from + 1, to) : pack(from, to - 1);
+        *turn = first ? (nas__turn){from, from + count} : (nas__turn){to - count, to};
+        rest = first ? pack(from + count, to) : pack(from, to - count);
     } while (!atomic_compare_exchange_weak_explicit(share, &range, rest, memory_order_relaxed, memory_order_relaxed));
-    return first ? from : to - 1;
+    return true;
 }
 
-int nas__tasks_next(nas__tasks *tasks) {
+bool nas__tasks_take(nas__tasks *tasks, nas__turn *turn) {
     const int own = omp_get_thread_num() % tasks->shares;
-    int task = take(&tasks->share[own].range, true);
-    for (int i = 1; task < 0 && i < tasks->shares; i++) {
-        task = take(&tasks->share[(own + i) % tasks->shares].range, false);
+    bool taken = take(&tasks->share[own].range, true, turn);
+    for (int i = 1; !taken && i < tasks->shares; i++) {
+        taken = take(&tasks->share[(own + i) % tasks->shares].range, false, turn);
     }
-    return task;
+    return taken;
 }

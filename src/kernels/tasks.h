@@ -5,13 +5,17 @@
  *     nas__tasks tasks;
  *     nas__tasks_share(&tasks, count);
  *     #pragma omp parallel
- *     for (int task; (task = nas__tasks_next(&tasks)) >= 0;) {
- *         ...
+ *     {
+ *         nas__turn turn = {0};
+ *         for (int task; (task = nas__tasks_next(&tasks, &turn)) >= 0;) {
+ *             ...
+ *         }
  *     } */
 #ifndef NAS_KERNELS_TASKS_H
 #define NAS_KERNELS_TASKS_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { NAS__MOST_SHARES = 64 }; /* more threads than that have shares together */
@@ -23,9 +27,20 @@ typedef struct nas__tasks {
     } share[NAS__MOST_SHARES];
 } nas__tasks;
 
+/* What a thread has taken and not yet done: several tasks at a time, because taking some waits for all that the thread
+ * has stored. */
+typedef struct nas__turn {
+    int next, to;
+} nas__turn;
+
 /* Before the region. */
 void nas__tasks_share(nas__tasks *tasks, int count);
-/* Inside: the calling thread's next task, or -1 when all are taken. */
-int nas__tasks_next(nas__tasks *tasks);
+/* Takes more; false when there are none. */
+bool nas__tasks_take(nas__tasks *tasks, nas__turn *turn);
+
+/* Inside the region: the calling thread's next task, or -1 when all are taken. */
+static inline int nas__tasks_next(nas__tasks *tasks, nas__turn *turn) {
+    return turn->next < turn->to || nas__tasks_take(tasks, turn) ? turn->next++ : -1;
+}
 
 #endif
