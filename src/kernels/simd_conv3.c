@@ -84,15 +84,20 @@ void NAS_SIMD(nas__conv3_forward)(const nas__conv3 *s, const float *x, const nas
         nas__scratch_release(shared);
         return;
     }
-#pragma omp parallel for schedule(static) if (groups > 1)
-    for (int g = 0; g < groups; g++) {
-        const c3_store how = {.bias = bias, .act = act, .sums = sums ? c3_zero_sums(parts, g, count) : NULL};
-        const int first = g * rows, next = first + rows;
-        c3_ahead ahead = {.arrays = 0};
-        NAS_SIMD(nas__conv3_look_ahead)(&ahead, &j.in, x, next, c3_min(rows, total - next));
-        NAS_SIMD(nas__conv3_look_ahead)(&ahead, &j.out, z, next, c3_min(rows, total - next));
-        NAS_SIMD(nas__conv3_convolve)
-        (&j, x, load, first, c3_min(rows, total - first), nas__scratch_mine(spaces), &how, z, &ahead);
+    nas__tasks tasks;
+    nas__tasks_share(&tasks, groups);
+#pragma omp parallel if (groups > 1)
+    {
+        nas__turn turn = {0};
+        for (int g; (g = nas__tasks_next(&tasks, &turn)) >= 0;) {
+            const c3_store how = {.bias = bias, .act = act, .sums = sums ? c3_zero_sums(parts, g, count) : NULL};
+            const int first = g * rows, next = first + rows;
+            c3_ahead ahead = {.arrays = 0};
+            NAS_SIMD(nas__conv3_look_ahead)(&ahead, &j.in, x, next, c3_min(rows, total - next));
+            NAS_SIMD(nas__conv3_look_ahead)(&ahead, &j.out, z, next, c3_min(rows, total - next));
+            NAS_SIMD(nas__conv3_convolve)
+            (&j, x, load, first, c3_min(rows, total - first), nas__scratch_mine(spaces), &how, z, &ahead);
+        }
     }
     if (sums) {
         c3_add_sums(parts, groups, count, sums);

@@ -14,6 +14,7 @@
 #include "kernels/simd_late.h"
 #include "simd_functions.h"
 #include "kernels/scratch.h"
+#include "kernels/tasks.h"
 
 /* The points, exact in binary, and their squares: errors are half of those with 1 and 2 or 1 and 1/2 (rms 5e-7 of the
  * results' rms with 16 channels, 2.3e-6 with 512). */

@@ -150,12 +150,15 @@ static void by_parts(const nas__conv3 *s, const nas__conv3_grads *g) {
         nas__scratch_release(shared);
         return;
     }
+    nas__tasks tasks;
+    nas__tasks_share(&tasks, p.tasks);
 #pragma omp parallel if (p.tasks > 1)
     {
-#pragma omp for schedule(static)
-        for (int task = 0; task < p.tasks; task++) {
+        nas__turn turn = {0};
+        for (int task; (task = nas__tasks_next(&tasks, &turn)) >= 0;) {
             run_task(&p, task, nas__scratch_mine(spaces), sums, du);
         }
+#pragma omp barrier
         if (g->dw) {
             NAS_SIMD(nas__conv3_weight_gradient)(s, du, p.du_floats, p.tasks, g->dw);
         }
