@@ -14,9 +14,17 @@ typedef enum nas_option_type {
     NAS_OPTION_FLOAT,  /* double */
     NAS_OPTION_BOOL,   /* bool; 0|1|true|false|yes|no|on|off */
     NAS_OPTION_CHOICE, /* int: the index of one of the words in .choices ("a|b|c") */
-    NAS_OPTION_TEXT    /* char[NAS_OPTION_TEXT_SIZE]: a file name, say; without commas */
+    NAS_OPTION_TEXT,   /* char[NAS_OPTION_TEXT_SIZE]: a file name, say; without commas */
+    NAS_OPTION_LIST    /* nas_list; written "3-5-7" */
 } nas_option_type;
 enum { NAS_OPTION_TEXT_SIZE = 256 };
+
+/* Some whole numbers, none negative. */
+#define NAS_LIST_MOST 12
+typedef struct nas_list {
+    int n;
+    int values[NAS_LIST_MOST];
+} nas_list;
 
 /* One row; a table ends with a NULL name. */
 typedef struct nas_option {
@@ -24,7 +32,7 @@ typedef struct nas_option {
     nas_option_type type;
     size_t offset;       /* of the field in the options' struct */
     const char *initial; /* default, as it would be written */
-    double min, max;     /* of numbers; both 0: any */
+    double min, max;     /* of numbers, each of a list; both 0: any */
     const char *choices;
     const char *help;
 } nas_option;

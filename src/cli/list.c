@@ -24,6 +24,8 @@ static const char *type_name(nas_option_type type) {
         return "choice";
     case NAS_OPTION_TEXT:
         return "text";
+    case NAS_OPTION_LIST:
+        return "list";
     }
     return "?";
 }

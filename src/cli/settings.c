@@ -52,6 +52,7 @@ static nas_status set_strategy(cli_strategy *s, const char *key, const char *val
         double real;
         bool flag;
         char text[NAS_OPTION_TEXT_SIZE];
+        nas_list list;
     } field = {0};
     nas_option alone[2] = {*row, {0}};
     alone[0].offset = 0;

@@ -108,6 +108,31 @@ static nas_status set_text(const nas_option *row, void *fields, const char *valu
     return NAS_OK;
 }
 
+static nas_status set_list(const nas_option *row, void *fields, const char *value) {
+    nas_list list = {0};
+    const char *at = value;
+    do {
+        char *end;
+        errno = 0;
+        long number = *at >= '0' && *at <= '9' ? strtol(at, &end, 10) : -1;
+        if (number < 0 || errno || number > INT_MAX || (*end && *end != '-')) {
+            return nas__fail(NAS_INVALID, "option \"%s\": \"%s\" is no list of whole numbers; one looks like 3-5-7",
+                             row->name, value);
+        }
+        if (list.n == NAS_LIST_MOST) {
+            return nas__fail(NAS_INVALID, "option \"%s\": %s has more than %d numbers", row->name, value,
+                             NAS_LIST_MOST);
+        }
+        if (limited(row) && ((double)number < row->min || (double)number > row->max)) {
+            return out_of_range(row, value);
+        }
+        list.values[list.n++] = (int)number;
+        at = *end ? end + 1 : NULL;
+    } while (at);
+    *(nas_list *)field_of(row, fields) = list;
+    return NAS_OK;
+}
+
 static nas_status set_row(const nas_option *row, void *fields, const char *value) {
     switch (row->type) {
     case NAS_OPTION_INT:
@@ -120,6 +145,8 @@ static nas_status set_row(const nas_option *row, void *fields, const char *value
         return set_choice(row, fields, value);
     case NAS_OPTION_TEXT:
         return set_text(row, fields, value);
+    case NAS_OPTION_LIST:
+        return set_list(row, fields, value);
     }
     return nas__fail(NAS_INVALID, "option \"%s\" has an unknown type", row->name);
 }
@@ -168,6 +195,14 @@ static void print_double(double value, char *text, size_t size) {
     }
 }
 
+static void print_list(const nas_list *list, char *text, size_t size) {
+    size_t used = 0;
+    *text = 0;
+    for (int i = 0; i < list->n && used < size; i++) {
+        used += (size_t)snprintf(text + used, size - used, "%s%d", i ? "-" : "", list->values[i]);
+    }
+}
+
 void nas_options_get(const nas_option *row, const void *fields, char *text, size_t size) {
     const void *field = field_of(row, fields);
     size_t length;
@@ -188,6 +223,9 @@ void nas_options_get(const nas_option *row, const void *fields, char *text, size
         break;
     case NAS_OPTION_TEXT:
         snprintf(text, size, "%s", (const char *)field);
+        break;
+    case NAS_OPTION_LIST:
+        print_list(field, text, size);
         break;
     }
 }

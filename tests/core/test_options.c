@@ -11,6 +11,7 @@ struct fields {
     double xi;
     bool unrolled;
     char file[NAS_OPTION_TEXT_SIZE];
+    nas_list widths;
 };
 
 static const nas_option table[] = {
@@ -19,6 +20,7 @@ static const nas_option table[] = {
     {"unrolled", NAS_OPTION_BOOL, offsetof(struct fields, unrolled), "yes", 0, 0, NULL, "flag"},
     {"mode", NAS_OPTION_CHOICE, offsetof(struct fields, mode), "full", 0, 0, "path|two|full", "mode"},
     {"file", NAS_OPTION_TEXT, offsetof(struct fields, file), "", 0, 0, NULL, "name of a file"},
+    {"widths", NAS_OPTION_LIST, offsetof(struct fields, widths), "16-24", 1, 512, NULL, "list"},
     {NULL},
 };
 
@@ -30,6 +32,8 @@ static void defaults(void **state) {
     assert_int_equal(f.mode, 2);
     assert_true(f.unrolled);
     assert_true(f.xi == 0.01);
+    assert_int_equal(f.widths.n, 2);
+    assert_int_equal(f.widths.values[1], 24);
 }
 
 static void values_round_trip(void **state) {
@@ -44,7 +48,9 @@ static void values_round_trip(void **state) {
                                           {"file", "a b=c.json", "a b=c.json"},
                                           {"file", "", ""},
                                           {"mode", "two", "two"},
-                                          {"xi", "0.30000000000000004", "0.30000000000000004"}};
+                                          {"xi", "0.30000000000000004", "0.30000000000000004"},
+                                          {"widths", "3-5-512", "3-5-512"},
+                                          {"widths", "7", "7"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char text[64];
         assert_int_equal(nas_options_set(table, &f, rows[i][0], rows[i][1]), NAS_OK);
@@ -62,7 +68,7 @@ static void errors_name_option_and_value(void **state) {
         const char *part;
     } rows[] = {
         {"ordr", "1", NAS_NOT_FOUND, "did you mean \"order\""},
-        {"something", "1", NAS_NOT_FOUND, "there are: order, xi, unrolled, mode, file"},
+        {"something", "1", NAS_NOT_FOUND, "there are: order, xi, unrolled, mode, file, widths"},
         {"order", "3", NAS_INVALID, "takes 1 to 2"},
         {"file", "a,b", NAS_INVALID, "comma"},
         {"order", "1.5", NAS_INVALID, "not a whole number"},
@@ -74,6 +80,13 @@ static void errors_name_option_and_value(void **state) {
         {"unrolled", "2", NAS_INVALID, "neither yes nor no"},
         {"mode", "ful", NAS_INVALID, "path|two|full"},
         {"mode", "", NAS_INVALID, "path|two|full"},
+        {"widths", "", NAS_INVALID, "looks like 3-5-7"},
+        {"widths", "3-", NAS_INVALID, "looks like 3-5-7"},
+        {"widths", "3--5", NAS_INVALID, "looks like 3-5-7"},
+        {"widths", "3,5", NAS_INVALID, "looks like 3-5-7"},
+        {"widths", "3-0", NAS_INVALID, "takes 1 to 512"},
+        {"widths", "99999999999999999999", NAS_INVALID, "looks like 3-5-7"},
+        {"widths", "1-1-1-1-1-1-1-1-1-1-1-1-1", NAS_INVALID, "more than 12"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         assert_int_equal(nas_options_set(table, &f, rows[i].name, rows[i].value), rows[i].status);

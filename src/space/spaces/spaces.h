@@ -6,6 +6,7 @@
 
 extern const nas_space_info nas__space_chain, nas__space_darts, nas__space_nb201;
 extern const nas_space_info nas__space_superkernel;
+extern const nas_space_info nas__space_fbnet, nas__space_mobilenet;
 
 /* The stem: a 3x3 convolution to `out` channels with batch norm. Images of 96 pixels and more are brought to an eighth
  * of their size first, by three convolutions of stride 2 (as DARTS does for ImageNet), so that cells work on maps of
@@ -16,6 +17,17 @@ nas_module *nas__stem(const nas_space_config *config, int out);
 nas_tensor *nas__pad_image(nas_tensor *x, int multiple);
 /* Global average pooling and a linear layer from `in` channels. */
 nas_module *nas__head(int in, int outputs);
+
+/* --- rows of layers ---------------------------------------------------------------------------------------- */
+/* A network of a row of layers: images as all spaces take them run through its children in their order. */
+nas_module *nas__row_network_new(void);
+/* Makes strides 1, the first ones first, until the last map of the smaller side of the image has 4 pixels. */
+void nas__fit_strides(const nas_space_config *config, int n, int *strides);
+/* The candidates of the choices PREFIX_1, PREFIX_2, ... in one string, by name or by their codes (one for each
+ * candidate), and back: NULL and an error that says what is wrong when it is none. */
+char *nas__row_string(const nas_architecture *a, const char *prefix, const char *const *codes, const char *separator);
+nas_architecture *nas__row_parse(const nas_space *space, const char *prefix, const char *const *codes,
+                                 const char *separator, const char *text);
 
 /* Architectures that are a row of single candidates: "a|b" strings are made of their names. */
 const char *nas__chosen_name(const nas_architecture *a, const char *key);

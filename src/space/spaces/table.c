@@ -6,8 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const nas_space_info *const table[] = {&nas__space_chain, &nas__space_nb201, &nas__space_darts,
-                                              &nas__space_superkernel, NULL};
+static const nas_space_info *const table[] = {
+    &nas__space_chain,
+    &nas__space_nb201,
+    &nas__space_darts,
+    &nas__space_superkernel,
+    &nas__space_mobilenet,
+    &nas__space_fbnet,
+    NULL,
+};
 
 const nas_space_info *const *nas_spaces(void) { return table; }
 

@@ -1,0 +1,89 @@
+/* rows.c - what spaces that are rows of layers share: the network, its strides, and its architectures as strings. */
+#include "space/spaces/spaces.h"
+
+#include "nn/layers.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- the network ------------------------------------------------------------------------------------------- */
+static nas_tensor *row_network_forward(nas_module *self, nas_tensor *x) {
+    return nas__row_forward(self, nas__pad_image(x, 1));
+}
+
+nas_module *nas__row_network_new(void) { return nas_module_new(nas_module, row_network_forward); }
+
+enum { SMALLEST_MAP = 4 };
+
+void nas__fit_strides(const nas_space_config *config, int n, int *strides) {
+    int side = config->height < config->width ? config->height : config->width;
+    for (int i = n - 1; i >= 0; i--) {
+        bool fits = (side + strides[i] - 1) / strides[i] >= SMALLEST_MAP;
+        strides[i] = fits ? strides[i] : 1;
+        side = (side + strides[i] - 1) / strides[i];
+    }
+}
+
+/* --- strings ------------------------------------------------------------------------------------------------- */
+static int choice_at(const nas_space *space, const char *prefix, int number) {
+    char key[48];
+    snprintf(key, sizeof key, "%s_%d", prefix, number);
+    return nas_space_find(space, key);
+}
+
+char *nas__row_string(const nas_architecture *a, const char *prefix, const char *const *codes, const char *separator) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    int choice;
+    if (!out) {
+        return nas__fail_null(NAS_NO_MEMORY, "no memory for an architecture's string");
+    }
+    for (int i = 1; (choice = choice_at(a->space, prefix, i)) >= 0; i++) {
+        int candidate = __builtin_ctzll(a->bits[choice]);
+        fprintf(out, "%s%s", i > 1 ? separator : "",
+                codes ? codes[candidate] : a->space->choices[choice].public_.names[candidate]);
+    }
+    return fclose(out) == 0 ? text
+                            : (free(text), nas__fail_null(NAS_NO_MEMORY, "no memory for an architecture's string"));
+}
+
+/* The candidate whose code `text` begins with, and which the separator or the end follows; -1: none. */
+static int read_code(const nas_choice *c, const char *const *codes, const char *separator, const char **text) {
+    for (int i = 0; i < c->n; i++) {
+        const char *code = codes ? codes[i] : c->names[i];
+        const char *end = *text + strlen(code);
+        if (strncmp(*text, code, strlen(code)) == 0 && (!*end || strncmp(end, separator, strlen(separator)) == 0)) {
+            *text = *end ? end + strlen(separator) : end;
+            return i;
+        }
+    }
+    return -1;
+}
+
+nas_architecture *nas__row_parse(const nas_space *space, const char *prefix, const char *const *codes,
+                                 const char *separator, const char *text) {
+    nas_architecture *a = nas_architecture_new(space);
+    const char *at = text;
+    int choice, number = 1;
+    for (; a && (choice = choice_at(space, prefix, number)) >= 0; number++) {
+        const nas_choice *c = nas_space_choice(space, choice);
+        int candidate = read_code(c, codes, separator, &at);
+        if (candidate < 0) {
+            char list[256];
+            nas_architecture_free(a);
+            return nas__fail_null(NAS_PARSE,
+                                  "\"%.200s\" is no architecture of this space: \"%s\" takes one of %s, not \"%.40s\"",
+                                  text, c->key, nas__candidate_list(c, list, sizeof list), at);
+        }
+        a->bits[choice] = (uint64_t)1 << candidate;
+    }
+    if (a && *at) {
+        nas_architecture_free(a);
+        return nas__fail_null(NAS_PARSE,
+                              "\"%.200s\" is no architecture of this space: it has %d choices, and \"%.40s\" is left",
+                              text, number - 1, at);
+    }
+    return a;
+}
