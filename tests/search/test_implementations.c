@@ -92,16 +92,16 @@ static nas_module *build(const work *w) {
     void *options = info ? calloc(1, info->options_size) : NULL;
     char channels[16];
     snprintf(channels, sizeof channels, "%d", w->channels);
+    const char *narrow = info && nas_options_find(info->options, "channels") ? "channels" : "stem";
     if (!options || nas_options_default(info->options, options) ||
-        nas_options_set(info->options, options, "channels", channels)) {
+        nas_options_set(info->options, options, narrow, channels)) {
         free(options);
         return NULL;
     }
-    static const char *const depth[][3] = {{"darts", "layers", "3"},
-                                           {"darts", "nodes", "2"},
-                                           {"nb201", "cells", "1"},
-                                           {"chain", "layers", "4"},
-                                           {"superkernel", "blocks", "2"}};
+    static const char *const depth[][3] = {
+        {"darts", "layers", "3"},     {"darts", "nodes", "2"},        {"nb201", "cells", "1"},
+        {"chain", "layers", "4"},     {"superkernel", "blocks", "2"}, {"mobilenet", "depths", "1-2-2"},
+        {"mobilenet", "last", "100"}, {"fbnet", "depths", "1-2-2"},   {"fbnet", "last", "100"}};
     for (size_t i = 0; i < sizeof depth / sizeof *depth; i++) {
         if (strcmp(depth[i][0], w->space) == 0) {
             nas_options_set(info->options, options, depth[i][1], depth[i][2]);
@@ -217,6 +217,16 @@ static void nb201(void **state) {
     no_step_is_slow("nb201", (const int[]){16, 17});
 }
 
+static void mobilenet(void **state) {
+    (void)state;
+    no_step_is_slow("mobilenet", (const int[]){16, 17});
+}
+
+static void fbnet(void **state) {
+    (void)state;
+    no_step_is_slow("fbnet", (const int[]){16, 18}); /* two groups */
+}
+
 static void chain(void **state) {
     (void)state;
     no_step_is_slow("chain", (const int[]){16, 17});
@@ -231,7 +241,7 @@ static void superkernel(void **state) {
 static void all_are_looked_at(void **state) {
     (void)state;
     for (const nas_space_info *const *space = nas_spaces(); *space; space++) {
-        assert_non_null(strstr("darts nb201 chain superkernel", (*space)->name));
+        assert_non_null(strstr("darts nb201 chain superkernel mobilenet fbnet", (*space)->name));
     }
     for (const nas_strategy *const *strategy = nas__strategies; *strategy; strategy++) {
         assert_non_null(strstr("darts enas gdas", (*strategy)->name));
@@ -246,6 +256,8 @@ int main(void) {
         cmocka_unit_test(nb201),
         cmocka_unit_test(darts),
         cmocka_unit_test(superkernel),
+        cmocka_unit_test(mobilenet),
+        cmocka_unit_test(fbnet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,7 +14,7 @@
 /* A model with options set from "name=value" words. */
 static nas_module *build(const char *name, nas_space_config config, int n, const char *const (*set)[2]) {
     const nas_space_info *info = nas_space_info_find(name);
-    char options[256];
+    char options[1024];
     assert_true(info && info->options_size <= sizeof options);
     assert_int_equal(nas_options_default(info->options, options), NAS_OK);
     for (int i = 0; i < n; i++) {
@@ -28,15 +28,37 @@ static nas_module *build(const char *name, nas_space_config config, int n, const
 
 /* Small enough for a test; shape of the output checked for one step of training. */
 static nas_module *small(const char *name, nas_space_config config) {
-    static const char *const darts[][2] = {
-        {"channels", "4"}, {"layers", "3"}, {"nodes", "2"}, {"stem_multiplier", "1"}};
-    static const char *const nb201[][2] = {{"channels", "4"}, {"cells", "1"}};
-    static const char *const chain[][2] = {{"channels", "4"}, {"layers", "4"}};
-    static const char *const superkernel[][2] = {{"channels", "8"}, {"blocks", "2"}};
-    return name[0] == 'd'   ? build(name, config, 4, darts)
-           : name[0] == 'n' ? build(name, config, 2, nb201)
-           : name[0] == 's' ? build(name, config, 2, superkernel)
-                            : build(name, config, 2, chain);
+    static const char *const smaller[][3] = {
+        {"darts", "channels", "4"},
+        {"darts", "layers", "3"},
+        {"darts", "nodes", "2"},
+        {"darts", "stem_multiplier", "1"},
+        {"nb201", "channels", "4"},
+        {"nb201", "cells", "1"},
+        {"chain", "channels", "4"},
+        {"superkernel", "channels", "8"},
+        {"superkernel", "blocks", "2"},
+        {"chain", "layers", "4"},
+        {"mobilenet", "widths", "8-8-12"},
+        {"mobilenet", "depths", "2-1-2"},
+        {"mobilenet", "stem", "6"},
+        {"mobilenet", "last", "20"},
+        {"fbnet", "widths", "6-8-12"},
+        {"fbnet", "depths", "1-2-2"},
+        {"fbnet", "stem", "6"},
+        {"fbnet", "last", "20"},
+    };
+    enum { MOST = 8 };
+    const char *set[MOST][2];
+    int n = 0;
+    for (size_t i = 0; i < sizeof smaller / sizeof *smaller; i++) {
+        if (strcmp(smaller[i][0], name) == 0) {
+            assert_true(n < MOST);
+            set[n][0] = smaller[i][1];
+            set[n++][1] = smaller[i][2];
+        }
+    }
+    return build(name, config, n, (const char *const(*)[2])set);
 }
 
 /* Output of a forward pass of two images under the decisions in force, by value; returns the count. */
@@ -83,8 +105,8 @@ static void every_space_works_for_every_image(void **state) {
 
 static void fixed_networks_repeat_the_supernet(void **state) {
     (void)state;
-    static const char *const names[] = {"chain", "nb201",
-                                        "superkernel"}; /* darts drops the batch norm behind its pools when fixed */
+    static const char *const names[] = {"chain", "nb201", "superkernel", "mobilenet",
+                                        "fbnet"}; /* darts drops the batch norm behind its pools when fixed */
     for (size_t s = 0; s < sizeof names / sizeof *names; s++) {
         for (uint64_t seed = 0; seed < 4; seed++) {
             float searched[20], fixed[20];

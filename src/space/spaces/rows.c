@@ -49,41 +49,43 @@ char *nas__row_string(const nas_architecture *a, const char *prefix, const char 
                             : (free(text), nas__fail_null(NAS_NO_MEMORY, "no memory for an architecture's string"));
 }
 
-/* The candidate whose code `text` begins with, and which the separator or the end follows; -1: none. */
+static bool begins(const char *text, const char *with) { return strncmp(text, with, strlen(with)) == 0; }
+
+/* The candidate whose code `text` begins with, followed by the separator or the end; -1: none. */
 static int read_code(const nas_choice *c, const char *const *codes, const char *separator, const char **text) {
     for (int i = 0; i < c->n; i++) {
-        const char *code = codes ? codes[i] : c->names[i];
-        const char *end = *text + strlen(code);
-        if (strncmp(*text, code, strlen(code)) == 0 && (!*end || strncmp(end, separator, strlen(separator)) == 0)) {
-            *text = *end ? end + strlen(separator) : end;
+        const char *code = codes ? codes[i] : c->names[i], *end = *text + strlen(code);
+        if (begins(*text, code) && (!*end || begins(end, separator))) {
+            *text = end;
             return i;
         }
     }
     return -1;
 }
 
+static void *refuse(nas_architecture *a, const char *text, const nas_choice *c, const char *at) {
+    char list[256];
+    nas_architecture_free(a);
+    return c ? nas__fail_null(NAS_PARSE,
+                              "\"%.200s\" is no architecture of this space: \"%s\" takes one of %s, not \"%.40s\"",
+                              text, c->key, nas__candidate_list(c, list, sizeof list), at)
+             : nas__fail_null(NAS_PARSE, "\"%.200s\" is no architecture of this space: \"%.40s\" is too much", text,
+                              at);
+}
+
 nas_architecture *nas__row_parse(const nas_space *space, const char *prefix, const char *const *codes,
                                  const char *separator, const char *text) {
     nas_architecture *a = nas_architecture_new(space);
     const char *at = text;
-    int choice, number = 1;
-    for (; a && (choice = choice_at(space, prefix, number)) >= 0; number++) {
+    int choice;
+    for (int i = 1; a && (choice = choice_at(space, prefix, i)) >= 0; i++) {
         const nas_choice *c = nas_space_choice(space, choice);
+        at += i > 1 && begins(at, separator) ? strlen(separator) : 0;
         int candidate = read_code(c, codes, separator, &at);
         if (candidate < 0) {
-            char list[256];
-            nas_architecture_free(a);
-            return nas__fail_null(NAS_PARSE,
-                                  "\"%.200s\" is no architecture of this space: \"%s\" takes one of %s, not \"%.40s\"",
-                                  text, c->key, nas__candidate_list(c, list, sizeof list), at);
+            return refuse(a, text, c, at);
         }
         a->bits[choice] = (uint64_t)1 << candidate;
     }
-    if (a && *at) {
-        nas_architecture_free(a);
-        return nas__fail_null(NAS_PARSE,
-                              "\"%.200s\" is no architecture of this space: it has %d choices, and \"%.40s\" is left",
-                              text, number - 1, at);
-    }
-    return a;
+    return a && *at ? refuse(a, text, NULL, at) : a;
 }
