@@ -22,6 +22,8 @@ typedef struct backward {
     size_t pointwise_floats, depthwise_floats;
     double *sums; /* [groups][2][in padded], or NULL */
     int in_blocks, out_blocks, groups, parts;
+    int panel;  /* blocks worked on together: the depthwise convolution alone gains nothing from several */
+    int planes; /* bordered ones: of a panel when there is one strip, or else of all blocks that a strip goes through */
     dw_frame in_frame, out_frame; /* the image, and the gradient of the depthwise result, with their borders */
     int in_rows, out_rows, step;
     int strip, strips; /* rows of output; several strips only when each block has bordered planes of its own */
@@ -52,12 +54,11 @@ static bool wants_values(const backward *b) {
 static size_t in_floats(const backward *b) { return (size_t)b->in_rows * b->in_frame.cols * BLOCK; }
 static size_t out_floats(const backward *b) { return (size_t)b->out_rows * b->out_frame.cols * BLOCK; }
 static size_t strip_floats(const backward *b) { return (size_t)b->strip * b->u->ow * BLOCK; }
-static int planes(const backward *b) { return b->strips > 1 ? b->in_blocks : dw_min(PANEL, b->in_blocks); }
 static float *in_plane(const backward *b, const workspace *w, int block) {
-    return w->in + (b->strips > 1 ? block : block % PANEL) * in_floats(b);
+    return w->in + block % b->planes * in_floats(b);
 }
 static float *out_plane(const backward *b, const workspace *w, int block) {
-    return w->out + (b->strips > 1 ? block : block % PANEL) * out_floats(b);
+    return w->out + block % b->planes * out_floats(b);
 }
 /* Where row r of an output plane of block `block` begins. */
 static size_t out_at(const backward *b, const strip *s, int block, int blocks) {
@@ -223,7 +224,7 @@ static void data(const backward *b, workspace *w, const strip *s, int block) {
 }
 
 static void run_panel(const backward *b, workspace *w, const strip *s, int block, float *partial) {
-    const int blocks = dw_min(PANEL, b->in_blocks - block), taps = b->u->kernel_h * b->u->kernel_w;
+    const int blocks = dw_min(b->panel, b->in_blocks - block), taps = b->u->kernel_h * b->u->kernel_w;
     for (int i = block; i < block + blocks && wants_values(b); i++) {
         values(b, w, s, i, partial);
     }
@@ -257,26 +258,45 @@ static void fold_sums(const backward *b, const workspace *w, int from, int to, d
     }
 }
 
-/* What the image after `image` will read and write is fetched while that one is worked on. */
-static void look_ahead(const backward *b, workspace *w, int image) {
+/* What the image after this one, or with the depthwise convolution alone the next block, will read and write is fetched
+ * while this one is worked on. */
+static void look_ahead(const backward *b, workspace *w, int image, int block) {
     const nas__unit *u = b->u;
     const nas__unit_grads *g = b->g;
-    const size_t in = (size_t)b->in_blocks * u->h * u->w * BLOCK, out = (size_t)b->out_blocks * u->oh * u->ow * BLOCK;
+    const size_t blocks = u->pointwise ? b->in_blocks : 1, in = (size_t)u->h * u->w * BLOCK * blocks;
+    const size_t out = (size_t)u->oh * u->ow * BLOCK * (u->pointwise ? b->out_blocks : 1);
+    const size_t next = (u->pointwise ? (size_t)image : (size_t)image * b->in_blocks + block) + 1;
     ahead_reset(&w->ahead);
-    if (image + 1 >= u->n || b->parts > 1) {
+    if (next * blocks >= (size_t)u->n * b->in_blocks || b->parts > 1) {
         return;
     }
     const bool x = wants_values(b) || g->in_sums || (g->load && g->load->relu), z = g->dz->b || g->dz->masked;
-    ahead_add(&w->ahead, g->dz->g + (image + 1) * out, out, 1, 0);
-    ahead_add(&w->ahead, z ? g->dz->z + (image + 1) * out : NULL, out, 1, 0);
-    ahead_add(&w->ahead, x ? g->x + (image + 1) * in : NULL, in, 1, 0);
-    ahead_add(&w->ahead, g->dx ? g->dx + (image + 1) * in : NULL, in, 1, 0);
+    ahead_add(&w->ahead, g->dz->g + next * out, out, 1, 0);
+    ahead_add(&w->ahead, z ? g->dz->z + next * out : NULL, out, 1, 0);
+    ahead_add(&w->ahead, x ? g->x + next * in : NULL, in, 1, 0);
+    ahead_add(&w->ahead, g->dx ? g->dx + next * in : NULL, in, 1, 0);
     size_t tiles = (u->pointwise && g->dx ? unit_product_tiles(b->in_blocks, u->oh, u->ow) * b->out_blocks : 0) +
-                   (g->dx ? unit_tiles(b->in_blocks, u->h, u->w) : 0) +
+                   (g->dx ? unit_tiles((int)blocks, u->h, u->w) : 0) +
                    (g->d_pointwise ? unit_tiles(b->in_blocks, u->oh, u->ow) : 0) +
                    (g->d_pointwise ? unit_tiles(b->in_blocks * b->out_blocks, u->oh, u->ow) : 0) +
-                   (g->d_depthwise ? (size_t)b->in_blocks * u->oh : 0);
+                   (g->d_depthwise ? blocks * u->oh : 0);
     ahead_spread(&w->ahead, tiles);
+}
+
+/* Blocks [from, to) of one image; alone, the depthwise convolution takes block by block. */
+static void run_strips(const backward *b, workspace *w, int image, int from, int to, float *partial) {
+    const nas__unit *u = b->u;
+    look_ahead(b, w, image, from);
+    for (strip s = {.image = image}; s.from < u->oh; s.from = s.to) {
+        advance(b, &s);
+        for (int block = 0; u->pointwise && block < b->out_blocks; block++) {
+            grad_rows(b->g->dz, block, out_at(b, &s, block, b->out_blocks), 1,
+                      (ptrdiff_t)(s.to - s.from) * u->ow * BLOCK, w->dz + block * strip_floats(b), 0);
+        }
+        for (int block = from; block < to; block += b->panel) {
+            run_panel(b, w, &s, block, partial);
+        }
+    }
 }
 
 /* One part of the panels of the images of one group. */
@@ -291,15 +311,11 @@ static void run_task(const backward *b, workspace *w, int group, int part) {
     }
     for (int n = group_start(u->n, group, b->groups); n < group_start(u->n, group + 1, b->groups); n++) {
         memset(w->sums, 0, sizeof(vec) * 2 * b->in_blocks);
-        look_ahead(b, w, n);
-        for (strip s = {.image = n}; s.from < u->oh; s.from = s.to) {
-            advance(b, &s);
-            for (int block = 0; u->pointwise && block < b->out_blocks; block++) {
-                grad_rows(b->g->dz, block, out_at(b, &s, block, b->out_blocks), 1,
-                          (ptrdiff_t)(s.to - s.from) * u->ow * BLOCK, w->dz + block * strip_floats(b), 0);
-            }
-            for (int block = from; block < to; block += PANEL) {
-                run_panel(b, w, &s, block, partial);
+        if (u->pointwise) {
+            run_strips(b, w, n, from, to, partial);
+        } else {
+            for (int block = from; block < to; block++) {
+                run_strips(b, w, n, block, block + 1, partial);
             }
         }
         if (b->sums) {
@@ -310,7 +326,7 @@ static void run_task(const backward *b, workspace *w, int group, int part) {
 
 /* Zeroes the borders, which nobody writes later, and says where each pixel of the gradient lies between them. */
 static void prepare(const backward *b, workspace *w) {
-    for (int i = 0; i < planes(b); i++) {
+    for (int i = 0; i < b->planes; i++) {
         if (wants_values(b)) {
             dw_zero_border(&b->in_frame, 0, b->in_rows, w->in + i * in_floats(b));
         }
@@ -325,11 +341,11 @@ static void prepare(const backward *b, workspace *w) {
 
 /* Floats of each part of a workspace. */
 static size_t dz_part(const backward *b) { return b->u->pointwise ? b->out_blocks * strip_floats(b) : 0; }
-static size_t in_part(const backward *b) { return wants_values(b) ? planes(b) * in_floats(b) : 0; }
+static size_t in_part(const backward *b) { return wants_values(b) ? b->planes * in_floats(b) : 0; }
 static size_t sums_part(const backward *b) { return (size_t)2 * b->in_blocks * BLOCK; }
 static size_t dx_part(const backward *b) { return b->u->stride > 1 ? (size_t)b->u->h * b->u->w * BLOCK : 0; }
 static size_t workspace_floats(const backward *b) { /* place has one entry where a strip has BLOCK floats */
-    return dz_part(b) + in_part(b) + 2 * strip_floats(b) + planes(b) * out_floats(b) + sums_part(b) + dx_part(b);
+    return dz_part(b) + in_part(b) + 2 * strip_floats(b) + b->planes * out_floats(b) + sums_part(b) + dx_part(b);
 }
 
 static void run(const backward *b, nas__scratch *team) {
@@ -341,7 +357,7 @@ static void run(const backward *b, nas__scratch *team) {
         w.in = w.dz + dz_part(b);
         w.middle = w.in + in_part(b);
         w.out = w.middle + strip_floats(b);
-        w.sums = (vec *)(w.out + planes(b) * out_floats(b));
+        w.sums = (vec *)(w.out + b->planes * out_floats(b));
         w.dx = (float *)w.sums + sums_part(b);
         w.place = (int32_t *)(w.dx + dx_part(b));
         prepare(b, &w);
@@ -372,14 +388,17 @@ static void frame(backward *b) {
 /* Several strips, if all planes fit the cache. */
 static void cut_strips(backward *b) {
     const nas__unit *u = b->u;
-    const size_t whole = ((wants_values(b) ? in_floats(b) : 0) + out_floats(b)) * b->in_blocks;
-    int rows = dw_max(STRIP_FLOATS / (b->out_blocks * u->ow * BLOCK) / 2 * 2, 4);
+    const int blocks = u->pointwise ? b->in_blocks : 1, out_blocks = u->pointwise ? b->out_blocks : 1;
+    const size_t whole = ((wants_values(b) ? in_floats(b) : 0) + out_floats(b)) * blocks;
+    int rows = dw_max(STRIP_FLOATS / (out_blocks * u->ow * BLOCK) / 2 * 2, 4);
     b->strip = u->oh;
     b->strips = 1;
     if (rows < u->oh && whole <= IMAGE_FLOATS) {
         b->strip = dw_ceil_div(dw_ceil_div(u->oh, dw_ceil_div(u->oh, rows)), 2) * 2;
         b->strips = dw_ceil_div(u->oh, b->strip);
     }
+    b->panel = dw_min(PANEL, blocks);
+    b->planes = b->strips > 1 ? blocks : b->panel;
 }
 
 static void divide(backward *b) {

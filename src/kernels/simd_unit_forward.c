@@ -18,7 +18,8 @@ typedef struct forward {
     double *partial; /* [groups][parts][2][out padded], or NULL */
     int in_blocks, out_blocks, groups, parts, strip, strips;
     int reach;  /* rows of input that one row of output sees */
-    bool whole; /* each block has a bordered plane of its own for the whole image; else one for a strip serves all */
+    int planes; /* blocks that a strip goes through before the next strip; alone, depthwise convolution takes one */
+    bool whole; /* these have bordered planes of their own for the whole image; else one for a strip serves all */
     dw_frame frame;
 } forward;
 
@@ -37,9 +38,11 @@ static size_t plane_floats(const forward *f) {
     return (size_t)rows_seen(f, f->whole ? f->u->oh : f->strip) * f->frame.cols * BLOCK;
 }
 
-static size_t planes_floats(const forward *f) { return plane_floats(f) * (f->whole ? f->in_blocks : 1); }
+static size_t planes_floats(const forward *f) { return plane_floats(f) * (f->whole ? f->planes : 1); }
 
-static size_t middle_floats(const forward *f) { return (size_t)f->in_blocks * f->strip * f->u->ow * BLOCK; }
+static size_t middle_floats(const forward *f) {
+    return f->u->pointwise ? (size_t)f->in_blocks * f->strip * f->u->ow * BLOCK : 0;
+}
 
 /* The plane with the values that rows out .. out + rows of block `block` see, as seen from its row out*stride. */
 static float *load_plane(const forward *f, workspace *w, int image, int block, int out, int rows) {
@@ -47,7 +50,7 @@ static float *load_plane(const forward *f, workspace *w, int image, int block, i
     const int first = out * u->stride, count = rows_seen(f, rows);
     const float *x = f->x + ((size_t)image * f->in_blocks + block) * u->h * u->w * BLOCK;
     if (f->whole) {
-        float *plane = w->plane + block * plane_floats(f);
+        float *plane = w->plane + block % f->planes * plane_floats(f);
         unit_load_rows(&f->frame, x, f->load, block, dw_max(w->loaded, first), first + count, plane);
         return plane + (ptrdiff_t)first * f->frame.cols * BLOCK;
     }
@@ -66,31 +69,47 @@ static void depthwise_rows(const forward *f, workspace *w, int image, int block,
 }
 
 /* Bias, activation and sums of a unit without pointwise convolution. */
-static void finish_pixels(const forward *f, int block, int count, const float *more, float *z, vec *sums) {
+NAS_INLINE void finish_row(const forward *f, int block, ptrdiff_t floats, const float *more, float *z, vec *sums,
+                           const bool change) {
+    enum { CHAINS = 4 }; /* of additions, whose latency would be all the time that this takes */
     const nas__load_block act = load_block(f->act, 0);
     const bool relu = f->act && f->act->relu;
     const vec bias = f->bias ? vload(f->bias + (size_t)block * BLOCK) : vzero();
-    vec s1 = vzero(), s2 = vzero();
-    for (ptrdiff_t p = 0; p < count; p++) {
-        const vec own = vload(z + p * BLOCK) + bias, sum = more ? own + vload(more + p * BLOCK) : own;
-        const vec v = load_value(&act, sum, false, relu, relu);
-        vstore(z + p * BLOCK, v);
-        s1 += v;
-        s2 = vfma(v, v, s2);
+    vec s1[CHAINS] = {vzero()}, s2[CHAINS] = {vzero()};
+    for (ptrdiff_t from = 0; from < floats; from += CHAINS * BLOCK) {
+#pragma GCC unroll 4
+        for (int i = 0; i < CHAINS; i++) {
+            const ptrdiff_t p = from + i * BLOCK;
+            if (p < floats) {
+                vec v = vload(z + p);
+                if (change) {
+                    v = load_value(&act, more ? v + bias + vload(more + p) : v + bias, false, relu, relu);
+                    vstore(z + p, v);
+                }
+                s1[i] += v;
+                s2[i] = vfma(v, v, s2[i]);
+            }
+        }
     }
-    sums[2 * block] += s1;
-    sums[2 * block + 1] += s2;
+    sums[2 * block] += (s1[0] + s1[1]) + (s1[2] + s1[3]);
+    sums[2 * block + 1] += (s2[0] + s2[1]) + (s2[2] + s2[3]);
 }
 
-static void plain_strip(const forward *f, workspace *w, int image, int out, int rows) {
+static void finish_pixels(const forward *f, int block, int count, const float *more, float *z, vec *sums) {
+    if (f->bias || f->act || more) {
+        finish_row(f, block, (ptrdiff_t)count * BLOCK, more, z, sums, true);
+    } else {
+        finish_row(f, block, (ptrdiff_t)count * BLOCK, NULL, z, sums, false);
+    }
+}
+
+static void plain_strip(const forward *f, workspace *w, int image, int block, int out, int rows) {
     const nas__unit *u = f->u;
-    for (int block = 0; block < f->out_blocks; block++) {
-        const size_t at = (((size_t)image * f->out_blocks + block) * u->oh + out) * u->ow * BLOCK;
-        float *z = f->z + at;
-        depthwise_rows(f, w, image, block, out, rows, z);
-        if (f->bias || f->act || f->partial || u->more) {
-            finish_pixels(f, block, rows * u->ow, u->more ? u->more + at : NULL, z, w->sums);
-        }
+    const size_t at = (((size_t)image * f->out_blocks + block) * u->oh + out) * u->ow * BLOCK;
+    float *z = f->z + at;
+    depthwise_rows(f, w, image, block, out, rows, z);
+    if (f->bias || f->act || f->partial || u->more) {
+        finish_pixels(f, block, rows * u->ow, u->more ? u->more + at : NULL, z, w->sums);
     }
 }
 
@@ -128,17 +147,38 @@ static void fold_sums(const forward *f, const vec *sums, double *total) {
     }
 }
 
-/* What the image after `image` will read and write is fetched while that one is worked on. */
-static void look_ahead(const forward *f, workspace *w, int image) {
+/* What the blocks after these, of this image or the next one, will read and write is fetched while these are worked
+ * on. */
+static void look_ahead(const forward *f, workspace *w, int image, int block) {
     const nas__unit *u = f->u;
-    const size_t in = (size_t)f->in_blocks * u->h * u->w * BLOCK, out = (size_t)f->out_blocks * u->oh * u->ow * BLOCK;
+    const size_t in = (size_t)u->h * u->w * BLOCK, out = (size_t)u->oh * u->ow * BLOCK;
+    const size_t next = (size_t)image * f->in_blocks + block + f->planes;
     ahead_reset(&w->ahead);
-    if (image + 1 < u->n && f->parts == 1) {
-        ahead_add(&w->ahead, f->x + (image + 1) * in, in, 1, 0);
-        ahead_add(&w->ahead, f->z + (image + 1) * out, out, 1, 0);
+    if (next < (size_t)u->n * f->in_blocks && f->parts == 1) {
+        const size_t outs = u->pointwise ? f->out_blocks : 1;
+        ahead_add(&w->ahead, f->x + next * in, f->planes * in, 1, 0);
+        ahead_add(&w->ahead, f->z + (u->pointwise ? (size_t)image + 1 : next) * outs * out, outs * out, 1, 0);
         ahead_spread(&w->ahead,
-                     unit_tiles(f->in_blocks, u->oh, u->ow) +
+                     unit_tiles(f->planes, u->oh, u->ow) +
                          (u->pointwise ? unit_product_tiles(f->out_blocks, u->oh, u->ow) * f->in_blocks : 0));
+    }
+}
+
+/* Strips [from, to) of one image; alone, the depthwise convolution takes block by block. */
+static void run_strips(const forward *f, workspace *w, int image, int from, int to) {
+    const nas__unit *u = f->u;
+    for (int block = 0; block < f->in_blocks; block += f->planes) {
+        look_ahead(f, w, image, block);
+        w->loaded = 0;
+        for (int s = from; s < to; s++) {
+            const int out = s * f->strip, rows = dw_min(f->strip, u->oh - out);
+            if (u->pointwise) {
+                pointwise_strip(f, w, image, out, rows);
+            } else {
+                plain_strip(f, w, image, block, out, rows);
+            }
+            w->loaded = out * u->stride + rows_seen(f, rows);
+        }
     }
 }
 
@@ -153,13 +193,7 @@ static void run_task(const forward *f, workspace *w, int group, int part) {
     }
     for (int n = group_start(u->n, group, f->groups); n < group_start(u->n, group + 1, f->groups); n++) {
         memset(w->sums, 0, width * sizeof(float));
-        look_ahead(f, w, n);
-        w->loaded = 0;
-        for (int s = from; s < to; s++) {
-            const int out = s * f->strip, rows = dw_min(f->strip, u->oh - out);
-            (u->pointwise ? pointwise_strip : plain_strip)(f, w, n, out, rows);
-            w->loaded = out * u->stride + rows_seen(f, rows);
-        }
+        run_strips(f, w, n, from, to);
         if (total) {
             fold_sums(f, w->sums, total);
         }
@@ -175,7 +209,8 @@ static void cut(forward *f, bool sums) {
     f->reach = u->dilation * (u->kernel_h - 1) + 1;
     f->frame =
         (dw_frame){u->h, u->w, u->pad_h, u->pad_w, (u->ow - 1) * u->stride + u->dilation * (u->kernel_w - 1) + 1};
-    int rows = STRIP_FLOATS / (f->in_blocks * u->ow * BLOCK) / 2 * 2;
+    f->planes = u->pointwise ? f->in_blocks : 1;
+    int rows = STRIP_FLOATS / (f->planes * u->ow * BLOCK) / 2 * 2;
     if (f->groups < few) {
         rows = dw_min(rows, u->oh * f->groups / few / 2 * 2);
     }
@@ -198,7 +233,7 @@ static void run(const forward *f, nas__scratch *team) {
         workspace w = {.sums = (vec *)nas__scratch_mine(team), .bordered = -1};
         w.plane = (float *)w.sums + sums_floats(f);
         w.middle = w.plane + planes_floats(f);
-        for (int block = 0; f->whole && block < f->in_blocks; block++) {
+        for (int block = 0; f->whole && block < f->planes; block++) {
             dw_zero_border(&f->frame, 0, rows_seen(f, f->u->oh), w.plane + block * plane_floats(f));
         }
         nas__turn turn = {0};
