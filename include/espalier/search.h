@@ -64,6 +64,9 @@ typedef struct nas_trainer_config {
     uint64_t seed;
     int threads; /* 0 = all cores */
     nas_budget budget;
+    const char *limits; /* of what may be exported: "macs=30M,params=1M,latency=5ms", some or all of them; multiply-adds
+                         * of one sample and parameters are counted, latencies those of candidates measured here at the
+                         * start; what is beyond is neither scored nor kept. NULL: none */
     int64_t limit_batches; /* steps per epoch at most; 0 = no limit */
     int64_t score_images;  /* images of the valid part that score an architecture; 0 = all, at most 5000 */
     int score_steps; /* before an architecture is scored, its weights settle for so many training steps and are put back

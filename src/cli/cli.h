@@ -14,7 +14,7 @@ enum { CLI_MOST_SETTINGS = 64 };
 
 /* What the options of all subcommands fill in; texts are borrowed from argv, or kept (cli_keep). */
 typedef struct cli_args {
-    const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *input, *first_step,
+    const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *limit, *input, *first_step,
         *precision, *strategy_plugin;
     const char *set[CLI_MOST_SETTINGS];
     int n_set;

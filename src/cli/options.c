@@ -50,6 +50,8 @@ const cli_option cli_options[] = {
      "options from a file, such as a run's config.json; the command line wins", CLI_FREE, NULL},
     {"budget", CLI_TEXT, AT(budget), "minutes=M|trials=N", 0, 0,
      "end on time, or after so many evaluated architectures", CLI_MAY_CHANGE, NULL},
+    {"limit", CLI_TEXT, AT(limit), "macs=30M,params=1M,latency=5ms", 0, 0,
+     "hard limits, some or all, of the network that is found; latency as measured here", CLI_STORED, NULL},
     {"inherit", CLI_FLAG, AT(inherit), NULL, 0, 0, "start from the search's shared weights instead of fresh ones",
      CLI_STORED, NULL},
     {"out", CLI_TEXT, AT(out), "DIR", 0, 0, "run directory; by default a new one (of compare: RUN/compare)", CLI_FREE,

@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "run/run.h"
+#include "search/limits.h"
 #include "search/op_times.h"
 
 #include <math.h>
@@ -40,6 +41,11 @@ static double now(void) {
 }
 
 /* --- what is asked for -------------------------------------------------------------------------- */
+static nas_status check_limits(const cli_args *a) {
+    nas__limits limits;
+    return nas__limits_parse(a->limit, &limits) ? nas__error_context("--limit") : NAS_OK;
+}
+
 /* With --resume the run's own options stand where the command line says nothing. */
 static nas_status read_options(search *s) {
     cli_args *a = s->a;
@@ -55,6 +61,7 @@ static nas_status read_options(search *s) {
         status = cli_config_apply(a, s->stored, NULL, a->out);
     }
     status = status ? status : cli_budget(a, &s->budget);
+    status = status ? status : check_limits(a);
     status = status ? status : cli_data_check(a);
     status = status ? status : cli_precision_check(a);
     status = status ? status : cli_strategy_open(&s->strategy, a);
@@ -226,6 +233,7 @@ static nas_trainer *new_trainer(search *s) {
         .seed = (uint64_t)a->seed,
         .threads = (int)a->threads,
         .budget = s->budget,
+        .limits = a->limit,
         .limit_batches = a->limit_batches,
         .score_steps = (int)a->score_steps,
         .run_dir = s->out,

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { KEPT = 2 };
 
@@ -11,6 +12,7 @@ typedef struct counters {
     uint64_t format, space_hash, passes, arch_drawn, total_step;
     int64_t epochs_done, best_epoch, evaluations, unchanged_epochs;
     double best_score, used_seconds, progress;
+    double limits[NAS__COST_KINDS]; /* by kind; 0: none */
 } counters;
 
 static void bind_architecture(nas_state *st, const char *name, nas_architecture *a, const nas_space *space,
@@ -36,6 +38,8 @@ static void bind(nas_trainer *t, nas_state *st, counters *c) {
     nas_state_f64(st, "search.progress", &c->progress, 1);
     nas_state_u64(st, "search.collapse_told", &t->collapse_told, 1);
     nas_state_list_f64(st, "search.eigenvalues", &t->eigenvalues, &t->n_eigenvalues);
+    nas_state_f64(st, "search.limits", c->limits, NAS__COST_KINDS);
+    nas__limits_state(&t->limits, st);
     nas_state_model(st, "model.", t->s.model);
     nas_state_optimizer(st, "optimizer.", t->s.optimizer);
     if (t->s.strategy->state) {
@@ -45,6 +49,12 @@ static void bind(nas_trainer *t, nas_state *st, counters *c) {
 
 static uint64_t *new_sets(const nas_trainer *t) {
     return nas__alloc(2 * (size_t)nas_space_size(t->s.space) * sizeof(uint64_t));
+}
+
+static void limits_by_kind(const nas_trainer *t, double *most) {
+    for (int i = 0; i < t->limits.n; i++) {
+        most[t->limits.of[i].kind] = t->limits.of[i].most;
+    }
 }
 
 nas_status nas__checkpoint_save(nas_trainer *t) {
@@ -63,6 +73,7 @@ nas_status nas__checkpoint_save(nas_trainer *t) {
                   .best_score = t->best_score,
                   .used_seconds = nas__pace_seconds(&t->pace),
                   .progress = t->pace.progress};
+    limits_by_kind(t, c.limits);
     uint64_t *sets = new_sets(t);
     char *path = sets ? nas__checkpoint_path(t->config.run_dir, t->s.epoch + 1) : NULL;
     nas_state *st = path ? nas__state_save_begin(path, NULL) : NULL;
@@ -96,6 +107,12 @@ static nas_status restore(nas_trainer *t, const counters *c, const uint64_t *set
                          "%s: the checkpoint is of another space; resume with the options that the run was started "
                          "with (config.json)",
                          t->config.run_dir);
+    }
+    double limits[NAS__COST_KINDS] = {0};
+    limits_by_kind(t, limits);
+    if (memcmp(limits, c->limits, sizeof limits) != 0) {
+        return nas__fail(NAS_INVALID, "%s: the run was started with other limits than %s; resume it with its own",
+                         t->config.run_dir, t->config.limits ? t->config.limits : "none");
     }
     t->passes = c->passes;
     t->arch_drawn = c->arch_drawn;

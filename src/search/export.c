@@ -18,7 +18,21 @@ static char *canonical(const nas_trainer *t) {
 
 static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
-static char *describe(const nas_trainer *t) {
+/* Of each limit: what is allowed, and what the best one has (latencies in milliseconds). */
+static json_t *limits_json(nas_trainer *t) {
+    json_t *all = json_object();
+    for (int i = 0; i < t->limits.n; i++) {
+        const nas__limit *limit = &t->limits.of[i];
+        bool latency = limit->kind == NAS__COST_LATENCY;
+        double unit = latency ? 1e3 : 1;
+        json_object_set_new(
+            all, latency ? "latency_ms" : nas__cost_name(limit->kind),
+            json_pack("{s:f, s:f}", "limit", limit->most / unit, "value", nas__limit_cost(t, i, t->best) / unit));
+    }
+    return all;
+}
+
+static char *describe(nas_trainer *t) {
     char hash[17], *text = canonical(t);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)nas_space_hash(t->s.space));
     const nas_metric *metric = &t->config.metrics[0];
@@ -29,6 +43,9 @@ static char *describe(const nas_trainer *t) {
                              "evaluations", t->evaluations, "seed", (json_int_t)t->config.seed);
     json_object_set_new(root, "valid_images", json_integer(t->score_images));
     json_object_set_new(root, "score_steps", json_integer(t->settle_steps));
+    if (root && t->limits.n) {
+        json_object_set_new(root, "limits", limits_json(t));
+    }
     char *dump = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(root);
     free(text);

@@ -100,11 +100,11 @@ static nas_status score(nas_trainer *t, const nas_architecture *a, double *metri
     if (lookup(t, hash, metrics)) {
         return NAS_OK;
     }
-    if (nas__trials_used_up(t)) {
+    if (nas__trials_used_up(t) || !nas__within_limits(t, a)) {
         for (int i = 0; i < t->n_metrics; i++) {
             metrics[i] = NAN; /* not scored, so never the best */
         }
-        return NAS_OK;
+        return nas_error_status();
     }
     double start = nas__now();
     nas_status status = measure(t, a, metrics);
@@ -118,7 +118,6 @@ nas_status nas_search_score(nas_search *s, const nas_architecture *a, double *re
     return status;
 }
 
-/* Derives, scores, and keeps what the page and the progress line show. */
 /* Derives for strategies that have no rule of their own; of an input choice as many as it must take, at least one. */
 static nas_status most_probable(nas_search *s, nas_architecture *out) {
     nas_status status = NAS_OK;
@@ -139,11 +138,18 @@ static nas_status most_probable(nas_search *s, nas_architecture *out) {
     return status;
 }
 
+/* What the strategy stands for, or the most probable within the limits. */
+static nas_status derive(nas_trainer *t, nas_architecture *derived) {
+    nas_status (*own)(nas_search *, nas_architecture *) = t->s.strategy->derive;
+    nas_status status = (own ? own : most_probable)(&t->s, derived);
+    return status || nas__within_limits(t, derived) ? status : nas__derive_within_limits(t, derived);
+}
+
+/* Derives, scores, and keeps what the page and the progress line show. */
 nas_status nas__score_derived(nas_trainer *t) {
     double start = nas__now();
     nas_architecture *derived = nas_architecture_new(t->s.space);
-    nas_status (*derive)(nas_search *, nas_architecture *) = t->s.strategy->derive;
-    nas_status status = derived ? (derive ? derive : most_probable)(&t->s, derived) : nas_error_status();
+    nas_status status = derived ? derive(t, derived) : nas_error_status();
     if (status) {
         nas_architecture_free(derived);
         return status;

@@ -95,6 +95,7 @@ static nas_status prepare(nas_trainer *t) {
     t->tape = nas_tape_new();
     t->s.memory = nas__alloc(t->s.strategy->state_size);
     status = status ? status : nas_error_status();
+    status = status ? status : nas__limits_open(t);
     status = status ? status : count_steps(t);
     status = status || !t->s.strategy->begin ? status : t->s.strategy->begin(&t->s);
     return status ? status : open_run(t);
@@ -122,6 +123,7 @@ void nas_trainer_free(nas_trainer *t) {
     if (t->s.memory && t->s.strategy->end) {
         t->s.strategy->end(&t->s);
     }
+    nas__limits_close(&t->limits);
     nas__parts_close(t);
     nas_tape_free(t->tape);
     nas_architecture_free(t->best);

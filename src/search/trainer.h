@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/memory.h"
 #include "run/run.h"
+#include "search/limits.h"
 #include "search/pace.h"
 
 #include <signal.h>
@@ -31,6 +32,7 @@ struct nas_trainer {
     nas_dataset *arch, *valid;
     nas_loader *train_loader, *arch_loader, *valid_loader, *calibration_loader, *settle_loader;
     int settle_steps;
+    nas__limits limits;
     nas_tape *tape;
     bool recompute;      /* of the strategy's options */
     uint64_t passes;     /* forward passes so far: the key of dropout and its like */

@@ -53,6 +53,21 @@ for strategy in darts enas gdas; do
     in_file "B-$strategy/search-result.json" '"evaluations": 3,'
 done
 
+# a limit is met by what is exported, as profile counts it; one that nothing meets is told with the numbers
+# shellcheck disable=SC2086
+expect 0 search $small --limit macs=1M,params=7k --epochs 1 --out L
+in_file L/search-result.json '"params": {'
+expect 0 profile L --json
+macs=$(sed -n 's/.*"macs": \([0-9]*\).*/\1/p' out)
+parameters=$(sed -n 's/.*"parameters": \([0-9]*\).*/\1/p' out)
+[ "$macs" -le 1000000 ] || fail "$macs multiply-adds"
+[ "$parameters" -le 7000 ] || fail "$parameters parameters"
+# shellcheck disable=SC2086
+refused 'was macs=1M,params=7k in L and is macs=2M now' search $small --limit macs=2M --out L --resume
+# shellcheck disable=SC2086
+expect 1 search $small --limit params=100 --epochs 1 --out M
+in_file err 'limit params=100 cannot be met: the cheapest architecture of this space has 4.822k'
+
 # --out
 refused 'is not empty' search --out D
 touch file

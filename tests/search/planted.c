@@ -27,14 +27,15 @@ static nas_tensor *detect(nas_module *self, nas_tensor *x) {
     return nas_linear(nas_slice(x, 1, 4 * d->quadrant, 4), nas_input(2, (int64_t[]){1, 4}, patterns[d->pattern]), NULL);
 }
 
-static nas_module *candidate(int quadrant, int pattern) {
+static nas_module *candidate(int quadrant, int pattern, int hidden) {
     struct detector *d = nas_module_new(struct detector, detect);
     if (d) {
         d->quadrant = quadrant;
         d->pattern = pattern;
     }
-    return nas_sequential(&d->base, nas_dense(.in = 1, .out = 1),
-                          nas_bn(.channels = 1, .affine = NAS_AFFINE_WHEN_FIXED));
+    nas_module *norm = nas_bn(.channels = 1, .affine = NAS_AFFINE_WHEN_FIXED);
+    return hidden ? nas_sequential(&d->base, nas_dense(.in = 1, .out = hidden), nas_dense(.in = hidden, .out = 1), norm)
+                  : nas_sequential(&d->base, nas_dense(.in = 1, .out = 1), norm);
 }
 
 struct net {
@@ -54,14 +55,38 @@ static nas_tensor *net_forward(nas_module *self, nas_tensor *x) {
     return nas_forward(n->head, nas_sum_of(PLANTED_CHOICES, seen));
 }
 
-nas_module *planted_model(int outputs) {
+int planted_by_cost(uint64_t seed, int i, int rank) {
+    nas_rng rng = nas_rng_new(seed, 3000 + (uint64_t)i);
+    int order[PLANTED_CANDIDATES] = {0, 1, 2, 3};
+    for (int k = PLANTED_CANDIDATES - 1; k > 0; k--) {
+        int other = (int)nas_rng_below(&rng, (uint32_t)k + 1), kept = order[k];
+        order[k] = order[other];
+        order[other] = kept;
+    }
+    return order[rank];
+}
+
+int planted_cheap_found(const nas_architecture *a, uint64_t seed) {
+    int found = 0;
+    for (int i = 0; i < PLANTED_CHOICES; i++) {
+        found += nas_architecture_get(a, i) == (uint64_t)1 << planted_by_cost(seed, i, 0);
+    }
+    return found;
+}
+
+/* cost_seed NULL: a detector per pattern; else the right detector, at four costs. */
+static nas_module *model_of(int outputs, const uint64_t *cost_seed) {
     struct net *n = nas_module_new(struct net, net_forward);
     for (int i = 0; n && i < PLANTED_CHOICES; i++) {
         nas_candidate candidates[PLANTED_CANDIDATES];
         char name[16];
         snprintf(name, sizeof name, "quadrant%d", i);
         for (int k = 0; k < PLANTED_CANDIDATES; k++) {
-            candidates[k] = (nas_candidate){names[k], candidate(i, k)};
+            int pattern = cost_seed ? planted_right(*cost_seed, i) : k, hidden = 0;
+            for (int rank = 0; cost_seed && rank < PLANTED_CANDIDATES; rank++) {
+                hidden = planted_by_cost(*cost_seed, i, rank) == k ? 1 << 2 * rank : hidden;
+            }
+            candidates[k] = (nas_candidate){names[k], candidate(i, pattern, hidden)};
         }
         n->choices[i] = nas_child(n, name, nas_layer_choice(n, name, PLANTED_CANDIDATES, candidates));
     }
@@ -70,6 +95,9 @@ nas_module *planted_model(int outputs) {
     assert_no_error();
     return &n->base;
 }
+
+nas_module *planted_model(int outputs) { return model_of(outputs, NULL); }
+nas_module *planted_cost_model(int outputs, uint64_t seed) { return model_of(outputs, &seed); }
 
 /* --- the data ------------------------------------------------------------------------------------ */
 int planted_right(uint64_t seed, int i) {
@@ -132,8 +160,8 @@ nas_dataset *planted_data(planted_task task, int64_t n, uint64_t seed) {
 }
 
 /* --- a search ------------------------------------------------------------------------------------ */
-planted planted_new(planted_task task, int64_t n, uint64_t seed) {
-    planted p = {.model = planted_model(task == PLANTED_NUMBERS ? 1 : 2), .data = planted_data(task, n, seed)};
+static planted search_of(nas_module *model, planted_task task, int64_t n, uint64_t seed) {
+    planted p = {.model = model, .data = planted_data(task, n, seed)};
     assert_int_equal(nas_dataset_split(p.data, seed, 2, (const double[]){0.5, 0.5}, p.parts), NAS_OK);
     p.config = (nas_trainer_config){.model = p.model,
                                     .strategy = "darts",
@@ -146,6 +174,14 @@ planted planted_new(planted_task task, int64_t n, uint64_t seed) {
                                     .seed = seed,
                                     .threads = 1};
     return p;
+}
+
+planted planted_new(planted_task task, int64_t n, uint64_t seed) {
+    return search_of(planted_model(task == PLANTED_NUMBERS ? 1 : 2), task, n, seed);
+}
+
+planted planted_cost_new(planted_task task, int64_t n, uint64_t seed) {
+    return search_of(planted_cost_model(task == PLANTED_NUMBERS ? 1 : 2, seed), task, n, seed);
 }
 
 void planted_free(planted *p) {

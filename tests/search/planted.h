@@ -12,6 +12,13 @@ enum { PLANTED_CHOICES = 6, PLANTED_CANDIDATES = 4, PLANTED_VALUES = 24 };
 /* A new network with the six choices "quadrant0" .. "quadrant5". */
 nas_module *planted_model(int outputs);
 
+/* The same network, but each candidate sees the pattern that carries the bit (of the data of this seed), through 1, 4,
+ * 16 or 64 hidden numbers: equally good, of unequal cost. Which one is the cheapest of choice i, and how many of the
+ * six are; in general the candidate at place `rank` in the order of costs. */
+nas_module *planted_cost_model(int outputs, uint64_t seed);
+int planted_by_cost(uint64_t seed, int i, int rank);
+int planted_cheap_found(const nas_architecture *a, uint64_t seed);
+
 typedef enum planted_task { PLANTED_CLASSES, PLANTED_SHUFFLED, PLANTED_NUMBERS } planted_task;
 /* n samples; the labels are two classes, the same without any relation to the pixels, or the sum of the six bits. */
 nas_dataset *planted_data(planted_task task, int64_t n, uint64_t seed);
@@ -29,6 +36,8 @@ typedef struct planted {
     nas_trainer_config config; /* without an optimiser: it belongs to the trainer that is made from the configuration */
 } planted;
 planted planted_new(planted_task task, int64_t n, uint64_t seed);
+/* The same with the cost model. */
+planted planted_cost_new(planted_task task, int64_t n, uint64_t seed);
 void planted_free(planted *p);
 
 /* A hash of the parameters (NAS_ROLE_WEIGHT), buffers (NAS_ROLE_BUFFER) or both of a model, bit for bit. */

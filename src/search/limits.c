@@ -1,0 +1,175 @@
+/* limits.c - reading limits, and asking what an architecture costs under them. */
+#include "search/limits.h"
+
+#include "search/trainer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- reading ---------------------------------------------------------------------------------------- */
+static nas_status parse_one(char *item, nas__limits *limits) {
+    char *value = strchr(item, '=');
+    nas__limit limit = {.kind = NAS__COST_MACS};
+    if (!value) {
+        return nas__fail(NAS_USAGE, "limit \"%s\": write macs=30M, params=1M or latency=5ms", item);
+    }
+    *value++ = 0;
+    while ((int)limit.kind < NAS__COST_KINDS && strcmp(item, nas__cost_name(limit.kind)) != 0) {
+        limit.kind++;
+    }
+    if ((int)limit.kind == NAS__COST_KINDS) {
+        return nas__fail(NAS_USAGE, "limit \"%s\" is unknown; there are macs, params and latency", item);
+    }
+    for (int i = 0; i < limits->n; i++) {
+        if (limits->of[i].kind == limit.kind) {
+            return nas__fail(NAS_USAGE, "limit \"%s\" is given twice", item);
+        }
+    }
+    if (!nas__cost_parse(limit.kind, value, &limit.most)) {
+        return limit.kind == NAS__COST_LATENCY
+                   ? nas__fail(NAS_USAGE, "limit latency=%s: a time above 0 with its unit is needed, as 5ms or 300us",
+                               value)
+                   : nas__fail(NAS_USAGE, "limit %s=%s: a number above 0 is needed, as 30M, 250k or 1.5G", item, value);
+    }
+    limits->of[limits->n++] = limit;
+    return NAS_OK;
+}
+
+nas_status nas__limits_parse(const char *text, nas__limits *limits) {
+    *limits = (nas__limits){0};
+    char *copy = text ? nas__strdup(text) : NULL, *rest = copy;
+    nas_status status = text && !copy ? nas_error_status() : NAS_OK;
+    for (char *item; !status && (item = strsep(&rest, ",")) != NULL;) {
+        status = parse_one(item, limits);
+    }
+    free(copy);
+    return status;
+}
+
+/* --- asking ----------------------------------------------------------------------------------------- */
+static double dry_cost(nas_trainer *t, nas__cost_kind kind) {
+    const nas_dataset_info *info = nas_dataset_describe(t->config.dataset_train);
+    uint64_t macs;
+    int64_t parameters;
+    bool counts_macs = kind == NAS__COST_MACS;
+    nas_status status = nas_model_cost(t->s.model, info->ndim, info->dims, counts_macs ? &macs : NULL, &parameters);
+    return status ? -1 : counts_macs ? (double)macs : (double)parameters;
+}
+
+double nas__limit_cost(nas_trainer *t, int i, const nas_architecture *a) {
+    const nas__limit *limit = &t->limits.of[i];
+    int n = nas_space_size(t->s.space);
+    if (limit->kind == NAS__COST_LATENCY) {
+        return nas__cost_of_architecture(limit->table, a);
+    }
+    nas_decision *saved = nas__alloc((size_t)n * sizeof *saved);
+    for (int c = 0; saved && c < n; c++) {
+        saved[c] = nas_decision_of(t->s.space, c);
+    }
+    nas_architecture_apply(a, t->s.space);
+    double cost = saved ? dry_cost(t, limit->kind) : -1;
+    for (int c = 0; saved && c < n; c++) {
+        nas_decide(t->s.space, c, saved[c]);
+    }
+    free(saved);
+    return cost;
+}
+
+bool nas__within_limits(nas_trainer *t, const nas_architecture *a) {
+    bool within = true;
+    for (int i = 0; within && i < t->limits.n; i++) {
+        double cost = nas__limit_cost(t, i, a);
+        within = cost >= 0 && cost <= t->limits.of[i].most;
+    }
+    return within;
+}
+
+/* --- opening ---------------------------------------------------------------------------------------- */
+typedef struct cheapest {
+    const nas__cost_table *table;
+    const nas_space *space;
+} cheapest;
+
+static double cost_of_set(void *user, int choice, uint64_t set) {
+    const cheapest *c = user;
+    double sum = 0;
+    for (int k = 0; k < nas_space_choice(c->space, choice)->n; k++) {
+        sum += set >> k & 1 ? nas__cost_of(c->table, choice, k) : 0;
+    }
+    return sum;
+}
+
+static double nothing(void *user, int choice, uint64_t set) {
+    (void)user;
+    (void)choice;
+    (void)set;
+    return 0;
+}
+
+/* Alone and without its bound, limit i gives the cheapest architecture. */
+static nas_status check_cheapest(nas_trainer *t, int i, nas_architecture *a) {
+    nas__limits all = t->limits;
+    char least[32], most[32];
+    cheapest c = {all.of[i].table, t->s.space};
+    t->limits.n = 0;
+    bool found = nas__least_loss(t, cost_of_set, &c, false, a);
+    t->limits = all;
+    double cost = found ? nas__limit_cost(t, i, a) : -1;
+    if (cost < 0 || cost <= all.of[i].most) {
+        return nas_error_status();
+    }
+    return nas__fail(NAS_INVALID, "limit %s=%s cannot be met: the cheapest architecture of this space has %s",
+                     nas__cost_name(c.table->kind), nas__cost_text(c.table->kind, all.of[i].most, most),
+                     nas__cost_text(c.table->kind, cost, least));
+}
+
+static nas_status find_one_that_meets(nas_trainer *t) {
+    nas_architecture *a = nas_architecture_new(t->s.space);
+    nas_status status = a ? NAS_OK : nas_error_status();
+    for (int i = 0; !status && i < t->limits.n; i++) {
+        status = check_cheapest(t, i, a);
+    }
+    if (!status && !nas__least_loss(t, nothing, NULL, false, a)) {
+        status = nas_error_status() ? nas_error_status()
+                                    : nas__fail(NAS_INVALID,
+                                                "limits %s: each can be met, but no architecture was found that meets "
+                                                "all of them together; loosen one",
+                                                t->config.limits);
+    }
+    if (status) {
+        nas_architecture_free(a);
+        return status;
+    }
+    t->limits.meets = a;
+    return NAS_OK;
+}
+
+nas_status nas__limits_open(nas_trainer *t) {
+    const nas_dataset_info *info = nas_dataset_describe(t->config.dataset_train);
+    nas_status status = nas__limits_parse(t->config.limits, &t->limits);
+    for (int i = 0; !status && i < t->limits.n; i++) {
+        nas__limit *limit = &t->limits.of[i];
+        limit->table = nas__cost_table_new(t->s.space, t->s.model, info->ndim, info->dims, limit->kind);
+        status = limit->table ? NAS_OK : nas_error_status();
+    }
+    return status || !t->limits.n ? status : find_one_that_meets(t);
+}
+
+void nas__limits_close(nas__limits *limits) {
+    for (int i = 0; i < limits->n; i++) {
+        nas__cost_table_free(limits->of[i].table);
+    }
+    nas_architecture_free(limits->meets);
+    *limits = (nas__limits){0};
+}
+
+void nas__limits_state(nas__limits *limits, nas_state *st) {
+    for (int i = 0; i < limits->n; i++) {
+        nas__cost_table *table = limits->of[i].table;
+        if (table->kind == NAS__COST_LATENCY) {
+            nas_state_f64(st, "limits.latency_constant", &table->constant, 1);
+            nas_state_f64(st, "limits.latency", table->cost, (size_t)table->first[table->n]);
+        }
+    }
+}
