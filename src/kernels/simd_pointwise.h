@@ -58,10 +58,10 @@ void NAS_SIMD(nas__pw_accumulate)(const pw_gradient *c);
 
 /* sums[i] = total of the groups' rows of `width` doubles */
 static inline void pw_add_groups(int groups, size_t width, const double *partial, double *sums) {
-    for (size_t i = 0; i < width; i++) {
-        sums[i] = 0;
-        for (int g = 0; g < groups; g++) {
-            sums[i] += partial[(size_t)g * width + i];
+    memset(sums, 0, width * sizeof *sums);
+    for (int g = 0; g < groups; g++, partial += width) {
+        for (size_t i = 0; i < width; i++) { /* inside: the additions do not wait for one another */
+            sums[i] += partial[i];
         }
     }
 }
