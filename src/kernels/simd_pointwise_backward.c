@@ -4,7 +4,7 @@
 #include "simd_pointwise_strips.h"
 
 /* Groups have a gradient of the weights each: few when these are many. */
-enum { GROUPS = 128, FEW_GROUPS = 16, PARTIAL_FLOATS = 1 << 20, STRIP_FLOATS = 12 * 1024 };
+enum { GROUPS = 128, FEW_GROUPS = 8, PARTIAL_FLOATS = 1 << 20, STRIP_FLOATS = 12 * 1024 };
 
 typedef struct backward {
     pw_cut cut;
