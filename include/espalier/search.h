@@ -16,6 +16,8 @@ extern "C" {
 /* --- what callbacks see --------------------------------------------------------------------------- */
 typedef struct nas_progress {
     int epoch, epochs;             /* epoch: 1-based in on_epoch, the running one in on_step */
+    int64_t trial, trials;         /* searches by trials: how many are done, of how many (0: until the time is over); */
+                                   /* otherwise, and while shared weights are trained, 0 */
     int64_t step, steps_per_epoch; /* step inside the epoch, 1-based */
     double loss;                   /* on_step: of the last batch; on_epoch: mean over the epoch's training batches */
     double lr, images_per_second, seconds, eta_seconds;
@@ -30,6 +32,10 @@ typedef struct nas_progress {
 } nas_progress;
 /* Return true to stop: the run ends cleanly with the best so far. */
 typedef bool (*nas_progress_fn)(const nas_progress *progress, void *user);
+
+/* Trains and scores an architecture: its metrics (in the order of the configuration's) through *metrics, NaN when it
+ * failed; share: of a trial's whole training, up to 1. An error ends the search. */
+typedef nas_status (*nas_trial_fn)(const nas_architecture *a, double share, double *metrics, void *user);
 
 typedef struct nas_budget {
     double minutes; /* 0 = none: end on time, schedules finished, instead of after a number of epochs */
@@ -77,6 +83,11 @@ typedef struct nas_trainer_config {
     const char *run_config; /* JSON for run_dir/config.json (the command line writes everything needed to repeat it);
                                may be NULL */
     const char *command;    /* how the run was started, for its log; may be NULL */
+    /* A new model of the same space, owned by the caller, for strategies that train architectures alone; NULL: these
+     * refuse. */
+    nas_module *(*new_model)(void *user);
+    nas_trial_fn trial; /* such an architecture is trained and scored by this instead; NULL: here, on the valid part */
+    /* on_epoch: after every epoch, and after every trial that is the best so far; on_step: after steps and trials. */
     nas_progress_fn on_epoch, on_step;
     void *user;
 } nas_trainer_config;
@@ -132,6 +143,7 @@ typedef struct nas_fit_config {
     int threads;
     nas_budget budget;     /* minutes only */
     int64_t limit_batches; /* per epoch, of training and of watching; 0 = no limit */
+    bool quiet;            /* no lines in the log */
     bool keep_weights;     /* start from the model's weights instead of the seed's */
     const char *run_dir;   /* log, checkpoints, weights.safetensors; NULL: none */
     bool resume;

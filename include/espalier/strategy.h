@@ -14,9 +14,10 @@ extern "C" {
 #endif
 
 /* A row that every strategy has: a `bool recompute` of its struct, which the trainer hands to all passes. */
-#define NAS_OPTION_RECOMPUTE(struct_type)                                                                              \
+#define NAS_OPTION_RECOMPUTE(struct_type) NAS_OPTION_RECOMPUTE_AT(struct_type, recompute)
+#define NAS_OPTION_RECOMPUTE_AT(struct_type, field)                                                                    \
     {                                                                                                                  \
-        "recompute", NAS_OPTION_BOOL, offsetof(struct_type, recompute), "0", 0, 0, NULL,                               \
+        "recompute", NAS_OPTION_BOOL, offsetof(struct_type, field), "0", 0, 0, NULL,                                   \
             "less memory, more time: forget results between the halves of separable convolutions and compute them "    \
             "again"                                                                                                    \
     }
@@ -40,7 +41,14 @@ typedef struct nas_strategy {
     int64_t (*extra_steps)(nas_search *s);
     nas_status (*extra_step)(nas_search *s, int64_t index);
     nas_status (*end_epoch)(nas_search *s);
-    /* The architecture that the present state stands for; NULL: of every choice the most probable. */
+    /* For strategies that search after the weights were trained, or without: for how many epochs `step` trains them
+     * (NULL: all), and the search, once, which ends when nas_search_interrupted says so. conclude_share: of a budget of
+     * time the part that is its. A resumed run calls conclude again, with the state loaded. */
+    int (*train_epochs)(nas_search *s);
+    nas_status (*conclude)(nas_search *s);
+    double (*conclude_share)(nas_search *s);
+    /* The architecture that the present state stands for; NULL: of every choice the most probable,
+     * or, with conclude, none after an epoch. */
     nas_status (*derive)(nas_search *s, nas_architecture *out);
     /* Probability of each candidate of a choice (n numbers), for the log, entropy and page; false: this choice has
      * none. */
@@ -112,6 +120,8 @@ NAS_API double nas_search_reward(const nas_search *s, const nas_tensor *output, 
  * supernet's state is as before afterwards. The score is the first metric. Recorded as an evaluation, and remembered
  * when it is the best. */
 NAS_API nas_status nas_search_score(nas_search *s, const nas_architecture *a, double *score);
+/* Is the search to end now: it was stopped, or its time is over? */
+NAS_API bool nas_search_interrupted(const nas_search *s);
 /* a better than b under the first metric's direction? (NaN is worse than anything.) */
 NAS_API bool nas_search_better(const nas_search *s, double a, double b);
 

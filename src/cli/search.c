@@ -30,6 +30,7 @@ typedef struct search {
     nas_trainer *trainer;
     char *config, *options, *architecture_path;
     int epochs;
+    int64_t trials;      /* of searches by trials */
     double seconds;      /* of training, earlier segments of the run included */
     nas__op_times times; /* --op-times */
 } search;
@@ -106,6 +107,9 @@ static json_t *result_json(const search *s) {
     json_object_set_new(result, "space", json_string(s->space.info->name));
     json_object_set_new(result, "data", json_string(s->a->data));
     json_object_set_new(result, "epochs", json_integer(s->epochs));
+    if (s->trials > 0) {
+        json_object_set_new(result, "trials", json_integer(s->trials));
+    }
     json_object_set_new(result, "seconds", json_real(s->seconds));
     json_object_set_new(result, "architecture", architecture_json(best));
     json_object_set_new(result, "canonical", canonical_json(s, best));
@@ -117,16 +121,27 @@ static json_t *result_json(const search *s) {
     return result;
 }
 
+/* "2 epochs, 12 trials" */
+static void print_counts(json_t *result) {
+    static const char *const names[] = {"epoch", "trial"};
+    long long n[] = {json_integer_value(json_object_get(result, "epochs")),
+                     json_integer_value(json_object_get(result, "trials"))};
+    for (int i = 0; i < 2; i++) {
+        if (n[i] > 0 || (i == 0 && n[1] == 0)) {
+            printf("%s%lld %s%s", i && n[0] > 0 ? ", " : "", n[i], names[i], n[i] == 1 ? "" : "s");
+        }
+    }
+}
+
 static void print_human(const char *out, json_t *result) {
     char time[32];
     json_t *metrics = json_object_get(result, "metrics"), *value;
     const char *name;
-    printf("%sSearch %s%s: %s on %s, %lld epoch%s in %s\n", cli_bold(stdout),
-           json_string_value(json_object_get(result, "status")), cli_plain(stdout),
-           json_string_value(json_object_get(result, "strategy")), json_string_value(json_object_get(result, "space")),
-           (long long)json_integer_value(json_object_get(result, "epochs")),
-           json_integer_value(json_object_get(result, "epochs")) == 1 ? "" : "s",
-           cli_duration(json_number_value(json_object_get(result, "seconds")), time, sizeof time));
+    printf("%sSearch %s%s: %s on %s, ", cli_bold(stdout), json_string_value(json_object_get(result, "status")),
+           cli_plain(stdout), json_string_value(json_object_get(result, "strategy")),
+           json_string_value(json_object_get(result, "space")));
+    print_counts(result);
+    printf(" in %s\n", cli_duration(json_number_value(json_object_get(result, "seconds")), time, sizeof time));
     json_object_foreach(metrics, name, value) {
         printf("  best      %s %.4f on the valid part\n", name, json_number_value(value));
     }
@@ -183,18 +198,37 @@ static nas_status open_data(search *s) {
     return status;
 }
 
-/* The best so far is in the directory after every epoch: a run that dies later leaves it. */
-static bool on_epoch(const nas_progress *p, void *user) {
-    search *s = user;
-    /* An epoch that was stopped does not count (--resume repeats it); the last one under a time budget does. */
-    s->epochs = p->step >= p->steps_per_epoch || s->budget.minutes > 0 ? p->epoch : p->epoch - 1;
-    s->seconds = p->seconds;
+/* The best so far is in the directory after every epoch, and when a trial was better: a run that dies later leaves it.
+ */
+static bool export_best(search *s) {
     if (nas_trainer_best(s->trainer, NULL) && nas_trainer_export(s->trainer, s->architecture_path)) {
         cli_note("%s", nas_error_message());
         nas_error_clear();
     }
     return false;
 }
+
+static bool on_epoch(const nas_progress *p, void *user) {
+    search *s = user;
+    if (p->trial > 0) {
+        s->trials = p->trial;
+        s->epochs = p->epoch - 1;
+        s->seconds = p->seconds;
+        return export_best(s);
+    }
+    /* An epoch that was stopped does not count (--resume repeats it); the last one under a time budget does. */
+    s->epochs = p->step >= p->steps_per_epoch || s->budget.minutes > 0 ? p->epoch : p->epoch - 1;
+    s->seconds = p->seconds;
+    return export_best(s);
+}
+
+static bool on_step(const nas_progress *p, void *user) {
+    search *s = user;
+    s->trials = p->trial > 0 ? p->trial : s->trials;
+    return cli_progress(p, user);
+}
+
+static nas_module *new_model(void *user) { return cli_space_model(&((search *)user)->space); }
 
 static json_t *describe_parts(const search *s) {
     int64_t sizes[PARTS];
@@ -240,8 +274,9 @@ static nas_trainer *new_trainer(search *s) {
         .resume = a->resume,
         .run_config = s->config,
         .command = a->command_line,
+        .new_model = new_model,
         .on_epoch = on_epoch,
-        .on_step = cli_progress,
+        .on_step = on_step,
         .user = s,
     };
     return nas_trainer_new(&config);

@@ -93,18 +93,34 @@ static int columns(void) {
     return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
+/* Of trials whose number is open there is no bar. */
+static void draw_trial(const nas_progress *p, const char *bar) {
+    char eta[32], line[256], of[32] = "";
+    if (p->trials > 0) {
+        snprintf(of, sizeof of, "/%lld [%s]", (long long)p->trials, bar);
+    }
+    snprintf(line, sizeof line, "trial %lld%s  %s %.4f, best %.4f  ETA %s", (long long)p->trial, of, p->metric,
+             p->score, p->best_score, cli_duration(p->eta_seconds, eta, sizeof eta));
+    fprintf(stderr, "\r%.*s\033[K", columns() - 1, line);
+}
+
+static void draw_step(const nas_progress *p, const char *bar) {
+    char eta[32], line[256];
+    snprintf(line, sizeof line, "epoch %d/%d [%s] %lld/%lld  loss %.4f  %.0f images/s  ETA %s", p->epoch, p->epochs,
+             bar, (long long)p->step, (long long)p->steps_per_epoch, p->loss, p->images_per_second,
+             cli_duration(p->eta_seconds, eta, sizeof eta));
+    fprintf(stderr, "\r%.*s\033[K", columns() - 1, line);
+}
+
 static void draw(const nas_progress *p) {
-    char bar[BAR + 1], eta[32], line[256];
-    int64_t steps = p->steps_per_epoch > 0 ? p->steps_per_epoch : 1;
-    int full = (int)(p->step * BAR / steps);
+    char bar[BAR + 1];
+    int64_t at = p->trial > 0 ? p->trial : p->step, all = p->trial > 0 ? p->trials : p->steps_per_epoch;
+    int full = all > 0 ? (int)(at * BAR / all) : 0;
     for (int i = 0; i < BAR; i++) {
         bar[i] = i < full ? '=' : i == full ? '>' : ' ';
     }
     bar[BAR] = 0;
-    snprintf(line, sizeof line, "epoch %d/%d [%s] %lld/%lld  loss %.4f  %.0f images/s  ETA %s", p->epoch, p->epochs,
-             bar, (long long)p->step, (long long)steps, p->loss, p->images_per_second,
-             cli_duration(p->eta_seconds, eta, sizeof eta));
-    fprintf(stderr, "\r%.*s\033[K", columns() - 1, line);
+    (p->trial > 0 ? draw_trial : draw_step)(p, bar);
     fflush(stderr);
     terminal.drawn = true;
 }

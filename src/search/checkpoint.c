@@ -11,7 +11,7 @@ enum { KEPT = 2 };
 typedef struct counters {
     uint64_t format, space_hash, passes, arch_drawn, total_step;
     int64_t epochs_done, best_epoch, evaluations, unchanged_epochs;
-    double best_score, used_seconds, progress;
+    double best_score, best_share, used_seconds, progress;
     double limits[NAS__COST_KINDS]; /* by kind; 0: none */
 } counters;
 
@@ -34,6 +34,7 @@ static void bind(nas_trainer *t, nas_state *st, counters *c) {
     nas_state_i64(st, "search.evaluations", &c->evaluations, 1);
     nas_state_i64(st, "search.unchanged_epochs", &c->unchanged_epochs, 1);
     nas_state_f64(st, "search.best_score", &c->best_score, 1);
+    nas_state_f64(st, "search.best_share", &c->best_share, 1);
     nas_state_f64(st, "search.used_seconds", &c->used_seconds, 1);
     nas_state_f64(st, "search.progress", &c->progress, 1);
     nas_state_u64(st, "search.collapse_told", &t->collapse_told, 1);
@@ -66,11 +67,12 @@ nas_status nas__checkpoint_save(nas_trainer *t) {
                   .passes = t->passes,
                   .arch_drawn = t->arch_drawn,
                   .total_step = t->s.total_step,
-                  .epochs_done = t->s.epoch + 1,
+                  .epochs_done = t->s.epoch + !t->concluding,
                   .best_epoch = t->best_epoch,
                   .evaluations = t->evaluations,
                   .unchanged_epochs = t->unchanged_epochs,
                   .best_score = t->best_score,
+                  .best_share = t->best_share,
                   .used_seconds = nas__pace_seconds(&t->pace),
                   .progress = t->pace.progress};
     limits_by_kind(t, c.limits);
@@ -92,10 +94,15 @@ nas_status nas__checkpoint_save(nas_trainer *t) {
     return status;
 }
 
+/* All sets are empty where there was none. */
 static nas_status restore_architecture(nas_trainer *t, nas_architecture **a, const uint64_t *sets) {
-    *a = nas_architecture_new(t->s.space);
-    nas_status status = *a ? NAS_OK : nas_error_status();
-    for (int i = 0; !status && i < nas_space_size(t->s.space); i++) {
+    bool none = true;
+    for (int i = 0; i < nas_space_size(t->s.space); i++) {
+        none = none && sets[i] == 0;
+    }
+    *a = none ? NULL : nas_architecture_new(t->s.space);
+    nas_status status = nas_error_status();
+    for (int i = 0; !none && !status && i < nas_space_size(t->s.space); i++) {
         status = nas_architecture_set(*a, i, sets[i]);
     }
     return status;
@@ -122,6 +129,7 @@ static nas_status restore(nas_trainer *t, const counters *c, const uint64_t *set
     t->evaluations = (int)c->evaluations;
     t->unchanged_epochs = (int)c->unchanged_epochs;
     t->best_score = c->best_score;
+    t->best_share = c->best_share;
     t->used_seconds = c->used_seconds;
     t->pace.progress = c->progress;
     nas_status status = restore_architecture(t, &t->best, sets);

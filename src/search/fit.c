@@ -186,6 +186,9 @@ static nas_status journal_epoch(fit *f, double mean) {
                                                  .metrics = ids,
                                                  .values = values});
     int epochs = nas__pace_epochs(&f->pace, f->epoch, f->step);
+    if (c->quiet) {
+        return nas__run_flush(f->run);
+    }
     if (c->dataset_valid) {
         nas__log(NAS_LOG_INFO, "epoch %d/%d  train loss %.4f  %s %.4f (valid)", f->epoch + 1, epochs, mean,
                  c->metrics[0].name, f->score);

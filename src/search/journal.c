@@ -120,18 +120,29 @@ static double record_probabilities(nas_trainer *t) {
     return counted ? sum / counted : NAN;
 }
 
+static void log_epoch(const nas_trainer *t, const nas_progress *p) {
+    if (!t->derived) {
+        nas__log(NAS_LOG_INFO, "epoch %d/%d  train loss %.4f", p->epoch, p->epochs, p->loss);
+        return;
+    }
+    nas__log(NAS_LOG_INFO,
+             "epoch %d/%d  train loss %.4f  derived %s %.4f (valid)  best %.4f (epoch %d)  entropy %.3f  skips %.2f",
+             p->epoch, p->epochs, p->loss, p->metric, p->score, p->best_score, t->best_epoch, p->entropy,
+             p->skip_share);
+}
+
 nas_status nas__journal_epoch(nas_trainer *t, double mean_loss, nas_progress *progress) {
     double values[NAS__MOST_METRICS + 2];
-    int ids[NAS__MOST_METRICS + 2], n = t->n_metrics;
+    int ids[NAS__MOST_METRICS + 2], n = 0;
     *progress = progress_now(t, mean_loss);
     progress->derived = t->derived;
     progress->score = t->derived_score;
     progress->best_epoch = t->best_epoch;
     progress->entropy = record_probabilities(t);
-    progress->skip_share = nas__count_skips(t->derived).share;
-    for (int i = 0; i < t->n_metrics; i++) {
-        ids[i] = t->ids.score[i];
-        values[i] = t->derived_metrics[i];
+    progress->skip_share = t->derived ? nas__count_skips(t->derived).share : NAN;
+    for (int i = 0; t->derived && i < t->n_metrics; i++) {
+        ids[n] = t->ids.score[i];
+        values[n++] = t->derived_metrics[i];
     }
     ids[n] = t->ids.train_loss;
     values[n++] = mean_loss;
@@ -139,21 +150,56 @@ nas_status nas__journal_epoch(nas_trainer *t, double mean_loss, nas_progress *pr
         ids[n] = nas__run_metric(t->run, "eigenvalue", "arch", "", 0, "epoch", false);
         values[n++] = t->eigenvalues[t->n_eigenvalues - 1];
     }
+    int64_t derived = t->derived ? nas__run_architecture(t->run, t->derived, 0, 0, t->s.epoch + 1) : 0;
     nas__run_epoch(t->run, &(nas__run_epoch_row){.epoch = t->s.epoch + 1,
                                                  .step = (int64_t)t->s.total_step,
                                                  .entropy = progress->entropy,
                                                  .skip_share = progress->skip_share,
                                                  .images_per_s = t->pace.images_per_second,
                                                  .rank_stable = t->unchanged_epochs,
-                                                 .derived_architecture =
-                                                     nas__run_architecture(t->run, t->derived, 0, 0, t->s.epoch + 1),
+                                                 .derived_architecture = derived,
                                                  .n = n,
                                                  .metrics = ids,
                                                  .values = values});
-    nas__log(NAS_LOG_INFO,
-             "epoch %d/%d  train loss %.4f  derived %s %.4f (valid)  best %.4f (epoch %d)  entropy %.3f  skips %.2f",
-             progress->epoch, progress->epochs, mean_loss, progress->metric, progress->score, progress->best_score,
-             t->best_epoch, progress->entropy, progress->skip_share);
-    nas__watch_collapse(t, progress->entropy);
+    log_epoch(t, progress);
+    if (t->derived) {
+        nas__watch_collapse(t, progress->entropy);
+    }
     return nas__run_flush(t->run); /* a checkpoint comes next */
+}
+
+enum { SECONDS_BETWEEN_CHECKPOINTS = 30 };
+
+static void log_trial(const nas_trainer *t, const nas_progress *p) {
+    char eta[32], of[32] = "";
+    if (p->trials > 0) {
+        snprintf(of, sizeof of, "/%lld", (long long)p->trials);
+    }
+    nas__log(NAS_LOG_INFO, "trial %lld%s  %s %.4f (valid)  best %.4f  ETA %s", (long long)p->trial, of, p->metric,
+             p->score, t->best_score, nas__pace_text(p->eta_seconds, eta, sizeof eta));
+}
+
+nas_status nas__journal_trial(nas_search *s, int64_t done, int64_t wanted, double score) {
+    nas_trainer *t = nas__trainer_of(s);
+    bool improved = t->best && t->best_evaluation == t->evaluations, due = nas__pace_step(&t->pace, 0);
+    nas_progress p = progress_now(t, NAN);
+    p.trial = done;
+    p.trials = wanted < INT64_MAX ? wanted : 0;
+    p.score = score;
+    p.derived = t->best;
+    p.eta_seconds = nas__pace_trials_eta(&t->pace, t->conclude_started, done, p.trials);
+    if (due || improved) {
+        log_trial(t, &p);
+    }
+    nas_status status = NAS_OK;
+    if (nas__now() - t->last_checkpoint > SECONDS_BETWEEN_CHECKPOINTS) {
+        status = nas__checkpoint_save(t);
+        t->last_checkpoint = nas__now();
+    }
+    bool stop = t->config.on_step && t->config.on_step(&p, t->config.user);
+    stop = (improved && t->config.on_epoch && t->config.on_epoch(&p, t->config.user)) || stop;
+    if (stop) {
+        nas_trainer_stop(t);
+    }
+    return status;
 }

@@ -100,6 +100,12 @@ double nas__pace_eta(const nas__pace *p, int epoch, int64_t step) {
     return fmax(0, epoch_seconds(p, share) * (p->epochs - epoch - share));
 }
 
+double nas__pace_trials_eta(const nas__pace *p, double started, int64_t done, int64_t wanted) {
+    double left = p->budget_seconds > 0 ? fmax(0, p->budget_seconds - nas__pace_seconds(p)) : INFINITY;
+    double needed = wanted > 0 && done > 0 ? (nas__now() - started) / (double)done * (double)(wanted - done) : INFINITY;
+    return fmin(left, needed);
+}
+
 const char *nas__pace_text(double seconds, char *text, size_t size) {
     if (seconds < 100) {
         snprintf(text, size, "%.0f s", seconds);

@@ -33,6 +33,8 @@ bool nas__pace_step(nas__pace *p, int64_t images);
 /* Epochs that the run will have, the running one included: under a budget an estimate from the speed so far. */
 int nas__pace_epochs(const nas__pace *p, int epoch, int64_t step);
 double nas__pace_eta(const nas__pace *p, int epoch, int64_t step);
+/* Of `wanted` trials (0: as many as the time allows), `done` since `started`. */
+double nas__pace_trials_eta(const nas__pace *p, double started, int64_t done, int64_t wanted);
 /* "1:02 h", "12 min", "43 s" into text */
 const char *nas__pace_text(double seconds, char *text, size_t size);
 

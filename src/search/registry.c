@@ -8,12 +8,14 @@
 extern const nas_strategy nas__strategy_darts;
 extern const nas_strategy nas__strategy_enas;
 extern const nas_strategy nas__strategy_gdas;
+extern const nas_strategy nas__strategy_random;
+extern const nas_strategy nas__strategy_grid;
+extern const nas_strategy nas__strategy_evolution;
+extern const nas_strategy nas__strategy_local;
 
 const nas_strategy *const nas__strategies[] = {
-    &nas__strategy_darts,
-    &nas__strategy_enas,
-    &nas__strategy_gdas,
-    NULL,
+    &nas__strategy_darts, &nas__strategy_enas,      &nas__strategy_gdas,  &nas__strategy_random,
+    &nas__strategy_grid,  &nas__strategy_evolution, &nas__strategy_local, NULL,
 };
 
 enum { N_STRATEGIES = sizeof nas__strategies / sizeof *nas__strategies - 1 };

@@ -40,7 +40,7 @@ static nas_status over(nas_trainer *t, nas_loader *loader, nas_bn_mode bn, doubl
     return status ? status : nas_error_status();
 }
 
-static nas_status measure(nas_trainer *t, const nas_architecture *a, double *metrics) {
+nas_status nas__score_path(nas_trainer *t, const nas_architecture *a, double *metrics) {
     double sums[NAS__MOST_METRICS] = {0};
     int64_t images = 0;
     nas_architecture_apply(a, t->s.space);
@@ -70,15 +70,16 @@ static bool lookup(const nas_trainer *t, uint64_t hash, double *metrics) {
     return false;
 }
 
-static nas_status remember(nas_trainer *t, const nas_architecture *a, uint64_t hash, const double *metrics,
-                           double seconds) {
+nas_status nas__score_remember(nas_trainer *t, const nas_architecture *a, uint64_t hash, const double *metrics,
+                               double share, double seconds) {
     if (!nas__grow(&t->scored, t->n_scored, sizeof *t->scored)) {
         return nas_error_status();
     }
     t->scored[t->n_scored].hash = hash;
     memcpy(t->scored[t->n_scored++].metrics, metrics, sizeof t->scored->metrics);
     t->evaluations++;
-    bool best = !t->best || nas_search_better(&t->s, metrics[0], t->best_score);
+    bool best = !t->best || share > t->best_share ||
+                (share == t->best_share && nas_search_better(&t->s, metrics[0], t->best_score));
     if (best) {
         nas_architecture *copy = nas_architecture_copy(a);
         if (!copy) {
@@ -87,7 +88,9 @@ static nas_status remember(nas_trainer *t, const nas_architecture *a, uint64_t h
         nas_architecture_free(t->best);
         t->best = copy;
         t->best_score = metrics[0];
+        t->best_share = share;
         t->best_epoch = t->s.epoch + 1;
+        t->best_evaluation = t->evaluations;
     }
     int64_t id = nas__run_architecture(t->run, a, 0, 0, t->s.epoch + 1);
     nas__run_evaluation(t->run, id, t->s.epoch + 1, (int64_t)t->s.total_step, t->ids.score[0], metrics[0], 1, seconds,
@@ -107,8 +110,8 @@ static nas_status score(nas_trainer *t, const nas_architecture *a, double *metri
         return nas_error_status();
     }
     double start = nas__now();
-    nas_status status = measure(t, a, metrics);
-    return status ? status : remember(t, a, hash, metrics, nas__now() - start);
+    nas_status status = nas__score_path(t, a, metrics);
+    return status ? status : nas__score_remember(t, a, hash, metrics, 1, nas__now() - start);
 }
 
 nas_status nas_search_score(nas_search *s, const nas_architecture *a, double *result) {
@@ -147,6 +150,9 @@ static nas_status derive(nas_trainer *t, nas_architecture *derived) {
 
 /* Derives, scores, and keeps what the page and the progress line show. */
 nas_status nas__score_derived(nas_trainer *t) {
+    if (!t->s.strategy->derive && t->s.strategy->conclude) {
+        return NAS_OK; /* nothing is derived before the search behind the training */
+    }
     double start = nas__now();
     nas_architecture *derived = nas_architecture_new(t->s.space);
     nas_status status = derived ? derive(t, derived) : nas_error_status();

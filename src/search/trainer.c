@@ -62,7 +62,7 @@ static nas_status count_steps(nas_trainer *t) {
         t->s.extra_steps = limit > 0 && t->s.extra_steps > limit ? limit : t->s.extra_steps;
     }
     t->s.steps_per_epoch = t->s.train_steps + t->s.extra_steps;
-    t->s.epochs = t->config.num_epochs;
+    t->s.epochs = t->s.strategy->train_epochs ? t->s.strategy->train_epochs(&t->s) : t->config.num_epochs;
     return nas_error_status();
 }
 
@@ -195,20 +195,42 @@ static nas_status one_epoch(nas_trainer *t) {
 }
 
 static nas_status run_epochs(nas_trainer *t) {
-    double earlier = t->pace.progress;
-    nas__pace_start(&t->pace, t->config.budget.minutes, t->s.epochs, t->s.steps_per_epoch, t->config.log_frequency,
-                    t->used_seconds);
+    double earlier = t->pace.progress, share = 1;
+    if (t->s.strategy->conclude_share) {
+        share -= t->s.strategy->conclude_share(&t->s);
+    }
+    nas__pace_start(&t->pace, t->config.budget.minutes * share, t->s.epochs, t->s.steps_per_epoch,
+                    t->config.log_frequency, t->used_seconds);
     t->pace.progress = earlier;
     nas_status status = NAS_OK;
-    while (!status && !t->stop && !nas__trials_used_up(t) && !nas__pace_over(&t->pace, t->s.epoch)) {
+    while (!status && t->s.epochs > 0 && !t->stop && !nas__trials_used_up(t) && !nas__pace_over(&t->pace, t->s.epoch)) {
         status = one_epoch(t);
         t->s.epoch += !status;
     }
     return status;
 }
 
+bool nas_search_interrupted(const nas_search *s) {
+    const nas_trainer *t = (const nas_trainer *)s;
+    return ends_now(t);
+}
+
+/* What follows the training of the weights, with the whole budget of time. Its last state is saved, too. */
+static nas_status conclude(nas_trainer *t) {
+    if (!t->s.strategy->conclude || t->stop) {
+        return NAS_OK;
+    }
+    t->concluding = true;
+    t->pace.budget_seconds = t->config.budget.minutes * 60;
+    t->pace.reserve = fmin(0.5, 0.01 * t->pace.budget_seconds);
+    t->last_checkpoint = t->conclude_started = nas__now();
+    nas_status status = t->s.strategy->conclude(&t->s);
+    return status ? status : nas__checkpoint_save(t);
+}
+
 nas_status nas_trainer_train(nas_trainer *t) {
     nas_status status = run_epochs(t);
+    status = status ? status : conclude(t);
     t->stopped = t->stop != 0;
     if (status) {
         nas__run_event(t->run, NAS_LOG_ERROR, "failed", t->s.epoch + 1, (int64_t)t->s.total_step, nas_error_message());

@@ -39,8 +39,9 @@ struct nas_trainer {
     uint64_t arch_drawn; /* batches of the arch part so far */
     /* what was scored */
     nas_architecture *best, *derived;
+    double best_share; /* of a whole training that the best's score comes from */
     double best_score, derived_score, derived_metrics[NAS__MOST_METRICS];
-    int best_epoch, evaluations, unchanged_epochs;
+    int best_epoch, best_evaluation, evaluations, unchanged_epochs;
     int64_t score_images;     /* of the valid part, behind every score */
     nas__score_entry *scored; /* under the present weights */
     size_t n_scored;
@@ -49,7 +50,8 @@ struct nas_trainer {
     nas__run *run;
     nas__metric_ids ids;
     volatile sig_atomic_t stop;
-    bool stopped;
+    bool stopped, concluding;
+    double last_checkpoint, conclude_started; /* when; of checkpoints between trials */
     /* the watch for a collapse (collapse.c) */
     double *eigenvalues; /* per epoch, of strategies that measure them */
     size_t n_eigenvalues;
@@ -94,6 +96,11 @@ nas_status nas__weight_pass(nas_tape *tape, const nas_tape_config *pass, nas_mod
                             const nas_batch *batch, const nas_dataset_info *info, double *value);
 /* score.c */
 nas_status nas__score_derived(nas_trainer *t);
+/* What the path scores on the valid part with the shared weights. */
+nas_status nas__score_path(nas_trainer *t, const nas_architecture *a, double *metrics);
+/* Records a score; the best of the largest share is kept. */
+nas_status nas__score_remember(nas_trainer *t, const nas_architecture *a, uint64_t hash, const double *metrics,
+                               double share, double seconds);
 void nas__score_forget(nas_trainer *t);         /* the weights changed */
 bool nas__trials_used_up(const nas_trainer *t); /* the budget's evaluations are done */
 /* journal.c: lines, events, rows of the run; the first two also serve nas_fit. The first n_scores metrics are scored on
@@ -104,6 +111,8 @@ void nas__journal_progress(nas__run *run, const nas__metric_ids *ids, const nas_
                            int64_t total_step, int64_t batch_size, const nas_loader *loader);
 nas_status nas__journal_open(nas_trainer *t, bool resume);
 void nas__journal_step(nas_trainer *t, double loss);
+/* After a trial: the callbacks, a line that is due, and at times a checkpoint. wanted INT64_MAX: no number is given. */
+nas_status nas__journal_trial(nas_search *s, int64_t done, int64_t wanted, double score);
 nas_status nas__journal_epoch(nas_trainer *t, double mean_loss, nas_progress *progress);
 /* collapse.c: the eigenvalue of this epoch, from a strategy; and the look at the end of an epoch, which tells once. */
 nas_status nas__watch_eigenvalue(nas_search *s, double value);

@@ -244,7 +244,8 @@ static void all_are_looked_at(void **state) {
         assert_non_null(strstr("darts nb201 chain superkernel mobilenet fbnet", (*space)->name));
     }
     for (const nas_strategy *const *strategy = nas__strategies; *strategy; strategy++) {
-        assert_non_null(strstr("darts enas gdas", (*strategy)->name));
+        bool by_trials = (*strategy)->conclude != NULL; /* their passes are those of paths, which enas has, too */
+        assert_true(by_trials || strstr("darts enas gdas", (*strategy)->name));
     }
 }
 

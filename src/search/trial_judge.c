@@ -1,0 +1,99 @@
+/* trial_judge.c - how good is the architecture of a trial: trained alone, or with the shared weights. */
+#include "nn/optim.h"
+#include "search/trials.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- trained alone ----------------------------------------------------------------------------------------------- */
+static bool out_of_time(const nas_progress *p, void *user) {
+    (void)p;
+    return nas_search_interrupted(user);
+}
+
+static nas_optimizer *optimizer_like(const nas_optimizer *o) {
+    return o->is_adam ? nas_adam_new(&o->adam) : nas_sgd_new(&o->sgd);
+}
+
+static int epochs_of(const nas_trainer *t, double share) { return (int)fmax(1, lround(share * t->config.num_epochs)); }
+
+static nas_status train(nas_trainer *t, nas_module *model, double share) {
+    const nas_trainer_config *c = &t->config;
+    nas_fit_config fit = {.model = model,
+                          .space_name = c->space_name,
+                          .loss = c->loss,
+                          .metrics = c->metrics,
+                          .optimizer = optimizer_like(t->s.optimizer),
+                          .schedule = c->schedule,
+                          .clip_norm = c->clip_norm > 0 ? c->clip_norm : NAS_NONE,
+                          .batch_size = c->batch_size,
+                          .num_epochs = epochs_of(t, share),
+                          .dataset_train = c->dataset_train,
+                          .transform = c->transform,
+                          .workers = c->workers,
+                          .log_frequency = NAS_NONE,
+                          .quiet = true,
+                          .seed = c->seed,
+                          .threads = c->threads,
+                          .limit_batches = c->limit_batches,
+                          .on_step = out_of_time,
+                          .user = &t->s};
+    return fit.optimizer ? nas_fit(&fit, NULL) : nas_error_status();
+}
+
+static nas_status standalone(nas_trainer *t, nas__trial *trial) {
+    nas_evaluation result;
+    nas_module *model = t->config.new_model(t->config.user);
+    char *json = nas_architecture_json(trial->architecture, false);
+    nas_status status = model && json ? nas_apply_fixed_architecture_text(model, json) : nas_error_status();
+    status = status ? status : train(t, model, trial->share);
+    if (!status && !nas_search_interrupted(&t->s)) {
+        nas_transform plain =
+            t->config.transform ? *t->config.transform : nas_transform_default(t->config.dataset_train, false);
+        status = nas_evaluate(&(nas_evaluate_config){.model = model,
+                                                     .loss = t->config.loss,
+                                                     .metrics = t->config.metrics,
+                                                     .data = t->valid,
+                                                     .transform = &plain,
+                                                     .limit_batches = (t->score_images + 255) / 256},
+                              &result);
+    }
+    for (int i = 0; i < t->n_metrics && !status; i++) {
+        trial->metrics[i] = result.metrics[i];
+    }
+    free(json);
+    nas_module_free(model);
+    return status;
+}
+
+/* A network that does not train is a bad one, and no reason to end the search. */
+static nas_status forgive(nas__trials *t, nas__trial *trial, nas_status status) {
+    if (status != NAS_NUMERIC) {
+        return status;
+    }
+    char message[256];
+    snprintf(message, sizeof message, "%s", nas_error_message());
+    nas_error_clear();
+    nas_search_note(t->s, NAS_LOG_WARN, "trial", "trial %lld failed: %s", (long long)trial->index + 1, message);
+    for (int i = 0; i < NAS__MOST_METRICS; i++) {
+        trial->metrics[i] = NAN;
+    }
+    return NAS_OK;
+}
+
+nas_status nas__judge_trial(nas__trials *t, nas__trial *trial) {
+    nas_trainer *trainer = nas__trainer_of(t->s);
+    const nas__trial_options *o = t->s->options;
+    double start = nas__now();
+    const nas_trainer_config *c = t->s->config;
+    nas_status status = o->evaluate == NAS__JUDGE_SHARED ? nas__score_path(trainer, trial->architecture, trial->metrics)
+                        : c->trial ? c->trial(trial->architecture, trial->share, trial->metrics, c->user)
+                                   : standalone(trainer, trial);
+    status = forgive(t, trial, status);
+    trial->seconds = nas__now() - start;
+    if (status || nas_search_interrupted(t->s)) {
+        return status;
+    }
+    return nas__score_remember(trainer, trial->architecture, trial->hash, trial->metrics, trial->share, trial->seconds);
+}

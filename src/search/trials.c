@@ -1,0 +1,216 @@
+/* trials.c - see trials.h: the loop. */
+#include "search/trials.h"
+#include "space/space.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PURPOSE_PATH = 0x7a1a01,
+    PURPOSE_PROPOSAL = 0x7a1a02,
+    MOST_DRAWS = 10000,
+    MOST_REPEATS = 1000,
+    DEFAULT_TRIALS = 100
+};
+
+static const nas__trial_options *options_of(const nas_search *s) { return s->options; }
+
+/* --- trials ------------------------------------------------------------------------------------------------------ */
+nas__trial *nas__trial_new(const nas__trials *t) {
+    nas__trial *trial = nas__alloc(sizeof *trial);
+    if (trial) {
+        *trial = (nas__trial){.architecture = nas_architecture_new(t->s->space), .share = 1, .fitness = -INFINITY};
+    }
+    if (trial && !trial->architecture) {
+        free(trial);
+        trial = NULL;
+    }
+    return trial;
+}
+
+void nas__trial_free(nas__trial *trial) {
+    if (trial) {
+        nas_architecture_free(trial->architecture);
+        free(trial);
+    }
+}
+
+void nas__architecture_assign(nas_architecture *to, const nas_architecture *from) {
+    memcpy(to->bits, from->bits, (size_t)to->space->n_choices * sizeof *to->bits);
+}
+
+const nas__trial *nas__trials_find(const nas__trials *t, uint64_t hash, double share) {
+    for (size_t i = 0; i < t->n_done; i++) {
+        if (t->done[i]->hash == hash && t->done[i]->share >= share) {
+            return t->done[i];
+        }
+    }
+    return NULL;
+}
+
+/* --- proposing --------------------------------------------------------------------------------------------------- */
+static bool is_running(const nas__trials *t, const nas__trial *trial) {
+    for (size_t i = 0; i < t->n_running; i++) {
+        if (t->running[i]->hash == trial->hash && t->running[i]->share >= trial->share) {
+            return true;
+        }
+    }
+    return false;
+}
+
+nas__proposal nas__trials_propose(nas__trials *t, nas__trial **trial) {
+    nas_rng rng = nas_rng_new(t->s->config->seed, (uint64_t)PURPOSE_PROPOSAL << 40 ^ (uint64_t)t->proposals);
+    nas__trial *drawn = nas__trial_new(t);
+    nas__proposal answer = drawn ? NAS__EXHAUSTED : NAS__WAIT;
+    *trial = NULL;
+    for (int i = 0; drawn && i < MOST_DRAWS; i++) {
+        drawn->share = 1;
+        answer = t->policy->propose(t, &rng, drawn);
+        drawn->hash = answer == NAS__PROPOSED ? nas_architecture_hash(drawn->architecture) : 0;
+        bool known = t->policy->fresh_only && (nas__trials_find(t, drawn->hash, drawn->share) || is_running(t, drawn));
+        if (answer != NAS__PROPOSED || nas_error_status() ||
+            (!known && nas__within_limits(nas__trainer_of(t->s), drawn->architecture))) {
+            break;
+        }
+        answer = NAS__EXHAUSTED;
+    }
+    if (answer != NAS__PROPOSED || nas_error_status()) {
+        nas__trial_free(drawn);
+        return answer == NAS__WAIT ? answer : NAS__EXHAUSTED;
+    }
+    drawn->index = t->proposals++;
+    drawn->after = (int64_t)t->n_done;
+    if (t->policy->accept) {
+        t->policy->accept(t, drawn);
+    }
+    *trial = drawn;
+    return answer;
+}
+
+void nas__trials_observe(nas__trials *t, nas__trial *trial) {
+    if (!nas__grow(&t->done, t->n_done, sizeof *t->done)) {
+        nas__trial_free(trial);
+        return;
+    }
+    t->done[t->n_done++] = trial;
+    t->evaluations += !trial->repeated;
+    if (t->policy->observe) {
+        t->policy->observe(t, trial);
+    }
+}
+
+/* --- the loop ---------------------------------------------------------------------------------------------------- */
+static int64_t wanted_trials(const nas_search *s) {
+    int given = options_of(s)->trials, budget = s->config->budget.trials;
+    return given > 0 ? given : budget > 0 ? budget : s->config->budget.minutes > 0 ? INT64_MAX : DEFAULT_TRIALS;
+}
+
+static nas_status judge(nas__trials *t, nas__trial *trial) {
+    const nas__trial *known = nas__trials_find(t, trial->hash, trial->share);
+    if (known) {
+        memcpy(trial->metrics, known->metrics, sizeof trial->metrics);
+        trial->repeated = true;
+    } else if (nas__judge_trial(t, trial)) {
+        return nas_error_status();
+    }
+    double value = trial->metrics[0];
+    trial->fitness = isnan(value) ? -INFINITY : t->s->config->metrics[0].lower_is_better ? -value : value;
+    return NAS_OK;
+}
+
+static nas_status run_one(nas__trials *t, bool *over) {
+    nas__trial *trial;
+    nas__proposal answer = nas__trials_propose(t, &trial);
+    if (answer != NAS__PROPOSED) {
+        *over = true;
+        return nas_error_status();
+    }
+    nas_status status = judge(t, trial);
+    if (status || nas_search_interrupted(t->s)) { /* what was cut short is judged again by a resumed search */
+        nas__trial_free(trial);
+        *over = true;
+        return status;
+    }
+    nas__trials_observe(t, trial);
+    return nas_error_status() ? nas_error_status()
+                              : nas__journal_trial(t->s, t->evaluations, wanted_trials(t->s), trial->metrics[0]);
+}
+
+nas_status nas__trials_conclude(nas_search *s) {
+    nas__trials *t = s->memory;
+    int64_t wanted = wanted_trials(s), before;
+    nas_status status = nas__history_replay(t);
+    int repeats = 0;
+    for (bool over = false; !status && !over && t->evaluations < wanted && repeats < MOST_REPEATS;) {
+        before = t->evaluations;
+        status = run_one(t, &over);
+        repeats = t->evaluations > before ? 0 : repeats + 1;
+        over = over || nas_search_interrupted(s);
+    }
+    if (!status && t->evaluations == 0 && !nas_search_interrupted(s)) {
+        status =
+            nas__fail(NAS_UNSUPPORTED, "%s: no architecture within the limits was found in %d draws; widen --limit",
+                      s->strategy->name, MOST_DRAWS);
+    }
+    return status;
+}
+
+/* --- the strategy's other functions ------------------------------------------------------------------------------ */
+nas_status nas__trials_begin(nas_search *s, const nas__policy *policy) {
+    nas__trials *t = s->memory;
+    t->s = s;
+    t->policy = policy;
+    t->memory = policy->memory_size ? nas__alloc(policy->memory_size) : NULL;
+    if (policy->memory_size && !t->memory) {
+        return nas_error_status();
+    }
+    if (options_of(s)->evaluate == NAS__JUDGE_STANDALONE && !s->config->new_model && !s->config->trial) {
+        return nas__fail(NAS_USAGE,
+                         "%s trains each architecture alone, in a network of its own: give .new_model or .trial, or "
+                         "set evaluate=shared",
+                         s->strategy->name);
+    }
+    return policy->begin ? policy->begin(t) : NAS_OK;
+}
+
+void nas__trials_end(nas_search *s) {
+    nas__trials *t = s->memory;
+    if (t->policy && t->policy->end && t->memory) {
+        t->policy->end(t);
+    }
+    for (size_t i = 0; i < t->n_done; i++) {
+        nas__trial_free(t->done[i]);
+    }
+    nas__history_free(t->loaded);
+    free(t->done);
+    free(t->running);
+    free(t->memory);
+}
+
+int nas__trials_train_epochs(nas_search *s) {
+    return options_of(s)->evaluate == NAS__JUDGE_SHARED ? s->config->num_epochs : 0;
+}
+
+double nas__trials_conclude_share(nas_search *s) {
+    return options_of(s)->evaluate == NAS__JUDGE_SHARED ? options_of(s)->search_share : 1;
+}
+
+/* Uniform sampling of single paths (Guo et al. 2020): what is judged later was trained alike. */
+static nas_status uniform_path(nas_search *s, void *user) {
+    nas_rng rng = nas_search_rng(s, PURPOSE_PATH);
+    nas_architecture *a = nas_architecture_new(s->space);
+    (void)user;
+    if (a) {
+        nas_architecture_random(a, &rng);
+        nas_architecture_apply(a, s->space);
+    }
+    nas_architecture_free(a);
+    return nas_error_status();
+}
+
+nas_status nas__trials_step(nas_search *s, const nas_batch *train, double *loss) {
+    return nas_search_weight_step(s, train, uniform_path, NULL, loss);
+}
+
+nas_status nas__trials_state(nas_search *s, nas_state *state) { return nas__history_bind(s->memory, state); }
