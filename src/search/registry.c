@@ -12,11 +12,21 @@ extern const nas_strategy nas__strategy_random;
 extern const nas_strategy nas__strategy_grid;
 extern const nas_strategy nas__strategy_evolution;
 extern const nas_strategy nas__strategy_local;
+extern const nas_strategy nas__strategy_tpe;
 
+/* clang-format off */
 const nas_strategy *const nas__strategies[] = {
-    &nas__strategy_darts, &nas__strategy_enas,      &nas__strategy_gdas,  &nas__strategy_random,
-    &nas__strategy_grid,  &nas__strategy_evolution, &nas__strategy_local, NULL,
+    &nas__strategy_darts,
+    &nas__strategy_enas,
+    &nas__strategy_gdas,
+    &nas__strategy_random,
+    &nas__strategy_grid,
+    &nas__strategy_evolution,
+    &nas__strategy_local,
+    &nas__strategy_tpe,
+    NULL,
 };
+/* clang-format on */
 
 enum { N_STRATEGIES = sizeof nas__strategies / sizeof *nas__strategies - 1 };
 

@@ -139,7 +139,8 @@ static void random_takes_as_long_as_theory_says_and_others_less(void **unused) {
     double least = at_random - 4 * error;
     static const char *const others[][2] = {{"evolution", "trials=4096,population=20,sample=5"},
                                             {"local", "trials=4096"},
-                                            {"local", "trials=4096,whole_neighbourhood=1"}};
+                                            {"local", "trials=4096,whole_neighbourhood=1"},
+                                            {"tpe", "trials=4096"}};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         double mean = mean_trials(others[i][0], others[i][1], &error);
         if (mean + 4 * error >= least / 2) {
@@ -229,7 +230,7 @@ static void same_history(const nas__trials *a, const nas__trials *b) {
 
 static void a_resumed_search_goes_on(void **unused) {
     (void)unused;
-    static const char *const strategies[] = {"random", "grid", "evolution", "local"};
+    static const char *const strategies[] = {"random", "grid", "evolution", "local", "tpe"};
     for (size_t i = 0; i < sizeof strategies / sizeof *strategies; i++) {
         genes g = {.n = 6, .candidates = 4, .stop_at = 150};
         const char *options = strcmp(strategies[i], "evolution") ? "trials=150" : "trials=150,population=10,sample=3";
