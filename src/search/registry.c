@@ -13,6 +13,9 @@ extern const nas_strategy nas__strategy_grid;
 extern const nas_strategy nas__strategy_evolution;
 extern const nas_strategy nas__strategy_local;
 extern const nas_strategy nas__strategy_tpe;
+extern const nas_strategy nas__strategy_asha;
+extern const nas_strategy nas__strategy_hyperband;
+extern const nas_strategy nas__strategy_bohb;
 
 /* clang-format off */
 const nas_strategy *const nas__strategies[] = {
@@ -24,6 +27,9 @@ const nas_strategy *const nas__strategies[] = {
     &nas__strategy_evolution,
     &nas__strategy_local,
     &nas__strategy_tpe,
+    &nas__strategy_asha,
+    &nas__strategy_hyperband,
+    &nas__strategy_bohb,
     NULL,
 };
 /* clang-format on */

@@ -21,11 +21,13 @@ static nas_tensor *forward(nas_trainer *t, const nas_batch *batch, nas_bn_mode b
     return nas_forward(t->s.model, nas__batch_input(batch, nas_dataset_describe(t->config.dataset_train)));
 }
 
-/* Runs every batch of a loader's epoch from its start. */
-static nas_status over(nas_trainer *t, nas_loader *loader, nas_bn_mode bn, double *sums, int64_t *images) {
+/* Runs the first batches of a loader's epoch. */
+static nas_status over(nas_trainer *t, nas_loader *loader, double share, nas_bn_mode bn, double *sums,
+                       int64_t *images) {
     nas_status status = nas_loader_seek(loader, 0, 0);
+    int64_t left = (int64_t)ceil(share * (double)nas_loader_batches(loader) - 1e-9);
     const nas_batch *batch;
-    while (!status && (batch = nas_loader_next(loader))) {
+    while (!status && left-- > 0 && (batch = nas_loader_next(loader))) {
         nas_tensor *output = forward(t, batch, bn);
         if (sums && output) {
             nas_tensor *target = nas__batch_target(batch, nas_dataset_describe(t->config.dataset_train));
@@ -40,15 +42,15 @@ static nas_status over(nas_trainer *t, nas_loader *loader, nas_bn_mode bn, doubl
     return status ? status : nas_error_status();
 }
 
-nas_status nas__score_path(nas_trainer *t, const nas_architecture *a, double *metrics) {
+nas_status nas__score_path(nas_trainer *t, const nas_architecture *a, double share, double *metrics) {
     double sums[NAS__MOST_METRICS] = {0};
     int64_t images = 0;
     nas_architecture_apply(a, t->s.space);
     nas__settled *settled = nas__settle(t);
     nas_calibration_reset(t->s.model);
     nas_status status = nas_error_status();
-    status = status ? status : over(t, t->calibration_loader, NAS_BN_CALIBRATE, NULL, NULL);
-    status = status ? status : over(t, t->valid_loader, NAS_BN_CALIBRATED, sums, &images);
+    status = status ? status : over(t, t->calibration_loader, 1, NAS_BN_CALIBRATE, NULL, NULL);
+    status = status ? status : over(t, t->valid_loader, share, NAS_BN_CALIBRATED, sums, &images);
     nas__unsettle(t, settled);
     for (int i = 0; i < t->n_metrics && !status; i++) {
         metrics[i] = nas__metric_value(&t->config.metrics[i], sums[i] / (double)images);
@@ -110,7 +112,7 @@ static nas_status score(nas_trainer *t, const nas_architecture *a, double *metri
         return nas_error_status();
     }
     double start = nas__now();
-    nas_status status = nas__score_path(t, a, metrics);
+    nas_status status = nas__score_path(t, a, 1, metrics);
     return status ? status : nas__score_remember(t, a, hash, metrics, 1, nas__now() - start);
 }
 

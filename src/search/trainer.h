@@ -96,8 +96,8 @@ nas_status nas__weight_pass(nas_tape *tape, const nas_tape_config *pass, nas_mod
                             const nas_batch *batch, const nas_dataset_info *info, double *value);
 /* score.c */
 nas_status nas__score_derived(nas_trainer *t);
-/* What the path scores on the valid part with the shared weights. */
-nas_status nas__score_path(nas_trainer *t, const nas_architecture *a, double *metrics);
+/* What the path scores on a share of the valid part's images with the shared weights. */
+nas_status nas__score_path(nas_trainer *t, const nas_architecture *a, double share, double *metrics);
 /* Records a score; the best of the largest share is kept. */
 nas_status nas__score_remember(nas_trainer *t, const nas_architecture *a, uint64_t hash, const double *metrics,
                                double share, double seconds);

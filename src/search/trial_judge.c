@@ -1,5 +1,6 @@
 /* trial_judge.c - how good is the architecture of a trial: trained alone, or with the shared weights. */
 #include "nn/optim.h"
+#include "core/file.h"
 #include "search/trials.h"
 
 #include <math.h>
@@ -7,19 +8,40 @@
 #include <stdlib.h>
 
 /* --- trained alone ----------------------------------------------------------------------------------------------- */
+typedef struct training {
+    nas_search *s;
+    int epochs; /* to stop after */
+} training;
+
 static bool out_of_time(const nas_progress *p, void *user) {
     (void)p;
-    return nas_search_interrupted(user);
+    return nas_search_interrupted(((training *)user)->s);
 }
+
+static bool trained_enough(const nas_progress *p, void *user) { return p->epoch >= ((training *)user)->epochs; }
 
 static nas_optimizer *optimizer_like(const nas_optimizer *o) {
     return o->is_adam ? nas_adam_new(&o->adam) : nas_sgd_new(&o->sgd);
 }
 
-static int epochs_of(const nas_trainer *t, double share) { return (int)fmax(1, lround(share * t->config.num_epochs)); }
+/* Where a training that was given only a share waits to be given more. NULL, without an error: nowhere, so it would be
+ * repeated from its beginning, with the same result. */
+static char *waiting_place(const nas_trainer *t, const nas__trial *trial) {
+    char *place = t->config.run_dir ? nas__format("%s/%s/%016llx", t->config.run_dir, NAS__TRIALS_DIRECTORY,
+                                                  (unsigned long long)trial->hash)
+                                    : NULL;
+    if (place && trial->share == 1 && !nas__exists(place)) {
+        free(place);
+        place = NULL;
+    }
+    return place;
+}
 
-static nas_status train(nas_trainer *t, nas_module *model, double share) {
+/* A share is the beginning of the whole training: its schedule is not squeezed. */
+static nas_status train(nas_trainer *t, nas_module *model, const nas__trial *trial) {
     const nas_trainer_config *c = &t->config;
+    training goal = {.s = &t->s, .epochs = (int)fmax(1, lround(trial->share * c->num_epochs))};
+    char *place = waiting_place(t, trial);
     nas_fit_config fit = {.model = model,
                           .space_name = c->space_name,
                           .loss = c->loss,
@@ -28,7 +50,7 @@ static nas_status train(nas_trainer *t, nas_module *model, double share) {
                           .schedule = c->schedule,
                           .clip_norm = c->clip_norm > 0 ? c->clip_norm : NAS_NONE,
                           .batch_size = c->batch_size,
-                          .num_epochs = epochs_of(t, share),
+                          .num_epochs = c->num_epochs,
                           .dataset_train = c->dataset_train,
                           .transform = c->transform,
                           .workers = c->workers,
@@ -37,9 +59,14 @@ static nas_status train(nas_trainer *t, nas_module *model, double share) {
                           .seed = c->seed,
                           .threads = c->threads,
                           .limit_batches = c->limit_batches,
+                          .run_dir = place,
+                          .resume = place != NULL,
                           .on_step = out_of_time,
-                          .user = &t->s};
-    return fit.optimizer ? nas_fit(&fit, NULL) : nas_error_status();
+                          .on_epoch = trained_enough,
+                          .user = &goal};
+    nas_status status = fit.optimizer && !nas_error_status() ? nas_fit(&fit, NULL) : nas_error_status();
+    free(place);
+    return status;
 }
 
 static nas_status standalone(nas_trainer *t, nas__trial *trial) {
@@ -47,7 +74,7 @@ static nas_status standalone(nas_trainer *t, nas__trial *trial) {
     nas_module *model = t->config.new_model(t->config.user);
     char *json = nas_architecture_json(trial->architecture, false);
     nas_status status = model && json ? nas_apply_fixed_architecture_text(model, json) : nas_error_status();
-    status = status ? status : train(t, model, trial->share);
+    status = status ? status : train(t, model, trial);
     if (!status && !nas_search_interrupted(&t->s)) {
         nas_transform plain =
             t->config.transform ? *t->config.transform : nas_transform_default(t->config.dataset_train, false);
@@ -87,7 +114,8 @@ nas_status nas__judge_trial(nas__trials *t, nas__trial *trial) {
     const nas__trial_options *o = t->s->options;
     double start = nas__now();
     const nas_trainer_config *c = t->s->config;
-    nas_status status = o->evaluate == NAS__JUDGE_SHARED ? nas__score_path(trainer, trial->architecture, trial->metrics)
+    nas_status status = o->evaluate == NAS__JUDGE_SHARED
+                            ? nas__score_path(trainer, trial->architecture, trial->share, trial->metrics)
                         : c->trial ? c->trial(trial->architecture, trial->share, trial->metrics, c->user)
                                    : standalone(trainer, trial);
     status = forgive(t, trial, status);

@@ -1,8 +1,11 @@
 /* trials.c - see trials.h: the loop. */
+#include "core/file.h"
 #include "search/trials.h"
 #include "space/space.h"
 
+#include <ftw.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,6 +140,20 @@ static nas_status run_one(nas__trials *t, bool *over) {
                               : nas__journal_trial(t->s, t->evaluations, wanted_trials(t->s), trial->metrics[0]);
 }
 
+static int remove_entry(const char *path, const struct stat *about, int type, struct FTW *walk) {
+    (void)about, (void)type, (void)walk;
+    return remove(path);
+}
+
+/* Trainings that wait for more will not get it when the search is over. */
+static void remove_waiting(const nas_search *s) {
+    char *place = s->config->run_dir ? nas__join(s->config->run_dir, NAS__TRIALS_DIRECTORY) : NULL;
+    if (place && nas__is_directory(place)) {
+        nftw(place, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    }
+    free(place);
+}
+
 nas_status nas__trials_conclude(nas_search *s) {
     nas__trials *t = s->memory;
     int64_t wanted = wanted_trials(s), before;
@@ -152,6 +169,9 @@ nas_status nas__trials_conclude(nas_search *s) {
         status =
             nas__fail(NAS_UNSUPPORTED, "%s: no architecture within the limits was found in %d draws; widen --limit",
                       s->strategy->name, MOST_DRAWS);
+    }
+    if (!status && !nas__trainer_of(s)->stop) {
+        remove_waiting(s);
     }
     return status;
 }

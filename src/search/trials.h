@@ -9,6 +9,9 @@
 
 #include "search/trainer.h"
 
+/* Of the run's directory: where trainings wait that were given only a share. */
+#define NAS__TRIALS_DIRECTORY "trials"
+
 typedef struct nas__trials nas__trials;
 
 typedef struct nas__trial {
