@@ -28,6 +28,14 @@ typedef struct nas_candidate {
     nas_layer_choice_new((nas_module *)(owner), (key), (n), (candidates))
 NAS_API nas_module *nas_layer_choice_new(nas_module *owner, const char *key, int n, const nas_candidate *candidates);
 
+/* Searched depth: a row of n blocks of which the first d run, d one of least, least+1, ... n (the candidates' names);
+ * itself a module. least 0: the row may be left out. A layer choice in all respects (nas_choice.kind, JSON, weightings:
+ * the sum of the outputs after each depth), whose candidates share their blocks: all depths must give one shape. Takes
+ * the blocks over (also on failure). They may contain choices, which are reachable when their block runs. After the
+ * architecture is fixed only the blocks that run are left, under the same path; they are children "0", "1", ... */
+#define nas_repeat(owner, key, least, n, blocks) nas_repeat_new((nas_module *)(owner), (key), (least), (n), (blocks))
+NAS_API nas_module *nas_repeat_new(nas_module *owner, const char *key, int least, int n, nas_module *const *blocks);
+
 typedef struct nas_mutable nas_mutable;
 typedef enum nas_reduce { NAS_SUM = 0, NAS_MEAN, NAS_CONCAT } nas_reduce; /* concat: along the channels */
 typedef struct nas_input_choice_config {
@@ -87,6 +95,8 @@ typedef struct nas_choice {
     nas_reduce reduce; /* input choices: how several become one (of the first place with this key) */
     const int *edges;  /* input choices with .edges: per candidate the index of its layer choice, or -1; else NULL */
     int parent, parent_candidate; /* nested in candidate parent_candidate of choice parent, or -1 */
+    uint64_t parent_set;          /* all candidates of it that it is nested in: of a nas_repeat parent_candidate and
+                                     what is deeper */
     bool superkernel;             /* candidates are parts of one module's weights: thresholds may decide */
 } nas_choice;
 

@@ -110,7 +110,8 @@ static double inside(const jobs *list, const nas_space *space, int site, int can
     double sum = 0;
     for (size_t i = 0; i < list->n; i++) {
         const nas__site *s = &space->sites[list->of[i].site];
-        if (list->of[i].candidate == 0 && s->parent == site && (site < 0 || s->parent_candidate == candidate)) {
+        const bool first = nas__child_candidates(s->mutable_, list->of[i].candidate) & 1;
+        if (first && s->parent == site && (site < 0 || s->parent_child == candidate)) {
             sum += list->of[i].us;
         }
     }
@@ -132,8 +133,7 @@ nas_status nas__cost_measure(nas__cost_table *t, nas_space *space, nas_module *m
     status = status ? status : measure(model, ndim + 1, sample, &whole);
     for (size_t i = 0; !status && i < list.n; i++) {
         const job *j = &list.of[i];
-        t->cost[t->first[space->sites[j->site].choice] + j->candidate] +=
-            fmax(0, j->us - inside(&list, space, j->site, j->candidate));
+        nas__cost_add(t, space, j->site, j->candidate, fmax(0, j->us - inside(&list, space, j->site, j->candidate)));
     }
     t->constant = fmax(0, whole - inside(&list, space, -1, 0));
     free(list.of);

@@ -47,6 +47,14 @@ double nas__cost_of(const nas__cost_table *t, int choice, int candidate) {
     return t->cost[t->first[choice] + candidate];
 }
 
+void nas__cost_add(nas__cost_table *t, const nas_space *space, int site, int child, double cost) {
+    const nas__site *s = &space->sites[site];
+    const uint64_t candidates = nas__child_candidates(s->mutable_, child);
+    for (int k = 0; k < s->mutable_->n; k++) {
+        t->cost[t->first[s->choice] + k] += candidates >> k & 1 ? cost : 0;
+    }
+}
+
 double nas__cost_of_architecture(const nas__cost_table *t, const nas_architecture *a) {
     bool *reached = nas__reachable(a->space, a->bits);
     double sum = reached ? t->constant : NAN;
@@ -203,9 +211,8 @@ static nas_status count_macs(macs_job *j) {
     }
     j->t->constant = j->rest.outside;
     for (size_t i = 0; !status && i < slots(j->space); i++) {
-        int choice = j->space->sites[i / NAS_MAX_CANDIDATES].choice, k = (int)(i % NAS_MAX_CANDIDATES);
         if (j->rest.seen[i]) {
-            j->t->cost[j->t->first[choice] + k] += j->rest.of[i];
+            nas__cost_add(j->t, j->space, (int)(i / NAS_MAX_CANDIDATES), (int)(i % NAS_MAX_CANDIDATES), j->rest.of[i]);
         }
     }
     return status;
@@ -236,8 +243,7 @@ static void fill_parameters(nas__cost_table *t, const nas_space *space, nas_modu
         size_t n = 0;
         nas_module *const *candidates = m && m->kind == NAS_LAYER ? nas__module_children(m->owner, &n) : NULL;
         for (size_t k = 0; k < n; k++) {
-            t->cost[t->first[space->sites[i].choice] + (int)k] +=
-                (double)nas__layer_parameters(space, none, NULL, candidates[k]);
+            nas__cost_add(t, space, i, (int)k, (double)nas__layer_parameters(space, none, NULL, candidates[k]));
         }
     }
 }

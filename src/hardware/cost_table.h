@@ -45,6 +45,8 @@ bool nas__cost_parse(nas__cost_kind kind, const char *text, double *cost);
 /* Inside of this room: a table of zeros, and (cost_latency.c) the measured ones. */
 nas__cost_table *nas__cost_table_zero(const nas_space *space, nas__cost_kind kind);
 nas_status nas__cost_measure(nas__cost_table *t, nas_space *space, nas_module *model, int ndim, const int64_t *dims);
+/* Adds what a child of a layer choice's place costs to the candidates that it runs in. */
+void nas__cost_add(nas__cost_table *t, const nas_space *space, int site, int child, double cost);
 /* What the first candidates are but for the choices around choice `inside` (-1: none), which lead to it; all inputs. */
 void nas__cost_decide_path(nas_space *space, int inside);
 /* All candidates of layer and input choices, the first value, as far as a choice takes that. */

@@ -94,6 +94,20 @@ static chance chance_of(const expectation *e, int choice, int candidate) {
     return (chance){run >> candidate & 1 ? share : 0, NULL};
 }
 
+/* Any of some candidates. */
+static chance chance_of_any(const expectation *e, int choice, uint64_t candidates) {
+    chance sum = {0, NULL};
+    for (int k = 0; candidates >> k; k++) {
+        chance one = candidates >> k & 1 ? chance_of(e, choice, k) : (chance){0, NULL};
+        if (one.tensor) {
+            sum = (chance){1, sum.tensor ? nas_add(sum.tensor, one.tensor) : one.tensor};
+        } else {
+            sum.factor += sum.tensor ? 0 : one.factor;
+        }
+    }
+    return sum;
+}
+
 static chance reach(expectation *e, int choice);
 
 /* Some input choice takes what this layer choice computes: 1 - product of (1 - p) over the places that may. */
@@ -124,8 +138,8 @@ static chance reach(expectation *e, int choice) {
     if (!e->known[choice]) {
         e->known[choice] = true; /* also ends a circle of edges, which no network has */
         e->reached[choice] = (chance){1, NULL};
-        chance around = c->parent < 0 ? (chance){1, NULL}
-                                      : times(reach(e, c->parent), chance_of(e, c->parent, c->parent_candidate));
+        chance around =
+            c->parent < 0 ? (chance){1, NULL} : times(reach(e, c->parent), chance_of_any(e, c->parent, c->parent_set));
         e->reached[choice] = times(around, c->kind == NAS_LAYER ? feeds(e, choice) : (chance){1, NULL});
     }
     return e->reached[choice];

@@ -22,8 +22,7 @@ static bool behind_wanted(const nas_space *space, const nas__site *s, const uint
 
 static bool site_reached(const nas_space *space, const nas__site *s, const uint64_t *bits, const bool *sites,
                          const bool *choices) {
-    bool nested =
-        s->parent < 0 || (sites[s->parent] && (bits[space->sites[s->parent].choice] >> s->parent_candidate & 1));
+    bool nested = s->parent < 0 || (sites[s->parent] && (bits[space->sites[s->parent].choice] & s->parent_set));
     return nested && behind_wanted(space, s, bits, sites) && edge_wanted(&space->choices[s->choice], bits, choices);
 }
 

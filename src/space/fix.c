@@ -61,9 +61,9 @@ static const nas_space *space_of(nas_module *module) {
     return space;
 }
 
-static bool is_used(void *user, const nas_mutable *m, int candidate) {
+static bool is_used(void *user, const nas_mutable *m, int child) {
     const bool *sites = user;
-    return (!sites || sites[m->site]) && (m->decision->run >> candidate & 1);
+    return (!sites || sites[m->site]) && (m->decision->run & nas__child_candidates(m, child));
 }
 
 int64_t nas__active_parameters(nas_module *model) {

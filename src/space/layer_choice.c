@@ -83,7 +83,7 @@ static void layer_choice_release(nas_module *self) {
 }
 
 nas_mutable *nas__layer_mutable(nas_module *module) {
-    return module->forward == layer_choice_forward ? ((layer_choice *)module)->mutable_ : NULL;
+    return module->forward == layer_choice_forward ? ((layer_choice *)module)->mutable_ : nas__repeat_mutable(module);
 }
 
 int nas__chosen_candidate(nas_module *module) {
@@ -99,7 +99,10 @@ void nas__layer_behind(nas_module *module, const nas_mutable *input, uint64_t an
 
 void nas__layer_prune(nas_mutable *m, int keep) {
     layer_choice *choice = (layer_choice *)m->owner;
-    for (int i = 0; i < m->n; i++) {
+    if (m->repeat) {
+        nas__repeat_prune(m, keep);
+    }
+    for (int i = 0; !m->repeat && i < m->n; i++) {
         if (i != keep && choice->candidates[i]) {
             nas_module_free(choice->candidates[i]);
             choice->candidates[i] = NULL;

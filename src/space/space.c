@@ -113,7 +113,13 @@ static nas_status check_derived(const nas_space *space, int choice, const nas_mu
     return NAS_OK;
 }
 
-static nas_status enter(nas_space *space, nas_mutable *m, int parent, int candidate) {
+/* Where a module stands: in a child of the layer choice of a site. */
+typedef struct place {
+    int parent, child;
+    uint64_t set;
+} place;
+
+static nas_status enter(nas_space *space, nas_mutable *m, const place *at) {
     if (m->space) {
         return nas__fail(NAS_USAGE, "the model belongs to another space already (of a trainer?); free that one first");
     }
@@ -133,22 +139,24 @@ static nas_status enter(nas_space *space, nas_mutable *m, int parent, int candid
     space->choices[choice].concat |= m->kind == NAS_INPUT && m->reduce == NAS_CONCAT;
     m->space = space;
     m->site = space->n_sites;
-    space->sites[space->n_sites++] = (nas__site){m, choice, parent, candidate, m->behind ? m->behind->site : -1};
+    space->sites[space->n_sites++] =
+        (nas__site){m, choice, at->parent, at->child, at->set, m->behind ? m->behind->site : -1};
     return NAS_OK;
 }
 
-static nas_status collect(nas_space *space, nas_module *module, int parent, int candidate) {
+static nas_status collect(nas_space *space, nas_module *module, const place *at) {
     nas_mutable *m, *layer = nas__layer_mutable(module);
     layer = layer && !layer->fixed ? layer : NULL;
-    nas_status status = layer ? enter(space, layer, parent, candidate) : NAS_OK;
-    int site = layer ? space->n_sites - 1 : parent;
+    nas_status status = layer ? enter(space, layer, at) : NAS_OK;
+    const int site = space->n_sites - 1;
     for (size_t i = 0; !status && (m = nas__attached_mutable(module, i)); i++) {
-        status = m->fixed ? NAS_OK : enter(space, m, parent, candidate);
+        status = m->fixed ? NAS_OK : enter(space, m, at);
     }
     size_t n;
     nas_module *const *children = nas__module_children(module, &n);
     for (size_t i = 0; !status && i < n; i++) {
-        status = collect(space, children[i], site, layer ? (int)i : candidate);
+        const place inside = layer ? (place){site, (int)i, nas__child_candidates(layer, (int)i)} : *at;
+        status = collect(space, children[i], &inside);
     }
     return status;
 }
@@ -199,12 +207,14 @@ static void link_parents(nas_space *space) {
         nas__site *s = &space->sites[i];
         nas_choice *c = &space->choices[s->choice].public_;
         c->parent = s->parent < 0 ? -1 : space->sites[s->parent].choice;
-        c->parent_candidate = s->parent_candidate;
+        c->parent_candidate = s->parent < 0 ? -1 : __builtin_ctzll(s->parent_set);
+        c->parent_set = s->parent_set;
     }
     for (int i = 0; i < space->n_sites; i++) {
         if (space->sites[i].parent < 0) {
-            space->choices[space->sites[i].choice].public_.parent =
-                space->choices[space->sites[i].choice].public_.parent_candidate = -1;
+            nas_choice *c = &space->choices[space->sites[i].choice].public_;
+            c->parent = c->parent_candidate = -1;
+            c->parent_set = 0;
         }
     }
 }
@@ -238,7 +248,7 @@ nas_space *nas_space_new(nas_module *model) {
         return NULL;
     }
     space->model = model;
-    nas_status status = collect(space, model, -1, -1);
+    nas_status status = collect(space, model, &(place){-1, -1, 0});
     if (!status && !space->n_choices) {
         status = nas__fail(NAS_UNSUPPORTED,
                            "the model has no choices: it was fixed already, or has no layer, input or value choice");

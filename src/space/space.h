@@ -19,6 +19,8 @@ struct nas_mutable {
     nas_reduce reduce;
     char **edges;   /* input choices: per candidate the key of its layer choice or NULL; NULL: none have one */
     double *values; /* value choices */
+    bool repeat;    /* nas_repeat: candidate k is the first least + k children */
+    int least;
     const nas_mutable *behind; /* layer choices: they run when that input choice takes one of ... */
     uint64_t behind_any;       /* ... these; NULL: not behind one */
     bool fixed;
@@ -33,8 +35,9 @@ struct nas_mutable {
 typedef struct nas__site {
     nas_mutable *mutable_; /* NULL when its module was freed before the space */
     int choice;
-    int parent, parent_candidate; /* the site of the layer choice around it, or -1 */
-    int behind;                   /* the site of the input choice that leads to it, or -1 */
+    int parent, parent_child; /* the site of the layer choice around it and which of its children, or -1 */
+    uint64_t parent_set;      /* the candidates that have that child */
+    int behind;               /* the site of the input choice that leads to it, or -1 */
 } nas__site;
 
 /* Candidate `candidate` of input choice `input` is computed by the layer choice that holds this. */
@@ -91,6 +94,10 @@ nas_tensor *nas__choose_among(nas_mutable *input, int from, int to, nas_tensor *
 int64_t nas__superkernel_parameters(const nas_module *module);
 /* The given key, or the one that follows from the path (new, free()). */
 char *nas__mutable_key(const nas_mutable *m);
+/* The candidates in which a child of a layer choice runs: of nas_repeat several. */
+uint64_t nas__child_candidates(const nas_mutable *m, int child);
+nas_mutable *nas__repeat_mutable(nas_module *module); /* as nas__layer_mutable, which asks here */
+void nas__repeat_prune(nas_mutable *m, int keep);     /* as nas__layer_prune, likewise */
 /* Frees all candidates of a layer choice but `keep` (-1: all); the choice is then that candidate, under the same path.
  */
 void nas__layer_prune(nas_mutable *m, int keep);

@@ -99,9 +99,11 @@ static nas_module *build(const work *w) {
         return NULL;
     }
     static const char *const depth[][3] = {
-        {"darts", "layers", "3"},     {"darts", "nodes", "2"},        {"nb201", "cells", "1"},
-        {"chain", "layers", "4"},     {"superkernel", "blocks", "2"}, {"mobilenet", "depths", "1-2-2"},
-        {"mobilenet", "last", "100"}, {"fbnet", "depths", "1-2-2"},   {"fbnet", "last", "100"}};
+        {"darts", "layers", "3"},           {"darts", "nodes", "2"},         {"nb201", "cells", "1"},
+        {"chain", "layers", "4"},           {"superkernel", "blocks", "2"},  {"mobilenet", "depths", "1-2-2"},
+        {"mobilenet", "last", "100"},       {"fbnet", "depths", "1-2-2"},    {"fbnet", "last", "100"},
+        {"mobilenetv3", "depths", "2-3"},   {"mobilenetv3", "last", "100"},  {"mobilenetv3", "kernels", "3-7"},
+        {"mobilenetv3", "expansions", "3"}, {"shufflenet", "depths", "2-2"}, {"shufflenet", "last", "100"}};
     for (size_t i = 0; i < sizeof depth / sizeof *depth; i++) {
         if (strcmp(depth[i][0], w->space) == 0) {
             nas_options_set(info->options, options, depth[i][1], depth[i][2]);
@@ -222,6 +224,21 @@ static void mobilenet(void **state) {
     no_step_is_slow("mobilenet", (const int[]){16, 17});
 }
 
+static void mobilenetv3(void **state) {
+    (void)state;
+    no_step_is_slow("mobilenetv3", (const int[]){16, 17});
+}
+
+static void shufflenet(void **state) {
+    (void)state;
+    no_step_is_slow("shufflenet", (const int[]){16, 17});
+}
+
+static void macro(void **state) {
+    (void)state;
+    no_step_is_slow("macro", (const int[]){16, 17});
+}
+
 static void fbnet(void **state) {
     (void)state;
     no_step_is_slow("fbnet", (const int[]){16, 18}); /* two groups */
@@ -241,7 +258,8 @@ static void superkernel(void **state) {
 static void all_are_looked_at(void **state) {
     (void)state;
     for (const nas_space_info *const *space = nas_spaces(); *space; space++) {
-        assert_non_null(strstr("darts nb201 chain superkernel mobilenet fbnet", (*space)->name));
+        assert_non_null(
+            strstr("darts nb201 chain superkernel mobilenet fbnet mobilenetv3 shufflenet macro", (*space)->name));
     }
     for (const nas_strategy *const *strategy = nas__strategies; *strategy; strategy++) {
         bool by_trials = (*strategy)->conclude != NULL; /* their passes are those of paths, which enas has, too */
@@ -259,6 +277,9 @@ int main(void) {
         cmocka_unit_test(superkernel),
         cmocka_unit_test(mobilenet),
         cmocka_unit_test(fbnet),
+        cmocka_unit_test(mobilenetv3),
+        cmocka_unit_test(shufflenet),
+        cmocka_unit_test(macro),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,6 +76,42 @@ static void fbnets_have_their_published_sizes(void **state) {
     assert_int_equal(c.macs, 384960160);
 }
 
+/* As published by the authors of SPOS (323 M and 3.5 M), recomputed: 322.92 M and 3.558 M; and the four pure ones. */
+static void shufflenets_have_their_published_sizes(void **state) {
+    (void)state;
+    size s =
+        fixed("shufflenet", build("shufflenet", imagenet, ""), "2,1,0,1,2,0,2,0,2,0,2,3,0,0,0,0,3,2,3,3", &imagenet);
+    assert_int_equal((s.macs + 5000) / 10000, 32292);
+    assert_int_equal((s.parameters + 500) / 1000, 3558);
+    static const int tenths[] = {2958, 3137, 3404, 3588};
+    for (int k = 0; k < 4; k++) {
+        char string[64] = "";
+        for (int i = 0; i < 20; i++) {
+            snprintf(string + strlen(string), sizeof string - strlen(string), "%s%d", i ? "," : "", k);
+        }
+        s = fixed("shufflenet", build("shufflenet", imagenet, ""), string, &imagenet);
+        assert_int_equal((s.macs + 50000) / 100000, tenths[k]);
+    }
+}
+
+/* Of the table of all 6,561 networks (nas-bench-macro.csv). */
+static void macros_have_the_sizes_of_the_table(void **state) {
+    (void)state;
+    static const struct {
+        const char *string;
+        int64_t parameters;
+        uint64_t macs;
+    } rows[] = {
+        {"00000000", 387882, 7713280},   {"00000001", 791594, 14115328},  {"22212202", 1985514, 85164544},
+        {"22212220", 1985514, 85164544}, {"12021021", 2014602, 67092992}, {"22222222", 2932586, 105660928},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        size s = fixed("macro", build("macro", cifar, ""), rows[i].string, &cifar);
+        assert_int_equal(s.parameters, rows[i].parameters);
+        assert_int_equal(s.macs, rows[i].macs);
+    }
+}
+
 /* Multiply-adds of an inverted residual whose input is a square of `side` pixels. */
 static double inverted(int in, int out, int kernel, int expansion, int stride, int side) {
     double wide = in * expansion, before = side * side, after = before / (stride * stride);
@@ -132,6 +168,39 @@ static void spaces_have_the_papers_choices(void **state) {
     nas_module_free(model);
 }
 
+static void depths_of_mobilenetv3_are_searched(void **state) {
+    (void)state;
+    nas_module *model = nas_space_build("mobilenetv3", &imagenet);
+    nas_space *space = nas_space_new(model);
+    assert_int_equal(nas_space_size(space), 5 * (1 + 4));
+    const nas_choice *depth = nas_space_choice(space, nas_space_find(space, "stage_3/depth"));
+    const nas_choice *third = nas_space_choice(space, nas_space_find(space, "stage_3/block_3"));
+    assert_int_equal(depth->n, 3);
+    assert_string_equal(depth->names[0], "2");
+    assert_int_equal(third->n, 18);
+    assert_int_equal(third->parent, nas_space_find(space, "stage_3/depth"));
+    assert_int_equal(third->parent_set, 1 << 1 | 1 << 2);
+    const nas_space_info *info = nas_space_info_find("mobilenetv3");
+    static const char *const wrong[][2] = {
+        {"k3_e3,k3_e3;k3_e3,k3_e3", "ends before stage 3"},
+        {"k3_e3;k3_e3,k3_e3;k3_e3,k3_e3;k3_e3,k3_e3;k3_e3,k3_e3", "it has 1 blocks, not one of 2, 3, 4"},
+        {"k3_e3,k3_e3;k3_e3,k3_e3;k3_e3,k3_e3;k3_e3,k3_e3;k3_e3,k3_e3;", "more than 5 stages"},
+        {"k3_e3,k9_e3;k3_e3,k3_e3;k3_e3,k3_e3;k3_e3,k3_e3;k3_e3,k3_e3", "\"stage_1/block_2\" takes one of k3_e3"},
+        {"k3_e3,k3_e3,k3_e3,k3_e3,k3_e3;k3_e3,k3_e3;k3_e3,k3_e3;k3_e3,k3_e3;k3_e3,k3_e3", "too much"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_null(info->parse(space, wrong[i][0]));
+        assert_error(NAS_PARSE, wrong[i][1]);
+    }
+    nas_space_free(space);
+    nas_module_free(model);
+    static const char *const shallow = "k3_e3,k3_e3;k3_e3,k3_e3;k3_e3,k3_e3;k3_e3,k3_e3;k3_e3,k3_e3";
+    static const char *const deep = "k3_e3,k3_e3,k3_e3;k3_e3,k3_e3;k3_e3,k3_e3;k3_e3,k3_e3;k3_e3,k3_e3";
+    size a = fixed("mobilenetv3", nas_space_build("mobilenetv3", &imagenet), shallow, &imagenet);
+    size b = fixed("mobilenetv3", nas_space_build("mobilenetv3", &imagenet), deep, &imagenet);
+    assert_int_equal(b.macs - a.macs, (uint64_t)inverted(24, 24, 3, 3, 1, 56));
+}
+
 /* --- small images ------------------------------------------------------------------------------------------- */
 static void strides_fit_the_image(void **state) {
     (void)state;
@@ -165,6 +234,8 @@ static void depths_and_widths_are_options(void **state) {
     assert_error(NAS_INVALID, "depths has 3 stages, but widths has 2");
     assert_null(build("mobilenet", cifar, "kernels=1-3-5-7-9-11-13,expansions=1-2-3-4-5-6"));
     assert_error(NAS_INVALID, "7 kernels times 6 expansions");
+    assert_null(build("shufflenet", cifar, "widths=64-64,depths=1-1"));
+    assert_error(NAS_INVALID, "stage 2 has 64 channels behind 64");
     assert_null(build("fbnet", cifar, "widths=15-15,depths=1-1"));
     assert_error(NAS_INVALID, "2 groups do not divide");
 }
@@ -203,6 +274,9 @@ static void fixed_networks_fold(void **state) {
     } rows[] = {
         {"mobilenet", "depths=1-2", "3e3,5e6,zero", 1 + 2 + 2 * 3 + 1},
         {"fbnet", "depths=1-2-2", "skip,k3_e1_g2,k5_e1,k3_e6,k5_e3", 1 + 2 + 2 + 3 + 3 + 1},
+        {"mobilenetv3", "depths=2-3", "k3_e3,k5_e4_se;k7_e6,k3_e3_se,k3_e3", 1 + 2 + 5 * 3 + 1},
+        {"shufflenet", "depths=1-2", "0,3,2", 1 + (2 + 3) + (2 + 6) + 3 + 1},
+        {"macro", "", "01200000", 1 + 1 + 3 + 3 + 0 + 0 + 1 + 0 + 0 + 1},
     };
     float *x = random_floats(3, 2 * 3 * 32 * 32);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -230,7 +304,10 @@ static void fixed_networks_fold(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fbnets_have_their_published_sizes),
+        cmocka_unit_test(shufflenets_have_their_published_sizes),
+        cmocka_unit_test(macros_have_the_sizes_of_the_table),
         cmocka_unit_test(mobilenet_is_the_papers_network),
+        cmocka_unit_test(depths_of_mobilenetv3_are_searched),
         cmocka_unit_test(spaces_have_the_papers_choices),
         cmocka_unit_test(strides_fit_the_image),
         cmocka_unit_test(depths_and_widths_are_options),

@@ -47,6 +47,17 @@ static nas_module *small(const char *name, nas_space_config config) {
         {"fbnet", "depths", "1-2-2"},
         {"fbnet", "stem", "6"},
         {"fbnet", "last", "20"},
+        {"mobilenetv3", "widths", "8-12"},
+        {"mobilenetv3", "depths", "2-3"},
+        {"mobilenetv3", "stem", "6"},
+        {"mobilenetv3", "last", "20"},
+        {"mobilenetv3", "kernels", "3-5"},
+        {"mobilenetv3", "expansions", "3"},
+        {"shufflenet", "widths", "12-16"},
+        {"shufflenet", "depths", "2-2"},
+        {"shufflenet", "stem", "6"},
+        {"shufflenet", "last", "20"},
+        {"macro", "channels", "4"},
     };
     enum { MOST = 8 };
     const char *set[MOST][2];

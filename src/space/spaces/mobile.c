@@ -91,14 +91,19 @@ static nas_module *conv_norm(int in, int out, int kernel, int stride, nas_activa
                           nas_bn(.channels = out, .eps = eps), nas_activation_new(activation));
 }
 
-static nas_module *stage_new(nas_module *network, const nas__mobile *m, int stage, int in, int *number) {
+/* Block i of a stage whose input has `in` channels; its choice has that key. */
+static nas_module *stage_block(const nas__mobile *m, const nas__mobile_stage *s, int i, int in, const char *key) {
+    block b = {i ? s->width : in, s->width, i ? 1 : s->stride, s->activation};
+    return block_new(m, key, &b);
+}
+
+static nas_module *whole_stage(nas_module *network, const nas__mobile *m, int stage, int in, int *number) {
     const nas__mobile_stage *s = &m->stages[stage];
     nas_module *last = NULL;
     for (int i = 0; i < s->blocks; i++) {
         char key[32];
         snprintf(key, sizeof key, "%s_%d", m->key, ++*number);
-        block b = {i ? s->width : in, s->width, i ? 1 : s->stride, s->activation};
-        last = nas_child(network, key, block_new(m, key, &b));
+        last = nas_child(network, key, stage_block(m, s, i, in, key));
         if (!last) {
             break;
         }
@@ -106,23 +111,45 @@ static nas_module *stage_new(nas_module *network, const nas__mobile *m, int stag
     return last;
 }
 
+static nas_module *searched_stage(nas_module *network, const nas__mobile *m, int stage, int in) {
+    const nas__mobile_stage *s = &m->stages[stage];
+    nas_module *blocks[NAS_MAX_CANDIDATES];
+    char name[32], key[48];
+    for (int i = 0; i < s->blocks; i++) {
+        snprintf(key, sizeof key, "stage_%d/%s_%d", stage + 1, m->key, i + 1);
+        blocks[i] = stage_block(m, s, i, in, key);
+    }
+    snprintf(name, sizeof name, "stage_%d", stage + 1);
+    snprintf(key, sizeof key, "stage_%d/depth", stage + 1);
+    int least = m->least_depth < s->blocks ? m->least_depth : s->blocks;
+    return nas_child(network, name, nas_repeat(network, key, least, s->blocks, blocks));
+}
+
+static nas_module *head_new(const nas__mobile *m, int outputs) {
+    return m->hidden ? nas_sequential(nas_pool(.kind = NAS_POOL_GLOBAL), nas_dense(.in = m->last, .out = m->hidden),
+                                      nas_activation_new(m->activation), nas_dense(.in = m->hidden, .out = outputs))
+                     : nas__head(m->last, outputs);
+}
+
+static bool add_first(nas_module *network, const nas__mobile *m) {
+    return nas_child(network, "first",
+                     nas_mbconv(.in = m->stem, .out = m->first, .kernel = 3, .activation = m->first_activation,
+                                .bn_eps = m->bn_eps)) != NULL;
+}
+
 nas_module *nas__mobile_new(const nas__mobile *m, const nas_space_config *config) {
     nas_module *network = nas__row_network_new();
     bool complete =
         network &&
         nas_child(network, "stem", conv_norm(config->channels, m->stem, 3, m->stem_stride, m->activation, m->bn_eps));
-    int in = m->stem, number = 0;
-    if (complete && m->first) {
-        complete = nas_child(
-            network, "first",
-            nas_mbconv(.in = in, .out = m->first, .kernel = 3, .activation = m->activation, .bn_eps = m->bn_eps));
-        in = m->first;
-    }
+    complete = complete && (!m->first || add_first(network, m));
+    int in = m->first ? m->first : m->stem, number = 0;
     for (int i = 0; complete && i < m->n_stages; i++) {
-        complete = stage_new(network, m, i, in, &number) != NULL;
+        complete =
+            (m->least_depth ? searched_stage(network, m, i, in) : whole_stage(network, m, i, in, &number)) != NULL;
         in = m->stages[i].width;
     }
     complete = complete && nas_child(network, "last", conv_norm(in, m->last, 1, 1, m->activation, m->bn_eps)) &&
-               nas_child(network, "head", nas__head(m->last, config->outputs));
+               nas_child(network, "head", head_new(m, config->outputs));
     return nas__module_complete(network, complete);
 }

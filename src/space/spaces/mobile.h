@@ -23,12 +23,13 @@ typedef struct nas__mobile {
     int stem, first;  /* channels of the stem, and of a fixed block behind it (kernel 3, expansion 1); 0: none */
     int last, hidden; /* of the 1x1 convolution before the pooling, of a dense layer behind it; 0: none */
     int stem_stride;
-    nas_activation activation; /* outside the stages */
-    const char *nothing;       /* candidate that skips the block, offered where the shape is kept; NULL: none */
-    bool shared_shortcut;      /* one sum with the block's input around the choice, not one in every candidate */
+    nas_activation activation, first_activation; /* outside the stages */
+    const char *nothing;  /* candidate that skips the block, offered where the shape is kept; NULL: none */
+    bool shared_shortcut; /* one sum with the block's input around the choice, not one in every candidate */
     bool always_expand;
     float bn_eps;
-    int least_depth; /* searched depth: a stage may end behind so many of its blocks; 0: it has all of them */
+    int least_depth; /* searched depth: a stage ends behind so many of its blocks, or more: the choice stage_I/depth,
+                        and the blocks' are stage_I/KEY_J then; 0: it has all of them */
     int n_stages, n_candidates;
     nas__mobile_stage stages[NAS_LIST_MOST];
     nas__mobile_candidate candidates[NAS__MOBILE_CANDIDATES];

@@ -30,6 +30,7 @@ static nas_module *build(const nas_space_config *config, const void *options) {
     nas__mobile m = {.key = "block",
                      .first = 16,
                      .activation = NAS_RELU6,
+                     .first_activation = NAS_RELU6,
                      .nothing = o->zero ? "zero" : NULL,
                      .shared_shortcut = true,
                      .bn_eps = 1e-3f};

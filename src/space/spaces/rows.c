@@ -3,6 +3,7 @@
 
 #include "nn/layers.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,21 +33,32 @@ static int choice_at(const nas_space *space, const char *prefix, int number) {
     return nas_space_find(space, key);
 }
 
-char *nas__row_string(const nas_architecture *a, const char *prefix, const char *const *codes, const char *separator) {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    int choice;
-    if (!out) {
-        return nas__fail_null(NAS_NO_MEMORY, "no memory for an architecture's string");
+char *nas__text_end(FILE *out, char **text) {
+    if (out && fclose(out) == 0) {
+        return *text;
     }
-    for (int i = 1; (choice = choice_at(a->space, prefix, i)) >= 0; i++) {
+    free(*text);
+    return nas__fail_null(NAS_NO_MEMORY, "no memory for an architecture's string");
+}
+
+void nas__row_write(FILE *out, const nas_architecture *a, const char *prefix, const char *const *codes,
+                    const char *separator, int most) {
+    int choice;
+    for (int i = 1; i <= most && (choice = choice_at(a->space, prefix, i)) >= 0; i++) {
         int candidate = __builtin_ctzll(a->bits[choice]);
         fprintf(out, "%s%s", i > 1 ? separator : "",
                 codes ? codes[candidate] : a->space->choices[choice].public_.names[candidate]);
     }
-    return fclose(out) == 0 ? text
-                            : (free(text), nas__fail_null(NAS_NO_MEMORY, "no memory for an architecture's string"));
+}
+
+char *nas__row_string(const nas_architecture *a, const char *prefix, const char *const *codes, const char *separator) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (out) {
+        nas__row_write(out, a, prefix, codes, separator, INT_MAX);
+    }
+    return nas__text_end(out, &text);
 }
 
 static bool begins(const char *text, const char *with) { return strncmp(text, with, strlen(with)) == 0; }
@@ -63,29 +75,40 @@ static int read_code(const nas_choice *c, const char *const *codes, const char *
     return -1;
 }
 
-static void *refuse(nas_architecture *a, const char *text, const nas_choice *c, const char *at) {
-    char list[256];
-    nas_architecture_free(a);
-    return c ? nas__fail_null(NAS_PARSE,
-                              "\"%.200s\" is no architecture of this space: \"%s\" takes one of %s, not \"%.40s\"",
-                              text, c->key, nas__candidate_list(c, list, sizeof list), at)
-             : nas__fail_null(NAS_PARSE, "\"%.200s\" is no architecture of this space: \"%.40s\" is too much", text,
-                              at);
+int nas__row_read(nas_architecture *a, const char *prefix, const char *const *codes, const char *separator,
+                  const char *text) {
+    const char *at = text;
+    int choice, n = 0;
+    for (; *at && (choice = choice_at(a->space, prefix, n + 1)) >= 0; n++) {
+        char list[256];
+        const nas_choice *c = nas_space_choice(a->space, choice);
+        at += n && begins(at, separator) ? strlen(separator) : 0;
+        int candidate = read_code(c, codes, separator, &at);
+        if (candidate < 0) {
+            nas__fail(NAS_PARSE, "\"%.200s\" is no architecture of this space: \"%s\" takes one of %s, not \"%.40s\"",
+                      text, c->key, nas__candidate_list(c, list, sizeof list), at);
+            return -1;
+        }
+        a->bits[choice] = (uint64_t)1 << candidate;
+    }
+    if (*at) {
+        nas__fail(NAS_PARSE, "\"%.200s\" is no architecture of this space: \"%.40s\" is too much", text, at);
+    }
+    return *at ? -1 : n;
 }
 
 nas_architecture *nas__row_parse(const nas_space *space, const char *prefix, const char *const *codes,
                                  const char *separator, const char *text) {
     nas_architecture *a = nas_architecture_new(space);
-    const char *at = text;
-    int choice;
-    for (int i = 1; a && (choice = choice_at(space, prefix, i)) >= 0; i++) {
-        const nas_choice *c = nas_space_choice(space, choice);
-        at += i > 1 && begins(at, separator) ? strlen(separator) : 0;
-        int candidate = read_code(c, codes, separator, &at);
-        if (candidate < 0) {
-            return refuse(a, text, c, at);
-        }
-        a->bits[choice] = (uint64_t)1 << candidate;
+    int n = a ? nas__row_read(a, prefix, codes, separator, text) : -1;
+    if (n >= 0 && choice_at(space, prefix, n + 1) >= 0) {
+        nas__fail(NAS_PARSE, "\"%.200s\" is no architecture of this space: it ends before \"%s_%d\"", text, prefix,
+                  n + 1);
+        n = -1;
     }
-    return a && *at ? refuse(a, text, NULL, at) : a;
+    if (n < 0) {
+        nas_architecture_free(a);
+        return NULL;
+    }
+    return a;
 }

@@ -4,9 +4,12 @@
 
 #include "space/space.h"
 
+#include <stdio.h>
+
 extern const nas_space_info nas__space_chain, nas__space_darts, nas__space_nb201;
 extern const nas_space_info nas__space_superkernel;
-extern const nas_space_info nas__space_fbnet, nas__space_mobilenet;
+extern const nas_space_info nas__space_fbnet, nas__space_mobilenet, nas__space_mobilenetv3, nas__space_shufflenet,
+    nas__space_macro;
 
 /* The stem: a 3x3 convolution to `out` channels with batch norm. Images of 96 pixels and more are brought to an eighth
  * of their size first, by three convolutions of stride 2 (as DARTS does for ImageNet), so that cells work on maps of
@@ -28,6 +31,13 @@ void nas__fit_strides(const nas_space_config *config, int n, int *strides);
 char *nas__row_string(const nas_architecture *a, const char *prefix, const char *const *codes, const char *separator);
 nas_architecture *nas__row_parse(const nas_space *space, const char *prefix, const char *const *codes,
                                  const char *separator, const char *text);
+/* The same for `most` of the choices; and for as many of them as the text has: their number, or -1 and an error. */
+void nas__row_write(FILE *out, const nas_architecture *a, const char *prefix, const char *const *codes,
+                    const char *separator, int most);
+int nas__row_read(nas_architecture *a, const char *prefix, const char *const *codes, const char *separator,
+                  const char *text);
+/* Ends a stream of open_memstream (NULL: it could not be opened) and returns its text; NULL and an error. */
+char *nas__text_end(FILE *out, char **text);
 
 /* Architectures that are a row of single candidates: "a|b" strings are made of their names. */
 const char *nas__chosen_name(const nas_architecture *a, const char *key);
