@@ -128,6 +128,12 @@ typedef struct nas_decision {
     bool rest; /* of a layer choice's weighting: a candidate that does not run adds its weight, a number, to every
                 * element, as if it had given ones: gradient estimates that want one for it, too (GDAS's estimate=ones)
                 */
+    /* Of layer choices. part K above 1: candidates see the first C/K channels alone, with the first C/K of their own
+     * channels; the others go past them (past a stride of s through max pooling), and the result is shuffled in K
+     * groups (PC-DARTS, Xu et al., ICLR 2020). All candidates have to keep the number of channels, which K divides. It
+     * stays in force when an architecture is applied, and does not count in dry passes. */
+    int part;
+    float skip_dropout; /* share of the elements of identities that training passes drop (P-DARTS, Chen et al. 2019) */
 } nas_decision;
 /* Fails, and leaves the decision as it is, when `run`, the weights or the thresholds do not fit the choice
  * (NAS_INVALID), and for weightings of values, concatenations and superkernels (NAS_UNSUPPORTED). */

@@ -12,7 +12,14 @@ typedef struct conv {
 
 static nas_tensor *conv_forward(nas_module *self, nas_tensor *x) {
     conv *c = (conv *)self;
-    return nas_conv2d(x, c->weight, c->bias, c->args);
+    nas_conv_args args = c->args;
+    nas_tensor *weight = nas__narrow(c->weight, 0), *bias = c->bias ? nas__narrow(c->bias, 0) : NULL;
+    if (args.groups > 1 && args.groups % nas__narrowing() == 0) {
+        args.groups /= nas__narrowing();
+    } else {
+        weight = nas__narrow(weight, 1);
+    }
+    return c->bias && !bias ? NULL : nas_conv2d(x, weight, bias, args);
 }
 
 static bool is_padding(int padding) { return padding >= 0 || padding == NAS_NONE || padding == NAS_SAME; }

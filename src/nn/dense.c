@@ -1,5 +1,5 @@
 /* dense.c - the fully connected layer. */
-#include "nn/module.h"
+#include "nn/layers.h"
 
 #include "core/error.h"
 
@@ -10,7 +10,8 @@ typedef struct dense {
 
 static nas_tensor *dense_forward(nas_module *self, nas_tensor *x) {
     dense *d = (dense *)self;
-    return nas_linear(nas_tensor_ndim(x) > 2 ? nas_flatten(x) : x, d->weight, d->bias);
+    nas_tensor *weight = nas__narrow(nas__narrow(d->weight, 0), 1), *bias = d->bias ? nas__narrow(d->bias, 0) : NULL;
+    return d->bias && !bias ? NULL : nas_linear(nas_tensor_ndim(x) > 2 ? nas_flatten(x) : x, weight, bias);
 }
 
 nas_module *nas_dense_new(const nas_dense_config *config) {

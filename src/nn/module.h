@@ -45,6 +45,9 @@ nas_status nas__module_fix(nas_module *module);
 /* Returns the module, or frees it and returns NULL when `complete` is false: the end of a constructor. */
 nas_module *nas__module_complete(void *module, bool complete);
 
+/* nas_identity_new()? */
+bool nas__is_identity(const nas_module *module);
+
 /* --- parameters ---------------------------------------------------------------------------------- */
 /* As nas_visit_parameters, with what the initialiser needs and without initialising anything. */
 typedef nas_status (*nas__parameter_fn)(const char *path, nas__parameter *parameter, void *user);

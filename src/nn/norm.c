@@ -22,7 +22,8 @@ static nas_tensor *bn_forward(nas_module *self, nas_tensor *x) {
     if (b->identity) {
         return b->state.relu ? nas_relu(x) : x;
     }
-    return nas_batch_norm(x, &b->state);
+    bool part = nas__narrowing() > 1 && x->dims[1] != b->channels;
+    return part ? nas__bn_first(self, x) : nas_batch_norm(x, &b->state);
 }
 
 /* The first channels of an array that a batch norm writes to. */

@@ -298,6 +298,16 @@ void nas__optimizer_state(nas_optimizer *o, const nas__state_visitor *v) {
     }
 }
 
+void nas__optimizer_forget(nas_optimizer *o) {
+    memset(o->steps, 0, o->n * sizeof *o->steps);
+    nas__buffer *const moments[] = {o->first, o->second};
+    for (int i = 0; i < 2; i++) {
+        if (moments[i]) {
+            memset(moments[i]->data, 0, o->offset[o->n] * sizeof(float));
+        }
+    }
+}
+
 const float *nas__optimizer_momentum(const nas_optimizer *o, size_t i) {
     return o->is_adam || !o->first || !o->steps[i] ? NULL : o->first->data + o->offset[i];
 }

@@ -2,6 +2,7 @@
 #include "nn/layers.h"
 
 #include "core/error.h"
+#include "tensor/tensor.h"
 
 #include <stdio.h>
 
@@ -56,11 +57,27 @@ nas_module *nas_dropout_new(float p) {
     return (nas_module *)d;
 }
 
+/* --- narrowed layers ----------------------------------------------------------------------------- */
+nas_tensor *nas__narrow(nas_tensor *parameter, int dim) {
+    int by = parameter ? nas__narrowing() : 1;
+    if (by <= 1) {
+        return parameter;
+    }
+    return parameter->dims[dim] % by == 0
+               ? nas_slice(parameter, dim, 0, parameter->dims[dim] / by)
+               : nas__fail_null(NAS_SHAPE,
+                                "partial channels: a layer of %d channels cannot run on one in %d; take channels that "
+                                "%d divides, or another share",
+                                (int)parameter->dims[dim], by, by);
+}
+
 /* --- identity and none --------------------------------------------------------------------------- */
 static nas_tensor *identity_forward(nas_module *self, nas_tensor *x) {
     (void)self;
     return x;
 }
+
+bool nas__is_identity(const nas_module *module) { return module->forward == identity_forward; }
 
 nas_module *nas_identity_new(void) { return nas_module_alloc(sizeof(nas_module), identity_forward, "identity"); }
 

@@ -37,6 +37,7 @@ static void bind(nas_trainer *t, nas_state *st, counters *c) {
     nas_state_f64(st, "search.best_share", &c->best_share, 1);
     nas_state_f64(st, "search.used_seconds", &c->used_seconds, 1);
     nas_state_f64(st, "search.progress", &c->progress, 1);
+    nas_state_u64(st, "search.ended", &t->ended, 1);
     nas_state_u64(st, "search.collapse_told", &t->collapse_told, 1);
     nas_state_list_f64(st, "search.eigenvalues", &t->eigenvalues, &t->n_eigenvalues);
     nas_state_f64(st, "search.limits", c->limits, NAS__COST_KINDS);

@@ -8,7 +8,7 @@
 
 enum { TOLD_SKIPS = 1, TOLD_EIGENVALUE = 2 };
 
-static const double alarm_share = 3.0 / 8, undecided = 0.99;
+static const double alarm_share = 3.0 / 8;
 
 bool nas__is_skip(const char *candidate) { return strstr(candidate, "skip") || strstr(candidate, "identity"); }
 
@@ -30,8 +30,13 @@ nas__skip_count nas__count_skips(const nas_architecture *a) {
     return count;
 }
 
+bool nas__in_normal_cell(const nas_architecture *a, int choice) {
+    const nas_choice *c = nas_space_choice(a->space, choice);
+    return c->kind == NAS_LAYER && !in_reduction(c) && nas_architecture_reaches(a, choice);
+}
+
 bool nas__has_collapsed(nas__skip_count count, double entropy) {
-    return entropy <= undecided && count.skips > 1 && count.share >= alarm_share;
+    return entropy <= NAS__UNDECIDED && count.skips > 1 && count.share >= alarm_share;
 }
 
 static double mean(const double *values, int n) {

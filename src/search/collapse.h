@@ -17,6 +17,9 @@ typedef struct nas__skip_count {
 } nas__skip_count;
 nas__skip_count nas__count_skips(const nas_architecture *a);
 
+/* A layer choice that counts for that. */
+bool nas__in_normal_cell(const nas_architecture *a, int choice);
+
 /* Three skips among the eight operations of a normal cell of DARTS are the alarm, in any cell their share; one alone
  * never is. While the probabilities are almost uniform (mean entropy, 1 = uniform, above 0.99), what is derived is
  * chance. NaN: nothing drifts where a strategy has no probabilities. */
@@ -26,7 +29,8 @@ bool nas__has_collapsed(nas__skip_count count, double entropy);
  * that ended 4 epochs earlier, which end in epoch `first` (counted from 1) or later; 0 while there are not enough.
  * Above NAS__SHARP a collapse is near (Zela et al. 2020). */
 double nas__eigenvalue_growth(const double *history, int n, int first);
-#define NAS__SHARP 1.3
+#define NAS__SHARP     1.3
+#define NAS__UNDECIDED 0.99
 enum { NAS__SHARP_WINDOW = 5, NAS__SHARP_LAG = 4, NAS__SHARP_FIRST = 10 };
 
 #endif

@@ -1,83 +1,75 @@
 /* darts.c - DARTS: Differentiable Architecture Search (Liu, Simonyan and Yang, ICLR 2019). Every candidate runs on
  * every edge, mixed by softmax(alpha); alpha descends on the arch part's loss before each step of the weights on the
- * training part. */
+ * training part. Its published repairs are options (darts_options.c), each in a place of its own (darts.h). */
+#include "search/darts.h"
 #include "core/error.h"
 #include "core/memory.h"
 #include "nn/optim.h"
-#include "search/alphas.h"
+#include "search/collapse.h"
 #include "search/unrolled.h"
 
 #include <stdlib.h>
-
-typedef struct darts_options {
-    int order, none;
-    double alpha_lr, alpha_weight_decay, alpha_beta1, xi;
-    int warmup_epochs;
-    bool recompute;
-} darts_options;
-
-#define ROW(field, type, ...)                                                                                          \
-    { #field, type, offsetof(darts_options, field), __VA_ARGS__ }
-static const nas_option options[] = {
-    ROW(order, NAS_OPTION_INT, "1", 1, 2, NULL,
-        "1: alpha's gradient at the present weights; 2: through one virtual step of the weights"),
-    ROW(alpha_lr, NAS_OPTION_FLOAT, "3e-4", 0, 10, NULL, "learning rate of alpha (Adam)"),
-    ROW(alpha_weight_decay, NAS_OPTION_FLOAT, "1e-3", 0, 1, NULL, "L2 term of alpha"),
-    ROW(alpha_beta1, NAS_OPTION_FLOAT, "0.5", 0, 0.9999, NULL, "Adam's first decay rate for alpha"),
-    ROW(xi, NAS_OPTION_FLOAT, "0", 0, 10, NULL,
-        "order 2: step size of the virtual step; 0: the weights' present learning rate"),
-    ROW(warmup_epochs, NAS_OPTION_INT, "0", 0, 100000, NULL, "epochs with alpha frozen at the start"),
-    ROW(none, NAS_OPTION_CHOICE, "auto", 0, 0, "auto|exclude|include",
-        "may `none` be derived? auto: not where an input choice drops edges"),
-    NAS_OPTION_RECOMPUTE(darts_options),
-    {0},
-};
-
-typedef struct darts {
-    nas__alphas alphas;
-    const nas_batch *train, *arch;  /* of the running step */
-    const float **momentum_buffers; /* of the weights' optimiser, for the virtual step */
-} darts;
+#include <string.h>
 
 static nas_status accepts(const nas_space *space) { return nas__alphas_accept(space, "darts"); }
 
+/* What an option asks for that this space has nothing for. */
+static nas_status check_plan(const nas_search *s, const nas__darts_plan *p) {
+    bool edges = false, layers = false;
+    for (int i = 0; i < nas_space_size(s->space); i++) {
+        edges = edges || nas_space_choice(s->space, i)->edges;
+        layers = layers || nas_space_choice(s->space, i)->kind == NAS_LAYER;
+    }
+    if ((p->auxiliary > 0 || p->skip_dropout > 0) && !nas__darts_has_skips(s->space)) {
+        return nas__fail(NAS_UNSUPPORTED,
+                         "darts: auxiliary and skip_dropout (variants minus and progressive) are about "
+                         "skip connections, and no choice of this space has one");
+    }
+    if (p->edge_weights && !edges && ((const nas__darts_options *)s->options)->edge_weights) {
+        return nas__fail(NAS_UNSUPPORTED, "darts: edge_weights=on needs nodes that choose among edges, as in the space "
+                                          "darts; this space has none");
+    }
+    return layers || !p->perturbation ? NAS_OK
+                                      : nas__fail(NAS_UNSUPPORTED, "darts: select=perturbation decides about layer "
+                                                                   "choices, and this space has none");
+}
+
 static nas_status begin(nas_search *s) {
-    const darts_options *o = s->options;
-    darts *d = s->memory;
+    const nas__darts_options *o = s->options;
+    nas__darts *d = s->memory;
+    d->plan = nas__darts_plan_of(o);
+    d->none = (nas__none_rule)o->none;
+    d->tried = -1;
     d->momentum_buffers = nas__alloc(s->optimizer->n * sizeof *d->momentum_buffers);
-    return !d->momentum_buffers ? nas_error_status()
-                                : nas__alphas_new(&d->alphas, s,
-                                                  &(nas__alphas_config){.deviation = 1e-3,
-                                                                        .lr = o->alpha_lr,
-                                                                        .beta1 = o->alpha_beta1,
-                                                                        .beta2 = 0.999,
-                                                                        .weight_decay = o->alpha_weight_decay});
+    nas_status status = d->momentum_buffers ? check_plan(s, &d->plan) : nas_error_status();
+    status = status ? status
+                    : nas__alphas_new(&d->alphas, s,
+                                      &(nas__alphas_config){.deviation = d->plan.mix == NAS__MIX_SIGMOID ? 0 : 1e-3,
+                                                            .lr = d->plan.alpha_lr,
+                                                            .beta1 = d->plan.alpha_beta1,
+                                                            .beta2 = 0.999,
+                                                            .weight_decay = o->alpha_weight_decay,
+                                                            .edge_weights = d->plan.edge_weights});
+    if (status) {
+        return status;
+    }
+    d->alphas.sigmoid = d->plan.mix == NAS__MIX_SIGMOID;
+    d->alphas.threshold = d->plan.threshold;
+    nas__darts_restrict(s);
+    return nas__darts_snapshots_new(s);
 }
 
 static void end(nas_search *s) {
-    darts *d = s->memory;
+    nas__darts *d = s->memory;
     nas__alphas_free(&d->alphas);
     free(d->momentum_buffers);
+    free(d->snapshots);
 }
 
-static uint64_t all(int n) { return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1; }
-
-static nas_status mix_everything(nas_search *s, void *user) {
-    darts *d = s->memory;
-    (void)user;
-    nas_status status = NAS_OK;
-    for (int i = 0; !status && i < d->alphas.n; i++) {
-        nas_tensor *alpha = d->alphas.of_choice[i];
-        status = nas_decide(
-            s->space, i,
-            (nas_decision){.run = all(nas_space_choice(s->space, i)->n), .weights = alpha ? nas_softmax(alpha) : NULL});
-    }
-    return status ? status : nas_error_status();
-}
-
+/* --- steps ------------------------------------------------------------------------------------------- */
 static nas_status differentiate(void *user, bool train, unsigned roles) {
     nas_search *s = user;
-    darts *d = s->memory;
+    nas__darts *d = s->memory;
     /* The passes of one second-order gradient are of one function: with dropout drawn anew, the difference of its two
      * sides would be noise. */
     bool first = roles == (train ? NAS_ROLE_WEIGHT : NAS_ROLE_ARCH);
@@ -87,13 +79,14 @@ static nas_status differentiate(void *user, bool train, unsigned roles) {
                                        .training = true,
                                        .freeze_running = true,
                                        .same_noise = !first,
-                                       .decide = mix_everything},
+                                       .decide = nas__darts_decide,
+                                       .penalty = train ? NULL : nas__darts_penalty(d)},
                            NULL);
 }
 
 static nas_status second_order(nas_search *s) {
-    const darts_options *o = s->options;
-    darts *d = s->memory;
+    const nas__darts_options *o = s->options;
+    nas__darts *d = s->memory;
     const nas_optimizer *weights = s->optimizer, *alphas = d->alphas.optimizer;
     for (size_t i = 0; i < weights->n; i++) {
         d->momentum_buffers[i] = weights->is_adam ? NULL : nas__optimizer_momentum(weights, i);
@@ -111,48 +104,104 @@ static nas_status second_order(nas_search *s) {
 }
 
 static nas_status arch_step(nas_search *s) {
-    darts *d = s->memory;
+    nas__darts *d = s->memory;
     d->arch = nas_search_arch_batch(s);
     if (!d->arch) {
         return nas_error_status();
     }
     nas_status status =
-        ((const darts_options *)s->options)->order == 2 ? second_order(s) : differentiate(s, false, NAS_ROLE_ARCH);
+        ((const nas__darts_options *)s->options)->order == 2 ? second_order(s) : differentiate(s, false, NAS_ROLE_ARCH);
     return status ? status : nas__alphas_step(&d->alphas);
 }
 
 static nas_status step(nas_search *s, const nas_batch *train, double *loss) {
-    darts *d = s->memory;
+    nas__darts *d = s->memory;
+    nas_status status = s->step == 0 ? nas__darts_begin_epoch(s) : NAS_OK;
     d->train = train;
-    nas_status status = s->epoch >= ((const darts_options *)s->options)->warmup_epochs ? arch_step(s) : NAS_OK;
-    return status ? status : nas_search_weight_step(s, train, mix_everything, NULL, loss);
+    status = status || nas__darts_frozen(s) ? status : arch_step(s);
+    return status ? status : nas_search_weight_step(s, train, nas__darts_decide, d, loss);
+}
+
+static nas_status end_epoch(nas_search *s) {
+    nas_status status = nas__darts_perturb(s);
+    return status ? status : nas__darts_look_back(s);
+}
+
+/* --- the result -------------------------------------------------------------------------------------- */
+/* P-DARTS: while a cell has too many skips, its weakest one is not to be. True when there was one to bar. */
+static bool bar_weakest_skip(nas_search *s, const nas_architecture *a) {
+    nas__darts *d = s->memory;
+    double weakest = 2, p[NAS_MAX_CANDIDATES];
+    int at = -1, candidate = 0;
+    for (int i = 0; i < d->alphas.n; i++) {
+        const nas_choice *choice = nas_space_choice(s->space, i);
+        int k = __builtin_ctzll(nas_architecture_get(a, i));
+        if (nas__in_normal_cell(a, i) && nas__is_skip(choice->names[k]) && nas__alphas_strengths(&d->alphas, s, i, p) &&
+            p[k] < weakest && (d->alphas.allowed[i] & ~d->alphas.barred[i]) != (uint64_t)1 << k) {
+            weakest = p[k];
+            at = i;
+            candidate = k;
+        }
+    }
+    if (at >= 0) {
+        d->alphas.barred[at] |= (uint64_t)1 << candidate;
+    }
+    return at >= 0;
 }
 
 static nas_status derive(nas_search *s, nas_architecture *out) {
-    return nas__alphas_derive(&((darts *)s->memory)->alphas, s,
-                              (nas__none_rule)((const darts_options *)s->options)->none, out);
+    nas__darts *d = s->memory;
+    nas_status status;
+    bool again;
+    memset(d->alphas.barred, 0, (size_t)d->alphas.n * sizeof *d->alphas.barred);
+    do {
+        status = nas__alphas_derive(&d->alphas, s, d->none, out);
+        again = !status && d->plan.most_skips >= 0 && nas__count_skips(out).skips > d->plan.most_skips;
+    } while (again && bar_weakest_skip(s, out));
+    memset(d->alphas.barred, 0, (size_t)d->alphas.n * sizeof *d->alphas.barred);
+    return status;
 }
 
 static bool probabilities(nas_search *s, int choice, double *p) {
-    return nas__alphas_softmax(&((darts *)s->memory)->alphas, s, choice, p);
+    double sum = 0;
+    int n = nas_space_choice(s->space, choice)->n;
+    bool has = nas__alphas_strengths(&((nas__darts *)s->memory)->alphas, s, choice, p);
+    for (int k = 0; has && k < n; k++) {
+        sum += p[k];
+    }
+    for (int k = 0; has && ((nas__darts *)s->memory)->alphas.sigmoid && k < n; k++) {
+        p[k] /= sum;
+    }
+    return has;
 }
 
 static nas_status state(nas_search *s, nas_state *st) {
-    nas__alphas_state(&((darts *)s->memory)->alphas, s, st);
+    nas__darts *d = s->memory;
+    nas__alphas_state(&d->alphas, s, st);
+    nas_state_u64(st, "darts.allowed", d->alphas.allowed, (size_t)d->alphas.n);
+    nas_state_i64(st, "darts.stage", &d->stage, 1);
+    nas_state_i64(st, "darts.stage_epoch", &d->stage_epoch, 1);
+    nas_state_i64(st, "darts.decided", &d->decided, 1);
+    nas_state_u64(st, "darts.ranking", &d->ranking, 1);
+    nas_state_i64(st, "darts.rested", &d->rested, 1);
+    if (d->snapshots) {
+        nas_state_f32(st, "darts.snapshots", d->snapshots, (NAS__SHARP_LAG + 1) * d->snapshot_size);
+    }
     return NAS_OK;
 }
 
 const nas_strategy nas__strategy_darts = {
     .name = "darts",
-    .summary = "gradient descent on softmax-mixed candidates, first or second order",
+    .summary = "gradient descent on softmax-mixed candidates, first or second order, with its published repairs",
     .paper = "Liu, Simonyan, Yang: DARTS: Differentiable Architecture Search, ICLR 2019",
-    .options = options,
-    .options_size = sizeof(darts_options),
-    .state_size = sizeof(darts),
+    .options = nas__darts_option_table,
+    .options_size = sizeof(nas__darts_options),
+    .state_size = sizeof(nas__darts),
     .score_steps = 32,
     .accepts = accepts,
     .begin = begin,
     .step = step,
+    .end_epoch = end_epoch,
     .derive = derive,
     .probabilities = probabilities,
     .state = state,

@@ -108,6 +108,7 @@ nas_trainer *nas_trainer_new(const nas_trainer_config *config) {
     }
     t->config = *config;
     t->best_score = t->derived_score = NAN;
+    t->phase_end = t->phase_scale = 1;
     if (prepare(t)) {
         nas_trainer_free(t);
         return NULL;
@@ -145,7 +146,7 @@ static bool ends_now(const nas_trainer *t) { return t->stop || nas__pace_out_of_
 nas_status nas__trainer_step(nas_trainer *t, double *loss) {
     nas_search *s = &t->s;
     s->progress = nas__pace_progress(&t->pace, s->epoch, s->step);
-    s->lr = nas_schedule_lr(&t->config.schedule, nas_optimizer_lr(s->optimizer), s->progress);
+    s->lr = nas__search_lr(t);
     if (s->step >= s->train_steps) {
         return s->strategy->extra_step(s, s->step - s->train_steps);
     }
@@ -203,7 +204,8 @@ static nas_status run_epochs(nas_trainer *t) {
                     t->config.log_frequency, t->used_seconds);
     t->pace.progress = earlier;
     nas_status status = NAS_OK;
-    while (!status && t->s.epochs > 0 && !t->stop && !nas__trials_used_up(t) && !nas__pace_over(&t->pace, t->s.epoch)) {
+    while (!status && t->s.epochs > 0 && !t->stop && !t->ended && !nas__trials_used_up(t) &&
+           !nas__pace_over(&t->pace, t->s.epoch)) {
         status = one_epoch(t);
         t->s.epoch += !status;
     }

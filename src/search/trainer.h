@@ -51,7 +51,9 @@ struct nas_trainer {
     nas__metric_ids ids;
     volatile sig_atomic_t stop;
     bool stopped, concluding;
-    double last_checkpoint, conclude_started; /* when; of checkpoints between trials */
+    double last_checkpoint, conclude_started;   /* when; of checkpoints between trials */
+    uint64_t ended;                             /* the strategy has found that it is done (nas__search_finish) */
+    double phase_begin, phase_end, phase_scale; /* of the learning rate's schedule (nas__search_schedule) */
     /* the watch for a collapse (collapse.c) */
     double *eigenvalues; /* per epoch, of strategies that measure them */
     size_t n_eigenvalues;
@@ -68,6 +70,14 @@ static inline nas_trainer *nas__trainer_of(nas_search *s) { return (nas_trainer 
 
 /* trainer.c: one step of the running epoch; the loss of its training batch through *loss */
 nas_status nas__trainer_step(nas_trainer *t, double *loss);
+/* phase.c: what strategies that search in phases may ask for. The search is finished with this epoch. */
+void nas__search_finish(nas_search *s);
+/* The learning rate's schedule runs from `begin` to `end` of the search's progress, times scale, from this step on. */
+void nas__search_schedule(nas_search *s, double begin, double end, double scale);
+/* The learning rate of the running step. */
+double nas__search_lr(const nas_trainer *t);
+/* New weights for stage `stage` (from 1), and the network of that stage where the configuration has one. */
+nas_status nas__search_renew(nas_search *s, int stage);
 /* parts.c: the four parts of design section "data flow", and their loaders */
 nas_status nas__parts_open(nas_trainer *t);
 void nas__parts_close(nas_trainer *t);

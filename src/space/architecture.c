@@ -92,7 +92,7 @@ nas_status nas_architecture_set(nas_architecture *a, int choice, uint64_t candid
 
 void nas_architecture_apply(const nas_architecture *a, nas_space *space) {
     for (int i = 0; i < space->n_choices && i < a->space->n_choices; i++) {
-        space->choices[i].decision = (nas_decision){.run = a->bits[i]};
+        space->choices[i].decision = (nas_decision){.run = a->bits[i], .part = space->choices[i].decision.part};
     }
 }
 

@@ -1,6 +1,7 @@
 /* layer_choice.c - one of several modules: its making, its pruning, and how it executes a decision. */
 #include "space/space.h"
 
+#include "nn/module.h"
 #include "tensor/tensor.h"
 
 #include <stdlib.h>
@@ -24,7 +25,10 @@ static nas_status shape_mismatch(const nas_mutable *m, int a, const nas_tensor *
 static nas_tensor *run_candidate(layer_choice *choice, int i, nas_tensor *x) {
     const nas_mutable *m = choice->mutable_;
     const nas__observer *o = m->space ? m->space->observer : NULL;
-    return o ? o->forward(o->user, m->site, i, choice->candidates[i], x) : nas_forward(choice->candidates[i], x);
+    nas_tensor *y =
+        o ? o->forward(o->user, m->site, i, choice->candidates[i], x) : nas_forward(choice->candidates[i], x);
+    bool drops = m->decision->skip_dropout > 0 && nas__is_identity(choice->candidates[i]);
+    return drops ? nas_dropout(y, m->decision->skip_dropout) : y;
 }
 
 /* The weights of the candidates that do not run, added up. */
@@ -64,8 +68,7 @@ static nas_tensor *mixed(layer_choice *choice, nas_tensor *x) {
     return m->decision->weights ? weigh(m, results) : nas_sum_of(n, computed);
 }
 
-static nas_tensor *layer_choice_forward(nas_module *self, nas_tensor *x) {
-    layer_choice *choice = (layer_choice *)self;
+static nas_tensor *whole(layer_choice *choice, nas_tensor *x) {
     const nas_mutable *m = choice->mutable_;
     int chosen = nas__mutable_single(m);
     if (m->decision->weights || (m->decision->run && chosen < 0)) {
@@ -74,6 +77,49 @@ static nas_tensor *layer_choice_forward(nas_module *self, nas_tensor *x) {
     /* An unreachable choice of a fixed network has no candidates left. What a network gives to nas_choose() in its name
      * without having asked nas_wanted() is not looked at, and costs nothing. */
     return chosen < 0 ? nas_zero(x->ndim, x->dims) : run_candidate(choice, chosen, x);
+}
+
+static nas_tensor *not_partial(const nas_mutable *m, const nas_tensor *x, const nas_tensor *y) {
+    char *key = nas__mutable_key(m), *result = y ? nas__format("; they make %s of it", nas__shape(y)) : NULL;
+    nas__fail(NAS_UNSUPPORTED,
+              "layer choice \"%s\": its candidates cannot run on one in %d channels of %s%s; partial channels need "
+              "candidates on images that keep the number of channels",
+              key ? key : "", m->decision->part, nas__shape(x), result ? result : "");
+    free(key);
+    free(result);
+    return NULL;
+}
+
+/* Partial channels: what goes past the candidates, in the size of their result y. */
+static nas_tensor *bypass(const nas_mutable *m, nas_tensor *x, int64_t channels, const nas_tensor *y) {
+    nas_tensor *rest = nas_slice(x, 1, channels, x->dims[1] - channels);
+    int stride = (int)((x->dims[2] + y->dims[2] - 1) / y->dims[2]);
+    rest = stride > 1 ? nas_max_pool(rest, (nas_pool_args){.kernel = stride, .stride = stride}) : rest;
+    bool fits =
+        y->ndim == 4 && y->dims[1] == channels && rest && rest->dims[2] == y->dims[2] && rest->dims[3] == y->dims[3];
+    return fits || !rest ? rest : not_partial(m, x, y);
+}
+
+static nas_tensor *partial(layer_choice *choice, nas_tensor *x) {
+    const nas_mutable *m = choice->mutable_;
+    int part = m->decision->part;
+    nas_tape *tape = nas__tape();
+    if (x->ndim != 4 || x->dims[1] % part) {
+        return not_partial(m, x, NULL);
+    }
+    int64_t channels = x->dims[1] / part;
+    tape->narrow = part;
+    nas_tensor *y = whole(choice, nas_slice(x, 1, 0, channels));
+    tape->narrow = 1;
+    nas_tensor *rest = y ? bypass(m, x, channels, y) : NULL;
+    return rest ? nas_channel_shuffle(nas_concat(2, (nas_tensor *[]){y, rest}, 1), part) : NULL;
+}
+
+static nas_tensor *layer_choice_forward(nas_module *self, nas_tensor *x) {
+    layer_choice *choice = (layer_choice *)self;
+    /* What is nested in a candidate is narrow already. */
+    bool narrows = choice->mutable_->decision->part > 1 && nas__narrowing() == 1 && !nas__dry();
+    return narrows ? partial(choice, x) : whole(choice, x);
 }
 
 static void layer_choice_release(nas_module *self) {

@@ -340,14 +340,26 @@ static nas_status check_thresholds(const nas_space *space, int choice, nas_decis
     return NAS_OK;
 }
 
+/* How candidates are run: for layer choices alone. */
+static nas_status check_execution(const nas_choice *c, nas_decision decision) {
+    bool given = decision.part > 1 || decision.skip_dropout > 0;
+    bool fits = decision.part >= 0 && decision.skip_dropout >= 0 && decision.skip_dropout < 1;
+    return fits && (!given || c->kind == NAS_LAYER)
+               ? NAS_OK
+               : nas__fail(NAS_INVALID, "choice \"%s\": .part %d and .skip_dropout %g do not fit it", c->key,
+                           decision.part, (double)decision.skip_dropout);
+}
+
 nas_status nas_decide(nas_space *space, int choice, nas_decision decision) {
     if (choice < 0 || choice >= space->n_choices) {
         return nas__fail(NAS_INVALID, "nas_decide: there is no choice %d", choice);
     }
     nas__choice_entry *entry = &space->choices[choice];
-    nas_status status = decision.thresholds ? check_thresholds(space, choice, decision)
-                        : decision.weights  ? check_weighting(entry, decision)
-                                            : check_set(entry, decision.run);
+    nas_status status = check_execution(&entry->public_, decision);
+    status = status                ? status
+             : decision.thresholds ? check_thresholds(space, choice, decision)
+             : decision.weights    ? check_weighting(entry, decision)
+                                   : check_set(entry, decision.run);
     if (!status) {
         entry->decision = decision;
         entry->indicators = NULL;

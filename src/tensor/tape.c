@@ -112,6 +112,7 @@ void nas_tape_begin(nas_tape *tape, const nas_tape_config *config) {
     current = tape;
     tape->config = *config;
     tape->macs = tape->recorded_macs = tape->op_count = 0;
+    tape->narrow = 1;
     tell(NAS__BEGUN, NULL);
 }
 
@@ -122,6 +123,8 @@ nas_tape *nas__tape(void) {
 }
 
 bool nas__dry(void) { return current && current->config.dry; }
+
+int nas__narrowing(void) { return current ? current->narrow : 1; }
 
 nas_rng nas__op_rng(void) {
     nas_tape *tape = current;

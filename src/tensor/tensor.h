@@ -86,6 +86,7 @@ struct nas_tape {
     size_t n_tensors;
     uint64_t macs, recorded_macs, op_count, reorders;
     bool active, spent;
+    int narrow;      /* above 1: layers have the first 1/narrow of their channels alone, see nas__narrow() */
     nas_tape *outer; /* the tape that was current before */
 };
 
@@ -96,6 +97,8 @@ bool nas__dry(void); /* shapes and costs only */
 /* A random stream of its own for the calling operation, keyed by the pass's seed and step. */
 nas_rng nas__op_rng(void);
 void nas__count_macs(uint64_t macs);
+/* 1, or what a layer's channels are divided by in this part of the pass. */
+int nas__narrowing(void);
 /* Reorders of activations of this process since the start (for the benchmark). */
 uint64_t nas__reorder_count(void);
 

@@ -99,6 +99,79 @@ static nas_module *model_of(int outputs, const uint64_t *cost_seed) {
 nas_module *planted_model(int outputs) { return model_of(outputs, NULL); }
 nas_module *planted_cost_model(int outputs, uint64_t seed) { return model_of(outputs, &seed); }
 
+/* --- the same on images --------------------------------------------------------------------------
+ * Channel c shows what pattern (first + c) % 4 has seen, where `first` is not the right one: so does channel 0 of an
+ * identity. */
+static int first_pattern(uint64_t seed, int i) { return (planted_right(seed, i) + 1) % PLANTED_CANDIDATES; }
+
+/* All channels of the result are what the detector's pattern has seen. Works on any multiple of four channels: it may
+ * be given a part of them. */
+static nas_tensor *detect_image(nas_module *self, nas_tensor *x) {
+    enum { C = PLANTED_IMAGE_CHANNELS, K = PLANTED_CANDIDATES };
+    const struct detector *d = (struct detector *)self;
+    int64_t channels = nas_tensor_dim(x, 1);
+    float weights[C * C];
+    for (int i = 0; i < channels * channels; i++) {
+        weights[i] = (d->quadrant + i) % K == d->pattern ? (float)K / (float)channels : 0;
+    }
+    return nas_conv2d(x, nas_input(4, (int64_t[]){channels, channels, 1, 1}, weights), NULL, (nas_conv_args){0});
+}
+
+static nas_module *image_candidate(int first, int pattern) {
+    struct detector *d = nas_module_new(struct detector, detect_image);
+    if (d) {
+        d->quadrant = first;
+        d->pattern = pattern;
+    }
+    return nas_sequential(&d->base,
+                          nas_conv(.in = PLANTED_IMAGE_CHANNELS, .out = PLANTED_IMAGE_CHANNELS, .kernel = 1,
+                                   .groups = PLANTED_IMAGE_CHANNELS),
+                          nas_bn(.channels = PLANTED_IMAGE_CHANNELS, .affine = NAS_AFFINE_WHEN_FIXED));
+}
+
+struct image_net {
+    struct net net;
+    int first[PLANTED_CHOICES];
+};
+
+static nas_tensor *image_of(nas_tensor *x, int quadrant, int first) {
+    enum { C = PLANTED_IMAGE_CHANNELS };
+    float rows[C * 4];
+    for (int i = 0; i < C * 4; i++) {
+        rows[i] = patterns[(first + i / 4) % PLANTED_CANDIDATES][i % 4];
+    }
+    nas_tensor *y = nas_linear(nas_slice(x, 1, 4 * quadrant, 4), nas_input(2, (int64_t[]){C, 4}, rows), NULL);
+    return nas_reshape(y, 4, (int64_t[]){nas_tensor_dim(x, 0), C, 1, 1});
+}
+
+static nas_tensor *images_forward(nas_module *self, nas_tensor *x) {
+    struct image_net *n = (struct image_net *)self;
+    nas_tensor *seen[PLANTED_CHOICES];
+    for (int i = 0; i < PLANTED_CHOICES; i++) {
+        nas_tensor *y = nas_forward(n->net.choices[i], image_of(x, i, n->first[i]));
+        seen[i] = nas_slice(nas_flatten(y), 1, 0, 1);
+    }
+    return nas_forward(n->net.head, nas_concat(PLANTED_CHOICES, seen, 1));
+}
+
+nas_module *planted_images(int outputs, uint64_t seed) {
+    struct image_net *n = nas_module_new(struct image_net, images_forward);
+    for (int i = 0; n && i < PLANTED_CHOICES; i++) {
+        nas_candidate candidates[PLANTED_CANDIDATES + 1];
+        char name[16];
+        snprintf(name, sizeof name, "quadrant%d", i);
+        n->first[i] = first_pattern(seed, i);
+        for (int k = 0; k < PLANTED_CANDIDATES; k++) {
+            candidates[k] = (nas_candidate){names[k], image_candidate(n->first[i], k)};
+        }
+        candidates[PLANTED_SKIP] = (nas_candidate){"skip_connect", nas_identity_new()};
+        n->net.choices[i] = nas_child(n, name, nas_layer_choice(n, name, PLANTED_CANDIDATES + 1, candidates));
+    }
+    n->net.head = nas_child(n, "head", nas_dense(.in = PLANTED_CHOICES, .out = outputs));
+    assert_no_error();
+    return &n->net.base;
+}
+
 /* --- the data ------------------------------------------------------------------------------------ */
 int planted_right(uint64_t seed, int i) {
     nas_rng rng = nas_rng_new(seed, 1000 + (uint64_t)i);

@@ -19,6 +19,13 @@ nas_module *planted_cost_model(int outputs, uint64_t seed);
 int planted_by_cost(uint64_t seed, int i, int rank);
 int planted_cheap_found(const nas_architecture *a, uint64_t seed);
 
+/* The same choices on images of one pixel and eight channels, which show what the patterns have seen in a quadrant,
+ * each twice, with a fifth candidate "skip_connect", which hands the image on. What the head reads is channel 0 of each
+ * result: it comes from the candidates even when only half of the channels goes through them, and has a wrong pattern
+ * behind the identity. */
+enum { PLANTED_SKIP = 4, PLANTED_IMAGE_CHANNELS = 8 };
+nas_module *planted_images(int outputs, uint64_t seed);
+
 typedef enum planted_task { PLANTED_CLASSES, PLANTED_SHUFFLED, PLANTED_NUMBERS } planted_task;
 /* n samples; the labels are two classes, the same without any relation to the pixels, or the sum of the six bits. */
 nas_dataset *planted_data(planted_task task, int64_t n, uint64_t seed);
