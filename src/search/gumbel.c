@@ -127,6 +127,14 @@ static int draws(const nas_choice *c, nas_rng *rng) {
     return c->n_max > least ? least + (int)nas_rng_below(rng, (uint32_t)(c->n_max - least + 1)) : least;
 }
 
+static double largest_of(int n, const float *values) {
+    double largest = values[0];
+    for (int k = 1; k < n; k++) {
+        largest = fmax(largest, values[k]);
+    }
+    return largest;
+}
+
 static nas_decision decision_of(nas__gumbel *g, nas_search *s, int i, nas_rng *rng, const nas__gumbel_pass *pass) {
     const nas_choice *c = nas_space_choice(s->space, i);
     nas_tensor *alpha = g->alphas.of_choice[i];
@@ -147,6 +155,8 @@ static nas_decision decision_of(nas__gumbel *g, nas_search *s, int i, nas_rng *r
         int drawn = __builtin_popcountll(d.run);
         bool mean = pass->hard && drawn > 1 && c->kind == NAS_INPUT && c->reduce == NAS_MEAN;
         d.weights = g->weights[i] = mean ? nas_scale(weights, 1.0f / (float)drawn) : weights;
+        g->largest += weights ? largest_of(c->n, nas__data(weights)) : 0;
+        g->weightings++;
         d.rest = pass->rest && c->kind == NAS_LAYER;
     }
     return d;
@@ -161,6 +171,18 @@ nas_status nas__gumbel_decide(nas__gumbel *g, nas_search *s, nas_rng *rng, const
     }
     return status;
 }
+
+/* --- what the epochs tell --------------------------------------------------------------------------- */
+static double mean_since(double *sum, int64_t *count) {
+    double mean = *count ? *sum / (double)*count : 0;
+    *sum = 0;
+    *count = 0;
+    return mean;
+}
+
+double nas__gumbel_mean_gradient(nas__gumbel *g) { return mean_since(&g->gradient, &g->updates); }
+
+double nas__gumbel_mean_largest(nas__gumbel *g) { return mean_since(&g->largest, &g->weightings); }
 
 /* --- updates --------------------------------------------------------------------------------------- */
 void nas__gradients_for_all(const nas_optimizer *o) {
@@ -197,11 +219,4 @@ nas_status nas__gumbel_step(nas__gumbel *g, bool everything) {
         nas__gradients_for_all(o);
     }
     return nas__alphas_step(&g->alphas);
-}
-
-double nas__gumbel_mean_gradient(nas__gumbel *g) {
-    double mean = g->updates ? g->gradient / (double)g->updates : 0;
-    g->gradient = 0;
-    g->updates = 0;
-    return mean;
 }

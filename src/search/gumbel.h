@@ -23,8 +23,9 @@ nas_tensor *nas__gumbel_weights(nas_tensor *logits, const float *noise, double t
 typedef struct nas__gumbel {
     nas__alphas alphas;
     nas_tensor **weights; /* per choice, on the tape of the pass that runs; NULL: it has none */
-    double gradient;      /* sum of |dL/dalpha| over the epoch's updates, per number */
-    int64_t updates;
+    /* Over the epoch: sums of |dL/dalpha| per number and update, and of the largest weight per weighting. */
+    double gradient, largest;
+    int64_t updates, weightings;
     /* For tests: what is left when a part of the mechanism is taken away. */
     bool without_noise, without_gradient;
 } nas__gumbel;
@@ -47,6 +48,8 @@ nas_status nas__gumbel_decide(nas__gumbel *g, nas_search *s, nas_rng *rng, const
 nas_status nas__gumbel_step(nas__gumbel *g, bool all);
 /* Mean |dL/dalpha| of the updates since the last call. */
 double nas__gumbel_mean_gradient(nas__gumbel *g);
+/* Mean of the largest weight of each weighting since the last call. */
+double nas__gumbel_mean_largest(nas__gumbel *g);
 /* Gives a gradient of zero to the tensors of an optimiser that hold none: decay and momentum then move them, too. */
 void nas__gradients_for_all(const nas_optimizer *o);
 

@@ -7,6 +7,7 @@
 
 extern const nas_strategy nas__strategy_darts;
 extern const nas_strategy nas__strategy_enas;
+extern const nas_strategy nas__strategy_fbnet;
 extern const nas_strategy nas__strategy_gdas;
 extern const nas_strategy nas__strategy_random;
 extern const nas_strategy nas__strategy_grid;
@@ -22,6 +23,7 @@ const nas_strategy *const nas__strategies[] = {
     &nas__strategy_darts,
     &nas__strategy_enas,
     &nas__strategy_gdas,
+    &nas__strategy_fbnet,
     &nas__strategy_random,
     &nas__strategy_grid,
     &nas__strategy_evolution,

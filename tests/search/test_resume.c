@@ -131,10 +131,10 @@ static outcome search_cells(const char *directory, const char *options, bool res
     return o;
 }
 
-static outcome search_gdas(const char *directory, const char *options, bool resume, interruption at) {
+static outcome search_drawing(const char *directory, const char *options, bool resume, interruption at) {
     outcome o = {.at = at};
     planted p = planted_new(PLANTED_CLASSES, SAMPLES, 3);
-    p.config.strategy = "gdas";
+    p.config.strategy = strstr(options, "theta_lr") ? "fbnet" : "gdas";
     p.config.options = options;
     run_search(&p.config, directory, resume, &o);
     planted_free(&p);
@@ -307,8 +307,15 @@ static void cells_stopped_and_resumed(void **state) {
 
 static void gdas_stopped_and_resumed(void **state) {
     (void)state;
-    stopped_and_resumed(search_gdas, "alpha_lr=0.05", (interruption){.stop_epoch = 1}, 1);
-    stopped_and_resumed(search_gdas, "alpha_lr=0.05,update_all=1", (interruption){.stop_step = 2 * STEPS + 2}, 2);
+    stopped_and_resumed(search_drawing, "alpha_lr=0.05", (interruption){.stop_epoch = 1}, 1);
+    stopped_and_resumed(search_drawing, "alpha_lr=0.05,update_all=1", (interruption){.stop_step = 2 * STEPS + 2}, 2);
+}
+
+static void fbnet_stopped_and_resumed(void **state) {
+    (void)state;
+    static const char options[] = "theta_lr=0.05,phases=batch,cost=macs,final_samples=2";
+    stopped_and_resumed(search_drawing, options, (interruption){.stop_epoch = 1}, 1);
+    stopped_and_resumed(search_drawing, options, (interruption){.stop_step = 2 * STEPS + 2}, 2);
 }
 
 static void search_stopped_inside_an_epoch(void **state) {
@@ -406,6 +413,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(search_stopped_inside_an_epoch),
         cmocka_unit_test(cells_stopped_and_resumed),
         cmocka_unit_test(gdas_stopped_and_resumed),
+        cmocka_unit_test(fbnet_stopped_and_resumed),
         cmocka_unit_test(search_killed),
         cmocka_unit_test(finished_run_resumed),
         cmocka_unit_test(nothing_to_resume),
