@@ -201,6 +201,16 @@ static void depths_of_mobilenetv3_are_searched(void **state) {
     assert_int_equal(b.macs - a.macs, (uint64_t)inverted(24, 24, 3, 3, 1, 56));
 }
 
+static void skips_may_reduce(void **state) {
+    (void)state;
+    size plain = fixed("fbnet", build("fbnet", cifar, "depths=1-2,expand_e1=1"), "skip,k3_e1,skip", &cifar);
+    size skip =
+        fixed("fbnet", build("fbnet", cifar, "depths=1-2,expand_e1=1,reducing_skip=1"), "skip,skip,skip", &cifar);
+    /* 16 to 24 channels with stride 2, 16 to 8 pixels: one 1x1 convolution for a whole block */
+    assert_int_equal(skip.macs, plain.macs - (uint64_t)inverted(16, 24, 3, 1, 2, 16) + 8 * 8 * 16 * 24);
+    assert_int_equal(skip.parameters, plain.parameters - (16 * 16 + 9 * 16 + 16 * 24 + 4 * 16) + 16 * 24);
+}
+
 /* --- small images ------------------------------------------------------------------------------------------- */
 static void strides_fit_the_image(void **state) {
     (void)state;
@@ -309,6 +319,7 @@ int main(void) {
         cmocka_unit_test(mobilenet_is_the_papers_network),
         cmocka_unit_test(depths_of_mobilenetv3_are_searched),
         cmocka_unit_test(spaces_have_the_papers_choices),
+        cmocka_unit_test(skips_may_reduce),
         cmocka_unit_test(strides_fit_the_image),
         cmocka_unit_test(depths_and_widths_are_options),
         cmocka_unit_test(wrong_strings_are_refused),

@@ -5,7 +5,7 @@
 
 typedef struct fbnet_options {
     nas__mobile_options stages;
-    bool expand_e1;
+    bool expand_e1, reducing_skip;
 } fbnet_options;
 
 static const nas__mobile_candidate blocks[] = {
@@ -21,6 +21,7 @@ static nas_module *build(const nas_space_config *config, const void *options) {
                      .activation = NAS_RELU,
                      .nothing = "skip",
                      .always_expand = o->expand_e1,
+                     .reducing_skip = o->reducing_skip,
                      .n_candidates = sizeof blocks / sizeof *blocks};
     memcpy(m.candidates, blocks, sizeof blocks);
     return nas__mobile_stages(&m, "fbnet", &o->stages, config) ? nas__mobile_new(&m, config) : NULL;
@@ -36,6 +37,8 @@ static const nas_option options_table[] = {
     NAS__MOBILE_OPTIONS(fbnet_options, "16-24-32-64-112-184-352", "1-4-4-4-4-4-1", "2-1-2-2-2-1-2-1", "16", "1984"),
     {"expand_e1", NAS_OPTION_BOOL, offsetof(fbnet_options, expand_e1), "0", 0, 0, NULL,
      "blocks of expansion 1 have the first 1x1 convolution, too, as in the search of the paper"},
+    {"reducing_skip", NAS_OPTION_BOOL, offsetof(fbnet_options, reducing_skip), "0", 0, 0, NULL,
+     "layers that change the shape have skip, too: a 1x1 convolution"},
     {NULL},
 };
 

@@ -81,6 +81,10 @@ static nas_module *block_new(const nas__mobile *m, const char *key, const block 
     if (kept && m->nothing) {
         list[n++] = (nas_candidate){m->nothing, m->shared_shortcut ? nas_none_new(1) : nas_identity_new()};
     }
+    if (!kept && m->reducing_skip) {
+        list[n++] =
+            (nas_candidate){m->nothing, nas_conv_bn_relu(.in = b->in, .out = b->out, .kernel = 1, .stride = b->stride)};
+    }
     nas_module *choice = nas_layer_choice(NULL, key, n, list);
     return kept && m->shared_shortcut ? residual_new(choice) : choice;
 }

@@ -26,6 +26,7 @@ typedef struct nas__mobile {
     nas_activation activation, first_activation; /* outside the stages */
     const char *nothing;  /* candidate that skips the block, offered where the shape is kept; NULL: none */
     bool shared_shortcut; /* one sum with the block's input around the choice, not one in every candidate */
+    bool reducing_skip;   /* where the shape changes `nothing` is a 1x1 convolution with batch norm and ReLU */
     bool always_expand;
     float bn_eps;
     int least_depth; /* searched depth: a stage ends behind so many of its blocks, or more: the choice stage_I/depth,
