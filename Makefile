@@ -10,6 +10,8 @@ FILTER ?=
 # Rows of make bench-all; empty: all.
 BENCH ?=
 CMAKE_FLAGS ?=
+# Directory with the binary files of CIFAR-10, or of a part of it, for make results-collapse.
+COLLAPSE_DATA ?=
 SECONDS ?= 60
 
 SOURCES = $(wildcard src/*/*.[ch] src/*/*/*.[ch] include/espalier/*.h tests/*.[ch] tests/*/*.[ch] tests/*/*.cpp \
@@ -54,6 +56,10 @@ bench: build ## the main benchmarks, ours and PyTorch's by turns (ESPALIER_PEER_
 bench-all: build ## all benchmarks (BENCH=W2,W10: these rows) in all modes of PyTorch; goes on where it was stopped
 	python3 bench/table.py $(BUILD)/espalier --all --store $(BUILD)/bench $(if $(BENCH),--rows $(BENCH))
 
+results-collapse: build ## does DARTS collapse, and what helps? into docs/results.md; COLLAPSE_DATA=DIR with CIFAR-10's files; 3 hours, goes on where it was stopped
+	@[ -n '$(COLLAPSE_DATA)' ] || { echo 'make results-collapse COLLAPSE_DATA=DIR: the directory with the files of CIFAR-10' >&2; exit 1; }
+	python3 bench/collapse.py $(BUILD)/espalier --data-dir '$(COLLAPSE_DATA)' --store $(BUILD)/collapse --out docs/results.md
+
 asan: deps ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call build,build-asan,-DESPALIER_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=RelWithDebInfo)
 	UBSAN_OPTIONS=print_stacktrace=1 $(call ctest,build-asan,)
@@ -86,4 +92,4 @@ install: build ## library, headers, pkg-config file and command below PREFIX (de
 clean: ## remove everything that was built
 	rm -rf build build-*
 
-.PHONY: help deps build demo test test-isa quick bench bench-all asan tsan valgrind fuzz format lint install clean
+.PHONY: help deps build demo test test-isa quick bench bench-all results-collapse asan tsan valgrind fuzz format lint install clean

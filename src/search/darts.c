@@ -123,8 +123,8 @@ static nas_status step(nas_search *s, const nas_batch *train, double *loss) {
 }
 
 static nas_status end_epoch(nas_search *s) {
-    nas_status status = nas__darts_perturb(s);
-    return status ? status : nas__darts_look_back(s);
+    nas_status status = nas__darts_look_back(s);
+    return status ? status : nas__darts_perturb(s);
 }
 
 /* --- the result -------------------------------------------------------------------------------------- */

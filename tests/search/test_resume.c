@@ -318,6 +318,17 @@ static void fbnet_stopped_and_resumed(void **state) {
     stopped_and_resumed(search_drawing, options, (interruption){.stop_step = 2 * STEPS + 2}, 2);
 }
 
+/* Stages, decided choices, eigenvalues and draws go on where they were. */
+static void repairs_of_darts_resumed(void **state) {
+    (void)state;
+    stopped_and_resumed(search_cells, "variant=progressive,alpha_lr=0.05", (interruption){.stop_epoch = 2}, 2);
+    stopped_and_resumed(search_cells, "variant=perturbation,select_batches=1", (interruption){.stop_epoch = 3}, 3);
+    stopped_and_resumed(search_cells, "variant=drnas,partial=2,partial2=1,stop=eigenvalue,alpha_lr=0.05",
+                        (interruption){.stop_step = 3 * STEPS + 2}, 3);
+    stopped_and_resumed(search_cells, "variant=pc,partial=2,auxiliary=1,stop=skips", (interruption){.stop_epoch = 1},
+                        1);
+}
+
 static void search_stopped_inside_an_epoch(void **state) {
     (void)state;
     stopped_and_resumed(search, "order=1,alpha_lr=0.05", (interruption){.stop_step = 2 * STEPS + 2}, 2);
@@ -412,6 +423,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(search_stopped_after_an_epoch),
         cmocka_unit_test(search_stopped_inside_an_epoch),
         cmocka_unit_test(cells_stopped_and_resumed),
+        cmocka_unit_test(repairs_of_darts_resumed),
         cmocka_unit_test(gdas_stopped_and_resumed),
         cmocka_unit_test(fbnet_stopped_and_resumed),
         cmocka_unit_test(search_killed),
