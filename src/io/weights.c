@@ -5,6 +5,7 @@
 #include "core/memory.h"
 #include "io/safetensors.h"
 #include "io/state.h"
+#include "nn/module.h"
 #include "tensor/tensor.h"
 
 #include <stdlib.h>
@@ -129,6 +130,42 @@ nas_status nas_load_weights(nas_module *model, const char *path) {
     return status;
 }
 
+/* Of a weight that has fewer inputs than the supernet's: those of the parts that were kept. */
+static nas_status copy_kept(const nas__array *found, const nas__parameter *p) {
+    int64_t rest = 1, kept = __builtin_popcountll(p->supply.kept), all = p->tensor->dims[1] / kept * p->supply.parts;
+    for (int i = 2; i < p->tensor->ndim; i++) {
+        rest *= p->tensor->dims[i];
+    }
+    size_t part = (size_t)(p->tensor->dims[1] / kept * rest);
+    float *values = nas__alloc((size_t)nas_tensor_count(p->tensor) * sizeof *values), *to = values;
+    for (int64_t out = 0; values && out < p->tensor->dims[0]; out++) {
+        for (int i = 0; i < p->supply.parts; i++) {
+            if (p->supply.kept >> i & 1) {
+                memcpy(to, (const float *)found->data + out * all * rest + (size_t)i * part, part * sizeof *to);
+                to += part;
+            }
+        }
+    }
+    nas_status status = values ? nas_tensor_write(p->tensor, values) : nas_error_status();
+    free(values);
+    return status;
+}
+
+static nas_status inherit_one(const char *name, nas__parameter *p, void *user) {
+    weight_walk *walk = user;
+    nas__array wanted = describe(name, p->tensor);
+    const nas__array *found = p->supply.kept ? find_weight(walk->file, name) : NULL;
+    if (!found || fits(found, &wanted)) {
+        return copy_one(name, p->tensor, p->role, user);
+    }
+    wanted.dims[1] = wanted.dims[1] / __builtin_popcountll(p->supply.kept) * p->supply.parts;
+    if (!fits(found, &wanted)) {
+        return NAS_OK;
+    }
+    walk->met++;
+    return copy_kept(found, p);
+}
+
 nas_status nas_inherit_weights(nas_module *model, const char *path, int *loaded) {
     nas__safetensors *file = nas__safetensors_read(path);
     if (loaded) {
@@ -138,7 +175,8 @@ nas_status nas_inherit_weights(nas_module *model, const char *path, int *loaded)
         return nas_error_status();
     }
     weight_walk walk = {path, file, 0, NULL};
-    nas_status status = nas_visit_parameters(model, copy_one, &walk);
+    nas_status status = nas__initialise_once(model); /* what is written stays */
+    status = status ? status : nas__module_parameters(model, inherit_one, &walk);
     if (!status && loaded) {
         *loaded = (int)walk.met;
     }

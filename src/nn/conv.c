@@ -13,7 +13,8 @@ typedef struct conv {
 static nas_tensor *conv_forward(nas_module *self, nas_tensor *x) {
     conv *c = (conv *)self;
     nas_conv_args args = c->args;
-    nas_tensor *weight = nas__narrow(c->weight, 0), *bias = c->bias ? nas__narrow(c->bias, 0) : NULL;
+    nas_tensor *weight = nas__narrow(nas__weight_in_use(self, c->weight), 0),
+               *bias = c->bias ? nas__narrow(c->bias, 0) : NULL;
     if (args.groups > 1 && args.groups % nas__narrowing() == 0) {
         args.groups /= nas__narrowing();
     } else {

@@ -10,7 +10,8 @@ typedef struct dense {
 
 static nas_tensor *dense_forward(nas_module *self, nas_tensor *x) {
     dense *d = (dense *)self;
-    nas_tensor *weight = nas__narrow(nas__narrow(d->weight, 0), 1), *bias = d->bias ? nas__narrow(d->bias, 0) : NULL;
+    nas_tensor *weight = nas__narrow(nas__narrow(nas__weight_in_use(self, d->weight), 0), 1),
+               *bias = d->bias ? nas__narrow(d->bias, 0) : NULL;
     return d->bias && !bias ? NULL : nas_linear(nas_tensor_ndim(x) > 2 ? nas_flatten(x) : x, weight, bias);
 }
 

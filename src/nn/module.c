@@ -185,6 +185,7 @@ static nas_status fix_one(nas_module *module, void *user) {
     bool pending = nas_error_status() != NAS_OK;
     if (!module->state->fixed) {
         module->state->fixed = true;
+        nas__weights_keep_given(module);
         if (module->fixed) {
             module->fixed(module);
         }
@@ -315,7 +316,7 @@ int64_t nas__own_parameters(const nas_module *module) {
 
 int64_t nas__own_parameters_when_fixed(const nas_module *module) {
     int64_t of_norm = nas__bn_fixed_parameters(module);
-    return of_norm >= 0 ? of_norm : nas__own_parameters(module);
+    return of_norm >= 0 ? of_norm : nas__own_parameters(module) - nas__weights_unused(module);
 }
 
 /* --- attachments --------------------------------------------------------------------------------- */

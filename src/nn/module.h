@@ -4,12 +4,21 @@
 
 #include <espalier/nn.h>
 
+/* Where a layer's input comes from that is a row of equal parts along the channels, some of which may be missing. */
+typedef struct nas__supply {
+    int parts;                             /* 0: it comes whole */
+    uint64_t (*given)(const void *source); /* bit i: part i is there; NULL once fixed */
+    const void *source;
+    uint64_t kept; /* fixed: these parts are all that is left */
+} nas__supply;
+
 /* A parameter or buffer of a module. */
 typedef struct nas__parameter {
     char *name;
     nas_tensor *tensor;
     nas_init init;
     nas_role role;
+    nas__supply supply; /* of its dimension 1 */
 } nas__parameter;
 
 /* Something that lives with a module and is none of nn's business (input and value choices), found again by its tag. */
@@ -62,6 +71,18 @@ void nas__module_drop_parameters(nas_module *module);
 nas_status nas__initialise_once(nas_module *module);
 /* Values of one parameter as nas_initialise makes them. */
 nas_status nas__initialise_parameter(const char *path, nas__parameter *parameter, uint64_t seed);
+
+/* --- inputs in parts ------------------------------------------------------------------------------ */
+/* The convolutions and dense layers below `module` all read an input of that supply. NAS_SHAPE when the channels of one
+ * are not equal parts. Passes use the weights of the parts that are given; fixing drops the others. */
+nas_status nas__module_supply(nas_module *module, const nas__supply *supply);
+/* The weight (out, in, ...) of a layer for what its input has in this pass: the weight itself, or those of the parts
+ * that are given side by side. NULL and an error on failure. */
+nas_tensor *nas__weight_in_use(const nas_module *layer, nas_tensor *weight);
+/* Numbers in the module's own weights (not its children's) that this pass does not use. */
+int64_t nas__weights_unused(const nas_module *layer);
+/* Drops these for good. */
+void nas__weights_keep_given(nas_module *layer);
 
 /* --- attachments --------------------------------------------------------------------------------- */
 /* The module owns the object from here on (it is freed at once on failure). */

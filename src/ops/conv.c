@@ -125,6 +125,18 @@ static nas_status forward(const nas__conv_shape *s, const float *x, nas_tensor *
     return status;
 }
 
+/* For AVX2 and an odd number of channel blocks, oneDNN 2.6 has no fast data gradient of a kernel of one column with a
+ * stride; with a column of zeros at each side it has one. */
+static nas_tensor *widen(const nas_tensor *x, nas_tensor *weight, nas__conv_shape *s) {
+    bool train = nas__tape()->config.grad != 0;
+    if (s->kw > 1 || s->kh == 1 || s->stride == 1 || s->pad_w || nas__conv_is_fast(s, train && nas__wants(x), train)) {
+        return weight;
+    }
+    s->kw = 3;
+    s->pad_w = s->dilation;
+    return nas_pad(weight, 0, 0, 1, 1);
+}
+
 static nas_tensor *dense(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas__conv_shape *s,
                          const int64_t out[4]) {
     choose_layouts(s, x);
@@ -234,5 +246,6 @@ nas_tensor *nas_conv2d(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas_
     if (nas__is_conv3(x, bias, &s)) {
         return nas__conv_winograd(x, weight, bias, &s);
     }
-    return dense(x, weight, bias, &s, out);
+    weight = widen(x, weight, &s);
+    return weight ? dense(x, weight, bias, &s, out) : NULL;
 }

@@ -75,10 +75,45 @@ static nas_tensor *add_slots(const cell *c, const node *n, int n_values, nas_ten
     return n_terms ? nas_sum_of(n_terms, terms) : values[0] ? nothing_taken(c, values[0]) : NULL;
 }
 
+/* What a mixture reads counts elsewhere, too: only what is taken alone, or without weights, is taken. */
+static uint64_t taken_by(const node *n, int n_values) {
+    uint64_t taken = 0;
+    for (int i = 0; i < MOST_SLOTS && n->inputs[i]; i++) {
+        const nas_decision *d = n->inputs[i]->decision;
+        taken |= !d->weights || nas__bit_count(d->run) == 1 ? d->run : 0;
+    }
+    for (int from = 0; !n->inputs[0] && from < n_values; from++) {
+        taken |= (uint64_t)(n->ops[from].choice != NULL) << from;
+    }
+    return taken;
+}
+
+/* The nodes that none reads: a set that is never empty. */
+static uint64_t loose_ends(const void *source) {
+    const cell *c = source;
+    uint64_t taken = 0;
+    for (int i = 0; i < c->n_nodes; i++) {
+        taken |= taken_by(&c->nodes[i], c->n_inputs + i);
+    }
+    return nas__all_bits(c->n_nodes) & ~(taken >> c->n_inputs);
+}
+
+static nas_tensor *join(const cell *c, nas_tensor *const *nodes) {
+    nas_tensor *list[MOST_NODES];
+    uint64_t set = c->merge == NAS_CELL_LOOSE_ENDS ? loose_ends(c) : nas__all_bits(c->n_nodes);
+    int n = 0;
+    for (int i = 0; i < c->n_nodes; i++) {
+        if (set >> i & 1) {
+            list[n++] = nodes[i];
+        }
+    }
+    return n == 1 && c->merge == NAS_CELL_LOOSE_ENDS ? list[0] : nas_concat(n, list, 1);
+}
+
 static nas_tensor *merge(const cell *c, nas_tensor *const *nodes) {
-    return c->merge == NAS_CELL_CONCAT ? nas_concat(c->n_nodes, nodes, 1)
-           : c->merge == NAS_CELL_SUM  ? nas_sum_of(c->n_nodes, nodes)
-                                       : nodes[c->n_nodes - 1];
+    return c->merge == NAS_CELL_SUM    ? nas_sum_of(c->n_nodes, nodes)
+           : c->merge == NAS_CELL_LAST ? nodes[c->n_nodes - 1]
+                                       : join(c, nodes);
 }
 
 static nas_tensor *cell_run(cell *c, nas_tensor *const *x) {
@@ -117,7 +152,19 @@ nas_tensor *nas_cell_forward(nas_module *module, int n, nas_tensor *const *x) {
 
 int nas_cell_channels(const nas_module *module) {
     const cell *c = (const cell *)module;
-    return is_cell(module) ? c->channels * (c->merge == NAS_CELL_CONCAT ? c->n_nodes : 1) : 0;
+    bool joined = is_cell(module) && (c->merge == NAS_CELL_CONCAT || c->merge == NAS_CELL_LOOSE_ENDS);
+    return is_cell(module) ? c->channels * (joined ? c->n_nodes : 1) : 0;
+}
+
+nas_status nas_cell_feed(const nas_module *module, nas_module *reader) {
+    const cell *c = (const cell *)module;
+    if (!is_cell(module) || !reader) {
+        return nas__fail(NAS_INVALID, "nas_cell_feed: %s",
+                         reader ? "the cell is not one of nas_cell()" : "the reader is NULL");
+    }
+    return c->merge == NAS_CELL_LOOSE_ENDS
+               ? nas__module_supply(reader, &(nas__supply){.parts = c->n_nodes, .given = loose_ends, .source = c})
+               : NAS_OK;
 }
 
 static void cell_fixed(nas_module *self) {
@@ -235,12 +282,16 @@ static bool make_preprocess(cell *c, const nas_cell_config *config, int i) {
     const nas_conv_config conv = {
         .in = config->in[i], .out = config->channels, .kernel = 1, .affine = NAS_AFFINE_WHEN_FIXED};
     if (config->preprocess[i] == NAS_CELL_AS_IS) {
-        return true;
+        const cell *from = (const cell *)config->from[i];
+        return !is_cell(config->from[i]) || from->merge != NAS_CELL_LOOSE_ENDS ||
+               nas__fail_null(
+                   NAS_INVALID,
+                   "nas_cell: input %d is as it is, but the loose ends of a cell, which vary, must be preprocessed", i);
     }
     c->preprocess[i] = nas_child(c, name,
                                  config->preprocess[i] == NAS_CELL_REDUCE ? nas_factorized_reduce_new(&conv)
                                                                           : nas_relu_conv_bn_new(&conv));
-    return c->preprocess[i] != NULL;
+    return c->preprocess[i] && (!config->from[i] || !nas_cell_feed(config->from[i], c->preprocess[i]));
 }
 
 /* --- the config --------------------------------------------------------------------------------------- */

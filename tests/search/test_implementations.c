@@ -217,6 +217,12 @@ static void darts(void **state) {
     no_step_is_slow("darts", (const int[]){16, 18}); /* they must be even */
 }
 
+/* All thirteen operations, of which those of amoebanet and pnas are some. */
+static void nasnet(void **state) {
+    (void)state;
+    no_step_is_slow("nasnet", (const int[]){16, 18});
+}
+
 static void nb201(void **state) {
     (void)state;
     no_step_is_slow("nb201", (const int[]){16, 17});
@@ -261,8 +267,9 @@ static void superkernel(void **state) {
 static void all_are_looked_at(void **state) {
     (void)state;
     for (const nas_space_info *const *space = nas_spaces(); *space; space++) {
-        assert_non_null(
-            strstr("darts nb201 chain superkernel mobilenet fbnet mobilenetv3 shufflenet macro", (*space)->name));
+        assert_non_null(strstr(
+            "darts nb201 chain superkernel mobilenet fbnet mobilenetv3 shufflenet macro nasnet amoebanet pnas signal1d",
+            (*space)->name));
     }
     for (const nas_strategy *const *strategy = nas__strategies; *strategy; strategy++) {
         bool by_trials = (*strategy)->conclude != NULL; /* their passes are those of paths, which enas has, too */
@@ -277,6 +284,7 @@ int main(void) {
         cmocka_unit_test(chain),
         cmocka_unit_test(nb201),
         cmocka_unit_test(darts),
+        cmocka_unit_test(nasnet),
         cmocka_unit_test(superkernel),
         cmocka_unit_test(mobilenet),
         cmocka_unit_test(fbnet),

@@ -2,6 +2,7 @@
 #include "support.h"
 
 #include <espalier/hardware.h>
+#include <espalier/io.h>
 #include <espalier/space.h>
 
 #include "space/spaces/nb201.h"
@@ -26,7 +27,7 @@ static nas_module *build(const char *name, nas_space_config config, int n, const
     return model;
 }
 
-/* Small enough for a test; shape of the output checked for one step of training. */
+/* Small enough for a test. */
 static nas_module *small(const char *name, nas_space_config config) {
     static const char *const smaller[][3] = {
         {"darts", "channels", "4"},
@@ -43,6 +44,18 @@ static nas_module *small(const char *name, nas_space_config config) {
         {"mobilenet", "depths", "2-1-2"},
         {"mobilenet", "stem", "6"},
         {"mobilenet", "last", "20"},
+        {"nasnet", "channels", "4"},
+        {"nasnet", "layers", "4"},
+        {"nasnet", "nodes", "3"},
+        {"amoebanet", "channels", "4"},
+        {"amoebanet", "layers", "4"},
+        {"amoebanet", "nodes", "3"},
+        {"pnas", "channels", "4"},
+        {"pnas", "layers", "4"},
+        {"pnas", "nodes", "3"},
+        {"signal1d", "channels", "4"},
+        {"signal1d", "cells", "3"},
+        {"signal1d", "nodes", "2"},
         {"fbnet", "widths", "6-8-12"},
         {"fbnet", "depths", "1-2-2"},
         {"fbnet", "stem", "6"},
@@ -114,10 +127,22 @@ static void every_space_works_for_every_image(void **state) {
     }
 }
 
+/* DARTS and those after it drop the batch norm behind their pools when they are fixed. */
+static void avoid_pools(nas_architecture *a, const nas_space *space, bool keep) {
+    for (int i = 0; !keep && i < nas_space_size(space); i++) {
+        const nas_choice *c = nas_space_choice(space, i);
+        int op = __builtin_ctzll(nas_architecture_get(a, i));
+        while (c->kind == NAS_LAYER && strstr(c->names[op], "pool")) {
+            op = (op + 1) % c->n;
+            nas_architecture_set(a, i, UINT64_C(1) << op);
+        }
+    }
+}
+
 static void fixed_networks_repeat_the_supernet(void **state) {
     (void)state;
-    static const char *const names[] = {"chain", "nb201", "superkernel", "mobilenet",
-                                        "fbnet"}; /* darts drops the batch norm behind its pools when fixed */
+    static const char *const names[] = {"chain", "nb201",  "superkernel", "mobilenet", "fbnet",
+                                        "darts", "nasnet", "amoebanet",   "pnas",      "signal1d"};
     for (size_t s = 0; s < sizeof names / sizeof *names; s++) {
         for (uint64_t seed = 0; seed < 4; seed++) {
             float searched[20], fixed[20];
@@ -127,6 +152,7 @@ static void fixed_networks_repeat_the_supernet(void **state) {
             nas_architecture *a = nas_architecture_new(space);
             nas_rng rng = nas_rng_new(seed, 1);
             nas_architecture_random(a, &rng);
+            avoid_pools(a, space, s < 5);
             nas_architecture_apply(a, space);
             forward(model, images[0], false, searched);
             char *json = nas_architecture_json(a, true);
@@ -244,14 +270,14 @@ static void cells_keep_their_keys_and_weights(void **state) {
 
 static void cell_strings_round_trip(void **state) {
     (void)state;
-    static const char *const spaces[] = {"darts"};
+    static const char *const spaces[] = {"darts", "nasnet", "amoebanet", "pnas", "signal1d"};
     for (size_t s = 0; s < sizeof spaces / sizeof *spaces; s++) {
         nas_module *model = small(spaces[s], images[0]);
         nas_space *space = nas_space_new(model);
         const nas_space_info *info = nas_space_info_find(spaces[s]);
         nas_architecture *a = nas_architecture_new(space);
         nas_rng rng = nas_rng_new(s, 1);
-        for (int draw = 0; draw < 20; draw++) {
+        for (int draw = 0; draw < 8; draw++) {
             nas_architecture_random(a, &rng);
             char *text = info->canonical(a);
             nas_architecture *again = info->parse(space, text);
@@ -293,6 +319,99 @@ static void cell_strings_say_what_is_wrong(void **state) {
         assert_error(NAS_PARSE, wrong[i][1]);
     }
     nas_space_free(space);
+    nas_module_free(model);
+}
+
+typedef struct wanted_weight {
+    const char *path;
+    nas_tensor *tensor;
+} wanted_weight;
+
+static nas_status look_for(const char *path, nas_tensor *t, nas_role role, void *user) {
+    wanted_weight *w = user;
+    (void)role;
+    w->tensor = strcmp(path, w->path) == 0 ? t : w->tensor;
+    return NAS_OK;
+}
+
+static nas_tensor *weight_at(nas_module *model, const char *path) {
+    wanted_weight w = {path, NULL};
+    nas_visit_parameters(model, look_for, &w);
+    assert_non_null(w.tensor);
+    return w.tensor;
+}
+
+/* --- nasnet ---------------------------------------------------------------------------------------------------- */
+/* NASNet-A, with the nodes that none reads as the output of its cells; 18 normal cells and two reductions of 32
+ * channels. Zoph et al. report 3.3 million parameters: theirs hands on an input that no node reads, too, and has an
+ * auxiliary head. */
+static const char *const nasnet_a =
+    "normal=|sep_conv_3x3~1|skip_connect~1|+|sep_conv_3x3~0|sep_conv_5x5~1|+|avg_pool_3x3~1|skip_connect~0|+"
+    "|avg_pool_3x3~0|avg_pool_3x3~0|+|sep_conv_5x5~0|sep_conv_3x3~0|;"
+    "reduce=|sep_conv_7x7~0|sep_conv_5x5~1|+|max_pool_3x3~1|sep_conv_7x7~0|+|avg_pool_3x3~1|sep_conv_5x5~0|+"
+    "|max_pool_3x3~1|sep_conv_3x3~2|+|avg_pool_3x3~2|skip_connect~3|";
+
+static void nasnet_derives_the_published_network(void **state) {
+    (void)state;
+    static const char *const set[][2] = {{"channels", "32"}, {"layers", "20"}};
+    nas_module *model = build("nasnet", (nas_space_config){3, 32, 32, 10, NULL}, 2, set);
+    nas_space *space = nas_space_new(model);
+    assert_int_equal(nas_space_size(space), 2 * 5 * 4);
+    nas_architecture *a = nas_space_info_find("nasnet")->parse(space, nasnet_a);
+    assert_no_error();
+    nas_architecture_apply(a, space);
+    uint64_t macs, fixed_macs;
+    int64_t parameters, fixed_parameters_;
+    assert_int_equal(nas_model_cost(model, 3, (int64_t[]){3, 32, 32}, &macs, &parameters), NAS_OK);
+    char *json = nas_architecture_json(a, false);
+    nas_architecture_free(a);
+    nas_space_free(space);
+    assert_int_equal(nas_apply_fixed_architecture_text(model, json), NAS_OK);
+    assert_int_equal(nas_model_cost(model, 3, (int64_t[]){3, 32, 32}, &fixed_macs, &fixed_parameters_), NAS_OK);
+    assert_int_equal(macs, fixed_macs);
+    assert_int_equal(parameters, fixed_parameters_);
+    assert_int_equal(parameters, 3061738);
+    free(json);
+    nas_module_free(model);
+}
+
+/* What reads the loose ends has weights for them alone once fixed, those that it had for them in the supernet. */
+static void loose_ends_keep_their_weights(void **state) {
+    (void)state;
+    static const char *const set[][2] = {{"channels", "4"}, {"layers", "1"}, {"nodes", "3"}, {"stem_multiplier", "1"}};
+    static const char *const text = "normal=|sep_conv_3x3~1|skip_connect~1|+|sep_conv_3x3~0|sep_conv_5x5~1|+"
+                                    "|avg_pool_3x3~3|skip_connect~0|";
+    nas_module *model = build("nasnet", images[0], 4, set);
+    nas_initialise(model, 3);
+    nas_space *space = nas_space_new(model);
+    nas_architecture *a = nas_space_info_find("nasnet")->parse(space, text);
+    char *json = nas_architecture_json(a, false);
+    float before[10][12], after[10][8];
+    nas_tensor_read(weight_at(model, "head.1.weight"), before[0]);
+    char *directory = temporary_directory(), path[4096];
+    snprintf(path, sizeof path, "%s/supernet.safetensors", directory);
+    assert_int_equal(nas_save_weights(model, path), NAS_OK);
+    nas_architecture_free(a);
+    nas_space_free(space);
+    assert_int_equal(nas_apply_fixed_architecture_text(model, json), NAS_OK);
+    nas_tensor *weight = weight_at(model, "head.1.weight");
+    assert_int_equal(nas_tensor_dim(weight, 1), 8);
+    nas_tensor_read(weight, after[0]);
+    for (int class = 0; class < 10; class ++) { /* nodes 2 and 4 of 2, 3 and 4 */
+        assert_memory_equal(after[class], before[class], 4 * sizeof(float));
+        assert_memory_equal(after[class] + 4, before[class] + 8, 4 * sizeof(float));
+    }
+    /* and a network that was fixed before inherits the same ones */
+    float inherited[10][8];
+    nas_module *other = build("nasnet", images[0], 4, set);
+    assert_int_equal(nas_apply_fixed_architecture_text(other, json), NAS_OK);
+    assert_int_equal(nas_initialise(other, 8), NAS_OK);
+    assert_int_equal(nas_inherit_weights(other, path, NULL), NAS_OK);
+    nas_tensor_read(weight_at(other, "head.1.weight"), inherited[0]);
+    assert_memory_equal(inherited, after, sizeof after);
+    nas_module_free(other);
+    remove_directory(directory);
+    free(json);
     nas_module_free(model);
 }
 
@@ -511,10 +630,43 @@ static void chain_takes_any_size(void **state) {
     }
 }
 
+/* Arrays of a signal's values in every form that they come in: (N,L), (N,C,L), (N,C,1,L); also long ones, and lengths
+ * that nothing halves. */
+static void signals_take_any_form(void **state) {
+    (void)state;
+    static const struct {
+        nas_space_config config;
+        int ndim;
+        int64_t dims[4];
+    } forms[] = {{{50, 1, 1, 3, NULL}, 2, {2, 50}},        {{1, 6, 45, 3, NULL}, 3, {2, 6, 45}},
+                 {{1, 6, 45, 3, NULL}, 4, {2, 1, 6, 45}},  {{6, 1, 45, 3, NULL}, 4, {2, 6, 1, 45}},
+                 {{1, 1, 3001, 3, NULL}, 3, {2, 1, 3001}}, {{1, 2, 3, 3, NULL}, 3, {2, 2, 3}}};
+    float outputs[6][6];
+    for (int i = 0; i < 6; i++) {
+        nas_module *model = small("signal1d", forms[i].config);
+        nas_initialise(model, 1);
+        nas_tape *tape = nas_tape_new();
+        nas_tape_begin(tape, &(nas_tape_config){.freeze_running = true});
+        float *x = random_floats(3, 2 * 3001);
+        nas_tensor *y = nas_forward(model, nas_input(forms[i].ndim, forms[i].dims, x));
+        assert_no_error();
+        assert_int_equal(nas_tensor_count(y), 6);
+        nas_tensor_read(y, outputs[i]);
+        free(x);
+        assert_null(nas_forward(model, nas_input(NAS_DIMS(2, 7), NULL)));
+        assert_error(NAS_SHAPE, "a batch of signals");
+        nas_tape_free(tape);
+        nas_module_free(model);
+    }
+    assert_memory_equal(outputs[1], outputs[2], sizeof *outputs);
+    assert_memory_equal(outputs[1], outputs[3], sizeof *outputs);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_space_works_for_every_image),
         cmocka_unit_test(chain_takes_any_size),
+        cmocka_unit_test(signals_take_any_form),
         cmocka_unit_test(fixed_networks_repeat_the_supernet),
         cmocka_unit_test(darts_has_the_papers_keys),
         cmocka_unit_test(cells_keep_their_keys_and_weights),
@@ -522,6 +674,8 @@ int main(void) {
         cmocka_unit_test(cell_strings_say_what_is_wrong),
         cmocka_unit_test(darts_mixes_every_edge),
         cmocka_unit_test(darts_derives_the_published_network),
+        cmocka_unit_test(nasnet_derives_the_published_network),
+        cmocka_unit_test(loose_ends_keep_their_weights),
         cmocka_unit_test(nb201_has_the_benchmarks_parameters),
         cmocka_unit_test(nb201_strings_round_trip),
         cmocka_unit_test(the_cost_is_that_of_the_path),

@@ -13,11 +13,12 @@ typedef struct network {
     nas_module base;
     nas_module *stem, *head, *cells[MOST_LAYERS];
     int layers;
+    bool pads; /* images; other stems bring what they are given to a size that reductions halve */
 } network;
 
 static nas_tensor *network_forward(nas_module *self, nas_tensor *x) {
     network *n = (network *)self;
-    nas_tensor *stem = nas_forward(n->stem, nas__pad_image(x, 4)), *last[2] = {stem, stem};
+    nas_tensor *stem = nas_forward(n->stem, n->pads ? nas__pad_image(x, 4) : x), *last[2] = {stem, stem};
     for (int i = 0; i < n->layers; i++) {
         nas_tensor *out = nas_cell_forward(n->cells[i], 2, last);
         last[0] = last[1];
@@ -55,6 +56,8 @@ static int add_cells(network *n, const nas__cells *cells, const nas__cells_optio
             return 0;
         }
         c.in[0] = c.in[1];
+        c.from[0] = c.from[1];
+        c.from[1] = n->cells[i];
         c.in[1] = nas_cell_channels(n->cells[i]);
     }
     n->layers = o->layers;
@@ -68,8 +71,9 @@ nas_module *nas__cells_new(const nas__cells *cells, const nas_space_config *conf
     if (!n) {
         return NULL;
     }
-    n->stem = nas_child(n, "stem", nas__stem(config, o->channels * o->stem_multiplier));
+    n->pads = !cells->stem;
+    n->stem = nas_child(n, "stem", (cells->stem ? cells->stem : nas__stem)(config, o->channels * o->stem_multiplier));
     int channels = n->stem ? add_cells(n, cells, o) : 0;
     n->head = channels ? nas_child(n, "head", nas__head(channels, config->outputs)) : NULL;
-    return nas__module_complete(n, n->head != NULL);
+    return nas__module_complete(n, n->head && !nas_cell_feed(n->cells[n->layers - 1], n->head));
 }

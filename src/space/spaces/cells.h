@@ -35,6 +35,7 @@ typedef struct nas__cells {
     int n_ops;
     nas_cell_wiring wiring;
     nas_cell_merge merge;
+    nas_module *(*stem)(const nas_space_config *config, int out); /* NULL: nas__stem() of padded images */
 } nas__cells;
 nas_module *nas__cells_new(const nas__cells *cells, const nas_space_config *config, const nas__cells_options *o);
 

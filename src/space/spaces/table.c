@@ -7,8 +7,13 @@
 #include <string.h>
 
 static const nas_space_info *const table[] = {
-    &nas__space_chain, &nas__space_nb201,       &nas__space_darts,      &nas__space_superkernel, &nas__space_mobilenet,
-    &nas__space_fbnet, &nas__space_mobilenetv3, &nas__space_shufflenet, &nas__space_macro,       NULL,
+    &nas__space_chain,       &nas__space_nb201,
+    &nas__space_darts,       &nas__space_superkernel,
+    &nas__space_mobilenet,   &nas__space_fbnet,
+    &nas__space_mobilenetv3, &nas__space_shufflenet,
+    &nas__space_macro,       &nas__space_nasnet,
+    &nas__space_amoebanet,   &nas__space_pnas,
+    &nas__space_signal1d,    NULL,
 };
 
 const nas_space_info *const *nas_spaces(void) { return table; }
@@ -48,7 +53,7 @@ nas_module *nas_space_build(const char *name, const nas_space_config *config) {
     if (c.channels < 1 || c.height < smallest || c.width < smallest || c.outputs < 1) {
         return nas__fail_null(NAS_INVALID,
                               "space \"%s\": an image of %dx%dx%d and %d outputs do not fit; it needs %dx%d pixels at "
-                              "least (the space chain takes any size)",
+                              "least (the space chain takes any size, signal1d any length)",
                               name, c.channels, c.height, c.width, c.outputs, smallest, smallest);
     }
     if (c.options) {
