@@ -13,8 +13,8 @@ nas_tensor *nas__factorized_forward(nas_module *self, nas_tensor *x);
 
 /* The batch norm of x, which has only the first of the channels. Sticky. */
 nas_tensor *nas__bn_first(nas_module *bn, nas_tensor *x);
-/* A parameter of channels along `dim`; where a pass has narrowed the layers (nas__narrowing()), the first part of it, on
- * the tape. NULL and an error when it does not divide; NULL in, NULL out. */
+/* A parameter of channels along `dim`; where a pass has narrowed the layers (nas__narrowing()), the first part of it,
+ * on the tape. NULL and an error when it does not divide; NULL in, NULL out. */
 nas_tensor *nas__narrow(nas_tensor *parameter, int dim);
 
 /* --- folding ------------------------------------------------------------------------------------- */
