@@ -125,6 +125,8 @@ typedef struct nas_decision {
     uint64_t run; /* bit i: candidate i */
     nas_tensor *weights;
     const struct nas_thresholds *thresholds; /* superkernels: what takes weights' place; run is ignored. Borrowed */
+    uint64_t detached; /* of run, in a layer choice's weighting: computed forwards only, nothing flows back through them
+                        * but to their weight (the inactive path of ProxylessNAS) */
     bool rest; /* of a layer choice's weighting: a candidate that does not run adds its weight, a number, to every
                 * element, as if it had given ones: gradient estimates that want one for it, too (GDAS's estimate=ones)
                 */

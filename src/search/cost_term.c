@@ -201,14 +201,16 @@ static nas_tensor *likely(nas_search *s, int choice, bool even) {
     return nas_input(1, &n, row);
 }
 
-static double expected_now(const nas__cost_table *t, nas_search *s, bool even) {
+typedef enum belief { EVEN, OF_STRATEGY, DECIDED } belief;
+
+static double expected_now(const nas__cost_table *t, nas_search *s, belief as) {
     nas_tape *tape = nas_tape_new();
     nas_tensor **weights = tape ? nas__alloc((size_t)t->n * sizeof *weights) : NULL;
     if (tape) {
         nas_tape_begin(tape, &(nas_tape_config){0});
     }
     for (int i = 0; weights && i < t->n; i++) {
-        weights[i] = likely(s, i, even);
+        weights[i] = as == DECIDED ? NULL : likely(s, i, as == EVEN);
     }
     double cost = weights ? nas_tensor_item(nas__expected_cost(t, s, weights)) : NAN;
     nas_tape_free(tape);
@@ -216,12 +218,13 @@ static double expected_now(const nas__cost_table *t, nas_search *s, bool even) {
     return cost;
 }
 
-double nas__expected_cost_now(const nas__cost_table *t, nas_search *s) { return expected_now(t, s, false); }
+double nas__expected_cost_now(const nas__cost_table *t, nas_search *s) { return expected_now(t, s, OF_STRATEGY); }
+double nas__decided_cost(const nas__cost_table *t, nas_search *s) { return expected_now(t, s, DECIDED); }
 
 static nas_status open_target(nas__cost_term *c, nas_search *s) {
     const char *target = c->options.target;
     if (strcmp(target, "auto") == 0) {
-        c->target = expected_now(c->table, s, true);
+        c->target = expected_now(c->table, s, EVEN);
     } else if (strcmp(target, "none") == 0) {
         c->target = 1;
     } else if (!nas__cost_parse(c->table->kind, target, &c->target)) {

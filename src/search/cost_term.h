@@ -69,6 +69,8 @@ void nas__cost_term_state(nas__cost_term *c, nas_state *st);
 nas_tensor *nas__expected_cost(const nas__cost_table *t, nas_search *s, nas_tensor *const *weights);
 /* The same number without a tape, from the strategy's `probabilities`; NaN when memory is out. */
 double nas__expected_cost_now(const nas__cost_table *t, nas_search *s);
+/* The same for the decisions in force, which are no weightings. */
+double nas__decided_cost(const nas__cost_table *t, nas_search *s);
 /* The loss with E weighed in (sticky); the loss itself when there is no term. */
 nas_tensor *nas__cost_loss(const nas__cost_term *c, nas_tensor *loss, nas_tensor *expected);
 #endif

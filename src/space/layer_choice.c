@@ -31,6 +31,12 @@ static nas_tensor *run_candidate(layer_choice *choice, int i, nas_tensor *x) {
     return drops ? nas_dropout(y, m->decision->skip_dropout) : y;
 }
 
+/* Nothing of it is recorded, so nothing is kept for a backward pass. */
+static nas_tensor *run_detached(layer_choice *choice, int i, nas_tensor *x) {
+    nas_tensor *y = run_candidate(choice, i, nas__wants(x) ? nas_detach(x) : x);
+    return y && nas__wants(y) ? nas_detach(y) : y;
+}
+
 /* The weights of the candidates that do not run, added up. */
 static nas_tensor *rest_of(const nas_decision *d, int n) {
     float rest[NAS_MAX_CANDIDATES];
@@ -55,7 +61,8 @@ static nas_tensor *mixed(layer_choice *choice, nas_tensor *x) {
         if (!(m->decision->run >> i & 1)) {
             continue;
         }
-        results[i] = computed[n++] = run_candidate(choice, i, x);
+        results[i] = computed[n++] =
+            m->decision->detached >> i & 1 ? run_detached(choice, i, x) : run_candidate(choice, i, x);
         if (!results[i]) {
             return NULL;
         }

@@ -196,7 +196,9 @@ static void no_step_is_slow(const char *space, const int channels[2]) {
     } how[] = {{"darts", "order=2"},
                {"enas", "controller_steps=1,samples=2,final_samples=2"},
                {"gdas", "hard=0"},
-               {"fbnet", "final_samples=1"}};
+               {"fbnet", "final_samples=1"},
+
+               {"proxyless", "warmup_epochs=0,alpha_period=1"}};
     static const int image[][2] = {{1, 28}, {3, 32}};
     const nas__kernels *tables[3];
     int n = nas__usable_kernel_tables(tables);
@@ -273,7 +275,7 @@ static void all_are_looked_at(void **state) {
     }
     for (const nas_strategy *const *strategy = nas__strategies; *strategy; strategy++) {
         bool by_trials = (*strategy)->conclude != NULL; /* their passes are those of paths, which enas has, too */
-        assert_true(by_trials || strstr("darts enas gdas fbnet", (*strategy)->name));
+        assert_true(by_trials || strstr("darts enas gdas fbnet proxyless", (*strategy)->name));
     }
 }
 

@@ -134,7 +134,7 @@ static outcome search_cells(const char *directory, const char *options, bool res
 static outcome search_drawing(const char *directory, const char *options, bool resume, interruption at) {
     outcome o = {.at = at};
     planted p = planted_new(PLANTED_CLASSES, SAMPLES, 3);
-    p.config.strategy = strstr(options, "theta_lr") ? "fbnet" : "gdas";
+    p.config.strategy = strstr(options, "theta_lr") ? "fbnet" : strstr(options, "alpha_period") ? "proxyless" : "gdas";
     p.config.options = options;
     run_search(&p.config, directory, resume, &o);
     planted_free(&p);
@@ -329,6 +329,14 @@ static void repairs_of_darts_resumed(void **state) {
                         1);
 }
 
+static void proxyless_stopped_and_resumed(void **state) {
+    (void)state;
+    stopped_and_resumed(search_drawing, "alpha_lr=0.05,alpha_period=1,warmup_epochs=0,cost=macs",
+                        (interruption){.stop_epoch = 1}, 1);
+    stopped_and_resumed(search_drawing, "mode=reinforce,alpha_lr=0.05,alpha_period=2,warmup_epochs=1,samples=3",
+                        (interruption){.stop_step = 2 * STEPS + 2}, 2);
+}
+
 static void search_stopped_inside_an_epoch(void **state) {
     (void)state;
     stopped_and_resumed(search, "order=1,alpha_lr=0.05", (interruption){.stop_step = 2 * STEPS + 2}, 2);
@@ -426,6 +434,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(repairs_of_darts_resumed),
         cmocka_unit_test(gdas_stopped_and_resumed),
         cmocka_unit_test(fbnet_stopped_and_resumed),
+        cmocka_unit_test(proxyless_stopped_and_resumed),
         cmocka_unit_test(search_killed),
         cmocka_unit_test(finished_run_resumed),
         cmocka_unit_test(nothing_to_resume),
