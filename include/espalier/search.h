@@ -90,6 +90,10 @@ typedef struct nas_trainer_config {
     /* on_epoch: after every epoch, and after every trial that is the best so far; on_step: after steps and trials. */
     nas_progress_fn on_epoch, on_step;
     void *user;
+    /* For strategies that begin with less depth (variant=progressive of darts): a new model with the same choices and
+     * about this share, below 1, of the model's depth, which the trainer takes over; NULL and an error on failure. It
+     * is asked for more when the choices differ. NULL: every stage has the whole model. Not used under limits. */
+    nas_module *(*stage_model)(double share, void *user);
 } nas_trainer_config;
 
 /* NULL and an error when the configuration does not fit (unknown strategy or option with the nearest name, batch larger

@@ -280,6 +280,7 @@ typedef struct nas_space_info {
     /* An architecture from its canonical string; NULL and an error when it is none. NULL: the space reads JSON alone.
      */
     nas_architecture *(*parse)(const nas_space *space, const char *canonical);
+    const char *depth; /* its option for a deeper network with the same choices; NULL: none */
 } nas_space_info;
 /* All of them; ends with NULL. */
 NAS_API const nas_space_info *const *nas_spaces(void);

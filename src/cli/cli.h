@@ -146,6 +146,8 @@ nas_status cli_apply_settings(const cli_args *a, cli_strategy *strategy, cli_spa
 json_t *cli_settings_json(const cli_strategy *strategy, const cli_space *space);
 void cli_space_input(cli_space *s, const nas_dataset_info *info);
 nas_module *cli_space_model(const cli_space *s);
+/* The same with a share of its depth; for spaces that name the option which makes them deeper. */
+nas_module *cli_space_shallow(const cli_space *s, double share);
 /* Wrong usage when --data names no known source. */
 nas_status cli_data_check(const cli_args *a);
 /* One part of --data, reduced to --limit-images. */

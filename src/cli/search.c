@@ -241,6 +241,8 @@ static json_t *describe_parts(const search *s) {
                      "outputs", s->space.config.outputs);
 }
 
+static nas_module *stage_model(double share, void *user) { return cli_space_shallow(&((search *)user)->space, share); }
+
 static nas_trainer *new_trainer(search *s) {
     const cli_args *a = s->a;
     s->options = cli_strategy_options(&s->strategy);
@@ -278,6 +280,7 @@ static nas_trainer *new_trainer(search *s) {
         .on_epoch = on_epoch,
         .on_step = on_step,
         .user = s,
+        .stage_model = s->space.info->depth ? stage_model : NULL,
     };
     return nas_trainer_new(&config);
 }

@@ -7,6 +7,7 @@
 
 #include <espalier/strategy.h>
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +43,23 @@ nas_module *cli_space_model(const cli_space *s) {
     nas_space_config config = s->config;
     config.options = s->options;
     return nas_space_build(s->info->name, &config);
+}
+
+nas_module *cli_space_shallow(const cli_space *s, double share) {
+    const nas_option *row = nas_options_find(s->info->options, s->info->depth);
+    nas_space_config config = s->config;
+    void *options = nas__alloc(s->info->options_size);
+    if (!row || !options) {
+        free(options);
+        return NULL;
+    }
+    memcpy(options, s->options, s->info->options_size);
+    int *depth = (int *)((char *)options + row->offset);
+    *depth = share * *depth > 1 ? (int)lround(share * *depth) : 1;
+    config.options = options;
+    nas_module *model = nas_space_build(s->info->name, &config);
+    free(options);
+    return model;
 }
 
 /* Checks one value of a strategy's option as the strategy itself will, and keeps it as it would be written. */

@@ -23,6 +23,19 @@ static void bind_architecture(nas_state *st, const char *name, nas_architecture 
     nas_state_u64(st, name, sets, (size_t)nas_space_size(space));
 }
 
+/* The model that the weights belong to comes before them. */
+static void bind_depth(nas_trainer *t, nas_state *st) {
+    double *depth = &t->depth;
+    size_t n = 1;
+    nas_state_list_f64(st, "search.depth", &depth, &n);
+    if (nas_state_is_loading(st)) {
+        if (n == 1 && nas__search_depth(&t->s, *depth)) {
+            nas_state_fail(st);
+        }
+        free(depth);
+    }
+}
+
 static void bind(nas_trainer *t, nas_state *st, counters *c) {
     nas_state_u64(st, "search.format", &c->format, 1);
     nas_state_u64(st, "search.space_hash", &c->space_hash, 1);
@@ -40,6 +53,7 @@ static void bind(nas_trainer *t, nas_state *st, counters *c) {
     nas_state_u64(st, "search.ended", &t->ended, 1);
     nas_state_u64(st, "search.collapse_told", &t->collapse_told, 1);
     nas_state_list_f64(st, "search.eigenvalues", &t->eigenvalues, &t->n_eigenvalues);
+    bind_depth(t, st);
     nas_state_f64(st, "search.limits", c->limits, NAS__COST_KINDS);
     nas__limits_state(&t->limits, st);
     nas_state_model(st, "model.", t->s.model);

@@ -40,8 +40,8 @@ static nas_status begin(nas_search *s) {
     d->plan = nas__darts_plan_of(o);
     d->none = (nas__none_rule)o->none;
     d->tried = -1;
-    d->momentum_buffers = nas__alloc(s->optimizer->n * sizeof *d->momentum_buffers);
-    nas_status status = d->momentum_buffers ? check_plan(s, &d->plan) : nas_error_status();
+    nas_status status = check_plan(s, &d->plan);
+    status = status ? status : nas__darts_deepen(s);
     status = status ? status
                     : nas__alphas_new(&d->alphas, s,
                                       &(nas__alphas_config){.deviation = d->plan.mix == NAS__MIX_SIGMOID ? 0 : 1e-3,
@@ -62,7 +62,6 @@ static nas_status begin(nas_search *s) {
 static void end(nas_search *s) {
     nas__darts *d = s->memory;
     nas__alphas_free(&d->alphas);
-    free(d->momentum_buffers);
     free(d->snapshots);
 }
 
@@ -88,19 +87,26 @@ static nas_status second_order(nas_search *s) {
     const nas__darts_options *o = s->options;
     nas__darts *d = s->memory;
     const nas_optimizer *weights = s->optimizer, *alphas = d->alphas.optimizer;
-    for (size_t i = 0; i < weights->n; i++) {
-        d->momentum_buffers[i] = weights->is_adam ? NULL : nas__optimizer_momentum(weights, i);
+    const float **momentum_buffers = nas__alloc(weights->n * sizeof *momentum_buffers);
+    if (!momentum_buffers) {
+        return nas_error_status();
     }
-    return nas__unrolled_gradient(&(nas__bilevel){.n_weights = weights->n,
-                                                  .n_alphas = alphas->n,
-                                                  .weights = weights->tensors,
-                                                  .alphas = alphas->tensors,
-                                                  .momentum_buffers = d->momentum_buffers,
-                                                  .momentum = weights->sgd.momentum,
-                                                  .weight_decay = weights->is_adam ? 0 : weights->sgd.weight_decay,
-                                                  .eta = o->xi > 0 ? o->xi : s->lr,
-                                                  .differentiate = differentiate,
-                                                  .user = s});
+    for (size_t i = 0; i < weights->n; i++) {
+        momentum_buffers[i] = weights->is_adam ? NULL : nas__optimizer_momentum(weights, i);
+    }
+    nas_status status =
+        nas__unrolled_gradient(&(nas__bilevel){.n_weights = weights->n,
+                                               .n_alphas = alphas->n,
+                                               .weights = weights->tensors,
+                                               .alphas = alphas->tensors,
+                                               .momentum_buffers = momentum_buffers,
+                                               .momentum = weights->sgd.momentum,
+                                               .weight_decay = weights->is_adam ? 0 : weights->sgd.weight_decay,
+                                               .eta = o->xi > 0 ? o->xi : s->lr,
+                                               .differentiate = differentiate,
+                                               .user = s});
+    free(momentum_buffers);
+    return status;
 }
 
 static nas_status arch_step(nas_search *s) {

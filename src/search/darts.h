@@ -11,8 +11,7 @@ typedef struct nas__darts {
     nas__alphas alphas; /* first */
     nas__darts_plan plan;
     nas__none_rule none;
-    const nas_batch *train, *arch;  /* of the running step */
-    const float **momentum_buffers; /* of the weights' optimiser, for the virtual step */
+    const nas_batch *train, *arch; /* of the running step */
     /* stages */
     int64_t stage, stage_epoch; /* the running one, and the epoch that it began in */
     /* perturbation: choices that are decided already, and what the passes run instead of one choice's candidates */
@@ -37,6 +36,7 @@ bool nas__darts_has_skips(const nas_space *space);
 /* --- darts_stages.c */
 void nas__darts_restrict(nas_search *s); /* leaves out `none` where the plan says so */
 nas_status nas__darts_begin_epoch(nas_search *s);
+nas_status nas__darts_deepen(nas_search *s); /* the running stage's depth of the network */
 double nas__darts_stage_progress(const nas_search *s); /* 0..1 */
 bool nas__darts_frozen(const nas_search *s);
 

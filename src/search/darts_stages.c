@@ -76,6 +76,15 @@ static void drop_weakest(nas_search *s, int64_t stage) {
     }
 }
 
+/* P-DARTS: 5, 11 and 17 cells. Stages that go on with their weights have one network. */
+nas_status nas__darts_deepen(nas_search *s) {
+    static const double shares[NAS__DARTS_STAGES] = {5.0 / 17, 11.0 / 17, 1};
+    const nas__darts *d = s->memory;
+    return d->plan.fresh && d->plan.stages > 1
+               ? nas__search_depth(s, shares[NAS__DARTS_STAGES - d->plan.stages + d->stage])
+               : NAS_OK;
+}
+
 static nas_status next_stage(nas_search *s) {
     nas__darts *d = s->memory;
     d->stage++;
@@ -87,7 +96,8 @@ static nas_status next_stage(nas_search *s) {
         return NAS_OK;
     }
     nas__alphas_restart(&d->alphas, s, 1e-3, (uint64_t)d->stage);
-    return nas__search_renew(s, (int)d->stage);
+    nas_status status = nas__darts_deepen(s);
+    return status ? status : nas__search_renew(s, (int)d->stage);
 }
 
 nas_status nas__darts_begin_epoch(nas_search *s) {

@@ -108,7 +108,7 @@ nas_trainer *nas_trainer_new(const nas_trainer_config *config) {
     }
     t->config = *config;
     t->best_score = t->derived_score = NAN;
-    t->phase_end = t->phase_scale = 1;
+    t->phase_end = t->phase_scale = t->depth = 1;
     if (prepare(t)) {
         nas_trainer_free(t);
         return NULL;
@@ -129,6 +129,7 @@ void nas_trainer_free(nas_trainer *t) {
     nas_tape_free(t->tape);
     nas_architecture_free(t->best);
     nas_architecture_free(t->derived);
+    nas__search_depth_close(t);
     nas_space_free(t->s.space);
     nas_optimizer_free(t->config.optimizer);
     free(t->s.memory);

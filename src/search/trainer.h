@@ -54,6 +54,11 @@ struct nas_trainer {
     double last_checkpoint, conclude_started;   /* when; of checkpoints between trials */
     uint64_t ended;                             /* the strategy has found that it is done (nas__search_finish) */
     double phase_begin, phase_end, phase_scale; /* of the learning rate's schedule (nas__search_schedule) */
+    double depth;                               /* share of the model's in force (nas__search_depth) */
+    nas_module *stage_model;                    /* of that depth; NULL: the whole one, config.model */
+    nas_space **spaces;                         /* of all models but the one in force: architectures may be of them */
+    size_t n_spaces;
+    nas_space *whole; /* of config.model */
     /* the watch for a collapse (collapse.c) */
     double *eigenvalues; /* per epoch, of strategies that measure them */
     size_t n_eigenvalues;
@@ -76,8 +81,12 @@ void nas__search_finish(nas_search *s);
 void nas__search_schedule(nas_search *s, double begin, double end, double scale);
 /* The learning rate of the running step. */
 double nas__search_lr(const nas_trainer *t);
-/* New weights for stage `stage` (from 1), and the network of that stage where the configuration has one. */
+/* New weights for stage `stage` (from 1). */
 nas_status nas__search_renew(nas_search *s, int stage);
+/* From here on the network has that share (0..1) of its depth, with new weights, where the configuration can make one;
+ * else nothing happens. */
+nas_status nas__search_depth(nas_search *s, double share);
+void nas__search_depth_close(nas_trainer *t);
 /* parts.c: the four parts of design section "data flow", and their loaders */
 nas_status nas__parts_open(nas_trainer *t);
 void nas__parts_close(nas_trainer *t);

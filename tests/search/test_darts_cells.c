@@ -250,6 +250,55 @@ static void drnas_stages(void **state) {
     assert_false(w.fresh[3]);
 }
 
+/* --- depth --------------------------------------------------------------------------------------------------- */
+typedef struct depths {
+    cells *c;
+    int asked;
+    double shares[8];
+    int64_t parameters[4];
+    nas_module *models[4];
+} depths;
+
+/* Of eight cells; one or two have no reduction, and so other choices. */
+static nas_module *shallow(double share, void *user) {
+    depths *w = user;
+    char layers[16];
+    assert_in_range(w->asked, 0, 7);
+    w->shares[w->asked++] = share;
+    snprintf(layers, sizeof layers, "%d", (int)lround(8 * share));
+    return cells_model(layers, "2");
+}
+
+static bool look_at_depth(const nas_progress *progress, void *user) {
+    depths *w = user;
+    w->models[progress->epoch] = w->c->trainer->s.model;
+    w->parameters[progress->epoch] = nas_parameter_count(w->c->trainer->s.model);
+    return false;
+}
+
+/* P-DARTS' network grows: 5/17, 11/17 and all of its cells; the last one is the given model. */
+static void grows(void **state) {
+    (void)state;
+    cells c;
+    depths w = {.c = &c};
+    prepare(&c, "8", "2", "variant=progressive");
+    c.config.stage_model = shallow;
+    c.config.on_epoch = look_at_depth;
+    c.config.user = &w;
+    start(&c);
+    assert_int_equal(nas_trainer_train(c.trainer), NAS_OK);
+    assert_int_equal(w.asked, 3);
+    assert_true(w.shares[0] == 5.0 / 17 && fabs(w.shares[1] - 5.0 / 17 - 0.1) < 1e-9 && w.shares[2] == 11.0 / 17);
+    assert_true(w.models[1] != c.model && w.models[2] != c.model && w.models[3] == c.model);
+    assert_true(w.parameters[1] < w.parameters[2] && w.parameters[2] < w.parameters[3]);
+    char *json = nas_architecture_json(nas_trainer_best(c.trainer, NULL), false);
+    nas_module *fixed = cells_model("8", "2");
+    assert_int_equal(nas_apply_fixed_architecture_text(fixed, json), NAS_OK);
+    nas_free(fixed);
+    free(json);
+    finish(&c);
+}
+
 /* P-DARTS: the weakest skips go until two are left. */
 static void most_skips(void **state) {
     (void)state;
@@ -294,9 +343,14 @@ static void inputs_are_removed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(constant_edge_weights), cmocka_unit_test(edge_weights_decide), cmocka_unit_test(threshold),
-        cmocka_unit_test(progressive),           cmocka_unit_test(drnas_stages),        cmocka_unit_test(most_skips),
+        cmocka_unit_test(constant_edge_weights),
+        cmocka_unit_test(edge_weights_decide),
+        cmocka_unit_test(threshold),
+        cmocka_unit_test(progressive),
+        cmocka_unit_test(drnas_stages),
+        cmocka_unit_test(most_skips),
         cmocka_unit_test(inputs_are_removed),
+        cmocka_unit_test(grows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -93,6 +93,12 @@ static nas_module *small_cells(void) {
     return model;
 }
 
+/* As deep as the others, once it is asked for enough. */
+static nas_module *stage_cells(double share, void *user) {
+    (void)user;
+    return share > 0.6 ? small_cells() : nas_space_build("chain", &(nas_space_config){0});
+}
+
 static nas_dataset *small_images(void) {
     float *x = random_floats(8, SAMPLES * 64), y[SAMPLES];
     for (int i = 0; i < SAMPLES; i++) {
@@ -121,6 +127,7 @@ static outcome search_cells(const char *directory, const char *options, bool res
                                  .dataset_train = parts[0],
                                  .dataset_valid = parts[1],
                                  .transform = &transform,
+                                 .stage_model = stage_cells,
                                  .seed = 3,
                                  .threads = 1};
     run_search(&config, directory, resume, &o);

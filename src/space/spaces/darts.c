@@ -35,6 +35,7 @@ const nas_space_info nas__space_darts = {
     .options = options_table,
     .options_size = sizeof(nas__cells_options),
     .build = build,
+    .depth = "layers",
     .canonical = nas__cells_string,
     .parse = nas__cells_parse,
 };

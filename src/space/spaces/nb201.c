@@ -211,6 +211,7 @@ const nas_space_info nas__space_nb201 = {
     .options = options_table,
     .options_size = sizeof(nb201_options),
     .build = build,
+    .depth = "cells",
     .canonical = canonical,
     .parse = parse,
 };
