@@ -18,6 +18,7 @@ extern const nas_strategy nas__strategy_tpe;
 extern const nas_strategy nas__strategy_asha;
 extern const nas_strategy nas__strategy_hyperband;
 extern const nas_strategy nas__strategy_bohb;
+extern const nas_strategy nas__strategy_rl;
 
 /* clang-format off */
 const nas_strategy *const nas__strategies[] = {
@@ -34,6 +35,7 @@ const nas_strategy *const nas__strategies[] = {
     &nas__strategy_asha,
     &nas__strategy_hyperband,
     &nas__strategy_bohb,
+    &nas__strategy_rl,
     NULL,
 };
 /* clang-format on */

@@ -165,6 +165,11 @@ nas_status nas__trials_conclude(nas_search *s) {
         repeats = t->evaluations > before ? 0 : repeats + 1;
         over = over || nas_search_interrupted(s);
     }
+    if (repeats == MOST_REPEATS) {
+        nas_search_note(s, NAS_LOG_INFO, "repeats",
+                        "the last %d proposals were known already: the search ends after %lld trials", MOST_REPEATS,
+                        (long long)t->evaluations);
+    }
     if (!status && t->evaluations == 0 && !nas_search_interrupted(s)) {
         status =
             nas__fail(NAS_UNSUPPORTED, "%s: no architecture within the limits was found in %d draws; widen --limit",
