@@ -30,6 +30,8 @@ typedef struct nas_strategy {
     size_t options_size;
     size_t state_size; /* zeroed before begin, freed after end */
     int score_steps;   /* default of nas_trainer_config.score_steps: for strategies that never train a path alone */
+    bool exports_last; /* what was derived last is exported, whatever was scored before: of strategies that trade the
+                          score for something that it does not count */
     /* Refuses a space by an error with the reason; NULL accepts all. */
     nas_status (*accepts)(const nas_space *space);
     nas_status (*begin)(nas_search *s); /* NULL: nothing to prepare beyond zeroed memory */

@@ -23,7 +23,8 @@ static void forget_weightings(nas_space *space) {
     for (int i = 0; i < nas_space_size(space); i++) {
         nas_decision d = nas_decision_of(space, i);
         if (d.weights || d.thresholds) {
-            nas_decide(space, i, (nas_decision){.run = d.run & -d.run, .part = d.part}); /* any one candidate */
+            uint64_t any_one = d.run ? d.run & -d.run : 1;
+            nas_decide(space, i, (nas_decision){.run = any_one, .part = d.part});
         }
     }
 }

@@ -19,6 +19,7 @@ extern const nas_strategy nas__strategy_asha;
 extern const nas_strategy nas__strategy_hyperband;
 extern const nas_strategy nas__strategy_bohb;
 extern const nas_strategy nas__strategy_rl;
+extern const nas_strategy nas__strategy_single_path;
 
 /* clang-format off */
 const nas_strategy *const nas__strategies[] = {
@@ -36,6 +37,7 @@ const nas_strategy *const nas__strategies[] = {
     &nas__strategy_hyperband,
     &nas__strategy_bohb,
     &nas__strategy_rl,
+    &nas__strategy_single_path,
     NULL,
 };
 /* clang-format on */

@@ -81,7 +81,8 @@ nas_status nas__score_remember(nas_trainer *t, const nas_architecture *a, uint64
     memcpy(t->scored[t->n_scored++].metrics, metrics, sizeof t->scored->metrics);
     t->evaluations++;
     bool best = !t->best || share > t->best_share ||
-                (share == t->best_share && nas_search_better(&t->s, metrics[0], t->best_score));
+                (share == t->best_share &&
+                 (t->s.strategy->exports_last || nas_search_better(&t->s, metrics[0], t->best_score)));
     if (best) {
         nas_architecture *copy = nas_architecture_copy(a);
         if (!copy) {

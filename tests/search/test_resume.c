@@ -1,6 +1,7 @@
 /* A run that was stopped, or killed, and resumed is the same run, bit for bit: losses, weights, probabilities, scores,
  * results. */
 #include "search/planted.h"
+#include "search/superkernel_fixture.h"
 #include "support.h"
 
 #include "core/file.h"
@@ -145,6 +146,27 @@ static outcome search_drawing(const char *directory, const char *options, bool r
     p.config.options = options;
     run_search(&p.config, directory, resume, &o);
     planted_free(&p);
+    return o;
+}
+
+static outcome search_dots(const char *directory, const char *options, bool resume, interruption at) {
+    outcome o = {.at = at};
+    nas_dataset *data = dots_data(DOTS, SAMPLES, 3), *parts[2];
+    nas_module *model = dots_model();
+    assert_int_equal(nas_dataset_split(data, 3, 2, (const double[]){0.5, 0.5}, parts), NAS_OK);
+    nas_trainer_config config = {.model = model,
+                                 .strategy = "single-path",
+                                 .options = options,
+                                 .batch_size = 32,
+                                 .dataset_train = parts[0],
+                                 .dataset_valid = parts[1],
+                                 .seed = 3,
+                                 .threads = 1};
+    run_search(&config, directory, resume, &o);
+    nas_free(model);
+    nas_dataset_free(parts[0]);
+    nas_dataset_free(parts[1]);
+    nas_dataset_free(data);
     return o;
 }
 
@@ -318,6 +340,13 @@ static void gdas_stopped_and_resumed(void **state) {
     stopped_and_resumed(search_drawing, "alpha_lr=0.05,update_all=1", (interruption){.stop_step = 2 * STEPS + 2}, 2);
 }
 
+/* In the warm-up with its dropped decisions, and behind it. */
+static void single_path_stopped_and_resumed(void **state) {
+    (void)state;
+    stopped_and_resumed(search_dots, "cost_weight=10,threshold_lr=3", (interruption){.stop_epoch = 1}, 1);
+    stopped_and_resumed(search_dots, "cost_weight=10,threshold_lr=3", (interruption){.stop_step = 3 * STEPS + 2}, 3);
+}
+
 static void fbnet_stopped_and_resumed(void **state) {
     (void)state;
     static const char options[] = "theta_lr=0.05,phases=batch,cost=macs,final_samples=2";
@@ -440,6 +469,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(cells_stopped_and_resumed),
         cmocka_unit_test(repairs_of_darts_resumed),
         cmocka_unit_test(gdas_stopped_and_resumed),
+        cmocka_unit_test(single_path_stopped_and_resumed),
         cmocka_unit_test(fbnet_stopped_and_resumed),
         cmocka_unit_test(proxyless_stopped_and_resumed),
         cmocka_unit_test(search_killed),
