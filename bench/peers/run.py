@@ -83,7 +83,9 @@ def prepare(args, arrays, layout, dtype=torch.float32):
     alphas = {key: torch.nn.Parameter(alpha.detach().to(dtype)) for key, alpha in alphas.items()}
     common.load(model, alphas, arrays)
     batches = [common.batch(arrays, part, layout, dtype) if part + ".x" in arrays else None for part in ("train", "arch")]
-    return kind(model, forward_of(args.mode, model, batches[0][0]), common.native_names(model), alphas), batches
+    step = kind(model, forward_of(args.mode, model, batches[0][0]), common.native_names(model), alphas)
+    step.given(arrays)
+    return step, batches
 
 
 def first_step(args, arrays, layout, dtype):

@@ -17,6 +17,9 @@ class Step:
         self.weights = list(model.parameters())
         self.gradients = self.output = None
 
+    def given(self, arrays):
+        """What else the file has for this kind."""
+
     def keep(self, prefix, named):
         if self.gradients is not None:
             self.gradients.update((prefix + name, t.grad.detach().clone()) for name, t in named.items() if t.grad is not None)
@@ -95,6 +98,38 @@ class SecondOrder(Search):
         return of_alphas
 
 
+class Drawing(Search):
+    """The weights first, then the alphas, under Gumbel noise from the file."""
+
+    alpha_lr, betas, alpha_decay, temperature = 3e-4, (0.5, 0.999), 1e-3, 10.0
+
+    def __init__(self, model, forward, names, alphas):
+        super().__init__(model, forward, names, alphas)
+        self.adam = torch.optim.Adam(list(alphas.values()), lr=self.alpha_lr, betas=self.betas, weight_decay=self.alpha_decay, foreach=True)
+
+    def given(self, arrays):
+        self.noise = {part: {key: arrays[f"noise.{part}.{key}"].to(a.dtype) for key, a in self.alphas.items()} for part in ("train", "arch")}
+
+    def draw(self, key, part):
+        """Index and weights: those of a pass for the weights of the network are not differentiated for."""
+        alpha = self.alphas[key] if part == "arch" else self.alphas[key].detach()
+        p = F.softmax((F.log_softmax(alpha, 0) + self.noise[part][key]) / self.temperature, 0)
+        index = int(p.detach().argmax())
+        return (index, F.one_hot(torch.tensor(index), len(p)) - p.detach() + p if part == "arch" else None)
+
+    def loss(self, part, x, y):
+        return F.cross_entropy(self.forward(x, {key: self.draw(key, part) for key in self.alphas}), y)
+
+    def __call__(self, train, arch):
+        loss = self.update_weights(self.loss("train", *train), self.names)
+        gradients = torch.autograd.grad(self.loss("arch", *arch), list(self.alphas.values()), allow_unused=True)
+        for alpha, gradient in zip(self.alphas.values(), gradients):
+            alpha.grad = gradient
+        self.keep("grad.alpha.", self.alphas)
+        self.adam.step()
+        return loss
+
+
 class Inference(Step):
     def __init__(self, model, forward, names, alphas):
         super().__init__(model, forward)
@@ -105,6 +140,6 @@ class Inference(Step):
         return None
 
 
-KINDS = {"darts": Search, "nb201": Search, "darts-second": SecondOrder, "darts-train": Training, "resnet18": Training,
+KINDS = {"darts": Search, "nb201": Search, "darts-second": SecondOrder, "gdas": Drawing, "darts-train": Training, "resnet18": Training,
          "mobilenetv2": Training, "darts-inference": Inference}
 NETWORKS = {"darts-second": "darts", "darts-train": "darts_network", "darts-inference": "darts_network"}

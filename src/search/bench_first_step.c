@@ -2,6 +2,7 @@
 #include "search/bench_subject.h"
 
 #include "io/safetensors.h"
+#include "search/gumbel.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -74,11 +75,30 @@ static void add_choices(nas__first_step *f, const nas_optimizer *o) {
     }
 }
 
+/* What the pass that was just differentiated drew. */
+static void add_noise(nas__first_step *f, const char *prefix) {
+    nas_search *s = &f->subject->trainer->s;
+    const nas__gumbel *g = s->memory;
+    if (strcmp(s->strategy->name, "gdas") != 0 && strcmp(s->strategy->name, "fbnet") != 0) {
+        return;
+    }
+    for (int i = 0; i < nas_space_size(s->space); i++) {
+        const nas_choice *choice = nas_space_choice(s->space, i);
+        float *values = add(f, prefix, choice->key, 1, (int64_t[]){choice->n});
+        if (values) {
+            memcpy(values, g->noise[i], (size_t)choice->n * sizeof *values);
+        }
+    }
+}
+
 static void on_update(void *user, const nas_optimizer *o, bool done) {
     nas__first_step *f = user;
     nas_trainer *t = f->subject->trainer;
     if (done) {
         return;
+    }
+    if (t) {
+        add_noise(f, o == t->s.optimizer ? "noise.train." : "noise.arch.");
     }
     if (t && o != t->s.optimizer) {
         add_choices(f, o);

@@ -109,14 +109,18 @@ nas_tensor *nas__gumbel_softmax(nas_tensor *logits, const float *noise, double t
 
 /* --- decisions ------------------------------------------------------------------------------------- */
 nas_status nas__gumbel_new(nas__gumbel *g, nas_search *s, const nas__alphas_config *config) {
-    g->weights = nas__alloc((size_t)nas_space_size(s->space) * sizeof(nas_tensor *));
-    return g->weights ? nas__alphas_new(&g->alphas, s, config) : nas_error_status();
+    size_t n = (size_t)nas_space_size(s->space);
+    g->weights = nas__alloc(n * sizeof *g->weights);
+    g->noise = nas__alloc(n * sizeof *g->noise);
+    return g->weights && g->noise ? nas__alphas_new(&g->alphas, s, config) : nas_error_status();
 }
 
 void nas__gumbel_free(nas__gumbel *g) {
     nas__alphas_free(&g->alphas);
     free(g->weights);
+    free(g->noise);
     g->weights = NULL;
+    g->noise = NULL;
 }
 
 static uint64_t all(int n) { return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1; }
@@ -138,14 +142,14 @@ static double largest_of(int n, const float *values) {
 static nas_decision decision_of(nas__gumbel *g, nas_search *s, int i, nas_rng *rng, const nas__gumbel_pass *pass) {
     const nas_choice *c = nas_space_choice(s->space, i);
     nas_tensor *alpha = g->alphas.of_choice[i];
-    float noise[NAS_MAX_CANDIDATES] = {0};
+    float *noise = g->noise[i];
     nas_decision d = {.run = all(c->n)};
     if (!alpha) {
         return d;
     }
     nas__gumbel_noise(rng, c->n, noise);
     if (g->without_noise) {
-        memset(noise, 0, sizeof noise);
+        memset(noise, 0, sizeof *g->noise);
     }
     if (pass->hard) {
         d.run = nas__gumbel_set(c->n, nas__data(alpha), noise, draws(c, rng));

@@ -22,7 +22,8 @@ nas_tensor *nas__gumbel_weights(nas_tensor *logits, const float *noise, double t
 /* First in the memory of the strategies that draw so. */
 typedef struct nas__gumbel {
     nas__alphas alphas;
-    nas_tensor **weights; /* per choice, on the tape of the pass that runs; NULL: it has none */
+    nas_tensor **weights;               /* per choice, on the tape of the pass that runs; NULL: it has none */
+    float (*noise)[NAS_MAX_CANDIDATES]; /* per choice, of the last draw */
     /* Over the epoch: sums of |dL/dalpha| per number and update, and of the largest weight per weighting. */
     double gradient, largest;
     int64_t updates, weightings;
