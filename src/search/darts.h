@@ -36,7 +36,7 @@ bool nas__darts_has_skips(const nas_space *space);
 /* --- darts_stages.c */
 void nas__darts_restrict(nas_search *s); /* leaves out `none` where the plan says so */
 nas_status nas__darts_begin_epoch(nas_search *s);
-nas_status nas__darts_deepen(nas_search *s); /* the running stage's depth of the network */
+nas_status nas__darts_deepen(nas_search *s);           /* the running stage's depth of the network */
 double nas__darts_stage_progress(const nas_search *s); /* 0..1 */
 bool nas__darts_frozen(const nas_search *s);
 
