@@ -10,7 +10,7 @@
 const cli_command cli_commands[] = {
     {"search", "find a network for a data set", "",
      "espalier search --space darts --strategy darts --data fashion-mnist --epochs 10 --out runs/first",
-     "space strategy strategy-plugin data data-dir epochs batch lr weight-decay score-steps precision set config "
+     "space strategy strategy-plugin data data-dir epochs batch lr weight-decay score-steps precision set pick config "
      "budget limit out resume "
      "limit-batches "
      "limit-images log-frequency op-times",

@@ -11,6 +11,7 @@
 #include <string.h>
 
 static const char *precision_word(int i) { return (const char *[]){"f32", "bf16", "auto", NULL}[i]; }
+static const char *pick_word(int i) { return (const char *[]){"best", "knee", "limit", NULL}[i]; }
 static const char *split_word(int i) { return (const char *[]){"test", "train", NULL}[i]; }
 
 #define AT(field) offsetof(cli_args, field)
@@ -46,6 +47,8 @@ const cli_option cli_options[] = {
      precision_word},
     {"set", CLI_LIST, AT(set), "KEY=VALUE", 0, 0,
      "an option of the strategy or the space (`espalier list options NAME`); may be repeated", CLI_FREE, NULL},
+    {"pick", CLI_TEXT, AT(pick), "best|knee|limit", 0, 0,
+     "of a front of several objectives: what is exported; the same as --set pick=", CLI_FREE, pick_word},
     {"config", CLI_TEXT, AT(config), "FILE.json", 0, 0,
      "options from a file, such as a run's config.json; the command line wins", CLI_FREE, NULL},
     {"budget", CLI_TEXT, AT(budget), "minutes=M|trials=N", 0, 0,

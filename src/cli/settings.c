@@ -185,8 +185,18 @@ static nas_status apply_one(const char *key, const char *value, cli_strategy *st
     return status ? cli_as_usage() : NAS_OK;
 }
 
+static nas_status apply_pick(const char *pick, cli_strategy *strategy) {
+    if (!strategy || !nas_options_find(strategy->info->options, "pick")) {
+        return nas__fail(NAS_USAGE,
+                         "--pick chooses from the front of several objectives, and %s finds one network; take "
+                         "--strategy nsga2",
+                         strategy ? strategy->info->name : "this command");
+    }
+    return set_strategy(strategy, "pick", pick) ? cli_as_usage() : NAS_OK;
+}
+
 nas_status cli_apply_settings(const cli_args *a, cli_strategy *strategy, cli_space *space) {
-    nas_status status = NAS_OK;
+    nas_status status = a->pick ? apply_pick(a->pick, strategy) : NAS_OK;
     for (int i = 0; i < a->n_set && !status; i++) {
         const char *equal = strchr(a->set[i], '=');
         if (!equal || equal == a->set[i]) {

@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char *canonical(const nas_trainer *t) {
+char *nas__canonical(const nas_trainer *t, const nas_architecture *a) {
     const nas_space_info *info = NULL;
     for (const nas_space_info *const *i = nas_spaces(); t->config.space_name && *i; i++) {
         info = strcmp((*i)->name, t->config.space_name) == 0 ? *i : info;
     }
-    return info && info->canonical ? info->canonical(t->best) : nas_architecture_json(t->best, false);
+    return info && info->canonical ? info->canonical(a) : nas_architecture_json(a, false);
 }
 
 static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
@@ -33,7 +33,7 @@ static json_t *limits_json(nas_trainer *t) {
 }
 
 static char *describe(nas_trainer *t) {
-    char hash[17], *text = canonical(t);
+    char hash[17], *text = nas__canonical(t, t->best);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)nas_space_hash(t->s.space));
     const nas_metric *metric = &t->config.metrics[0];
     json_t *root = json_pack("{s:s, s:s?, s:s, s:s, s:o, s:s, s:s, s:b, s:i, s:i, s:i, s:I}", "strategy",

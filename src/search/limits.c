@@ -57,23 +57,25 @@ static double dry_cost(nas_trainer *t, nas__cost_kind kind) {
     return status ? -1 : counts_macs ? (double)macs : (double)parameters;
 }
 
-double nas__limit_cost(nas_trainer *t, int i, const nas_architecture *a) {
-    const nas__limit *limit = &t->limits.of[i];
+double nas__exact_cost(nas_trainer *t, nas__cost_kind kind, const nas_architecture *a) {
     int n = nas_space_size(t->s.space);
-    if (limit->kind == NAS__COST_LATENCY) {
-        return nas__cost_of_architecture(limit->table, a);
-    }
     nas_decision *saved = nas__alloc((size_t)n * sizeof *saved);
     for (int c = 0; saved && c < n; c++) {
         saved[c] = nas_decision_of(t->s.space, c);
     }
     nas_architecture_apply(a, t->s.space);
-    double cost = saved ? dry_cost(t, limit->kind) : -1;
+    double cost = saved ? dry_cost(t, kind) : -1;
     for (int c = 0; saved && c < n; c++) {
         nas_decide(t->s.space, c, saved[c]);
     }
     free(saved);
     return cost;
+}
+
+double nas__limit_cost(nas_trainer *t, int i, const nas_architecture *a) {
+    const nas__limit *limit = &t->limits.of[i];
+    return limit->kind == NAS__COST_LATENCY ? nas__cost_of_architecture(limit->table, a)
+                                            : nas__exact_cost(t, limit->kind, a);
 }
 
 bool nas__within_limits(nas_trainer *t, const nas_architecture *a) {

@@ -20,6 +20,7 @@ extern const nas_strategy nas__strategy_hyperband;
 extern const nas_strategy nas__strategy_bohb;
 extern const nas_strategy nas__strategy_rl;
 extern const nas_strategy nas__strategy_single_path;
+extern const nas_strategy nas__strategy_nsga2;
 
 /* clang-format off */
 const nas_strategy *const nas__strategies[] = {
@@ -38,6 +39,7 @@ const nas_strategy *const nas__strategies[] = {
     &nas__strategy_bohb,
     &nas__strategy_rl,
     &nas__strategy_single_path,
+    &nas__strategy_nsga2,
     NULL,
 };
 /* clang-format on */

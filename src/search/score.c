@@ -101,7 +101,17 @@ nas_status nas__score_remember(nas_trainer *t, const nas_architecture *a, uint64
     return NAS_OK;
 }
 
-static nas_status score(nas_trainer *t, const nas_architecture *a, double *metrics) {
+nas_status nas__score_choose(nas_trainer *t, const nas_architecture *a, double score) {
+    nas_architecture *copy = nas_architecture_copy(a);
+    if (copy) {
+        nas_architecture_free(t->best);
+        t->best = copy;
+        t->best_score = score;
+    }
+    return nas_error_status();
+}
+
+static nas_status score_one(nas_trainer *t, const nas_architecture *a, double *metrics) {
     uint64_t hash = nas_architecture_hash(a);
     if (lookup(t, hash, metrics)) {
         return NAS_OK;
@@ -119,7 +129,7 @@ static nas_status score(nas_trainer *t, const nas_architecture *a, double *metri
 
 nas_status nas_search_score(nas_search *s, const nas_architecture *a, double *result) {
     double metrics[NAS__MOST_METRICS] = {0};
-    nas_status status = score(nas__trainer_of(s), a, metrics);
+    nas_status status = score_one(nas__trainer_of(s), a, metrics);
     *result = metrics[0];
     return status;
 }
@@ -166,7 +176,7 @@ nas_status nas__score_derived(nas_trainer *t) {
     t->unchanged_epochs = t->derived && nas_architecture_equal(t->derived, derived) ? t->unchanged_epochs + 1 : 0;
     nas_architecture_free(t->derived);
     t->derived = derived;
-    status = score(t, derived, t->derived_metrics);
+    status = score_one(t, derived, t->derived_metrics);
     t->derived_score = t->derived_metrics[0];
     t->pace.reserve = 1.2 * (nas__now() - start) + 0.5;
     return status;

@@ -120,8 +120,12 @@ nas_status nas__score_path(nas_trainer *t, const nas_architecture *a, double sha
 /* Records a score; the best of the largest share is kept. */
 nas_status nas__score_remember(nas_trainer *t, const nas_architecture *a, uint64_t hash, const double *metrics,
                                double share, double seconds);
+/* What is exported, when a strategy has a rule of its own for that; its score in the first metric. */
+nas_status nas__score_choose(nas_trainer *t, const nas_architecture *a, double score);
 void nas__score_forget(nas_trainer *t);         /* the weights changed */
 bool nas__trials_used_up(const nas_trainer *t); /* the budget's evaluations are done */
+/* export.c: the space's string of an architecture, or its JSON (new, free()) */
+char *nas__canonical(const nas_trainer *t, const nas_architecture *a);
 /* journal.c: lines, events, rows of the run; the first two also serve nas_fit. The first n_scores metrics are scored on
  * the valid part. */
 void nas__journal_metrics(nas__run *run, const nas_metric *metrics, int n_scores, nas__metric_ids *ids);

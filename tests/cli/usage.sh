@@ -39,6 +39,9 @@ printf 'int x;' >empty.c && ${CC:-cc} -shared -fPIC empty.c -o empty.so
 refused 'no function nas_strategy_plugin()' search --strategy-plugin empty.so
 refused 'but the plugin' search --strategy enas --strategy-plugin "$(dirname "$espalier")/examples/my_strategy.so"
 rm empty.c empty.so
+refused 'take --strategy nsga2' search --pick knee
+refused 'best|knee|limit' search --strategy nsga2 --pick most
+refused '--limit' search --strategy nsga2 --pick limit --space nb201 --limit-images 700
 expect 2
 in_file err 'usage: espalier COMMAND'
 
