@@ -233,7 +233,7 @@ static void same_history(const nas__trials *a, const nas__trials *b) {
 static void a_resumed_search_goes_on(void **unused) {
     (void)unused;
     static const char *const strategies[] = {"random", "grid",      "evolution", "local", "tpe",
-                                             "asha",   "hyperband", "bohb",      "rl", "nsga2"};
+                                             "asha",   "hyperband", "bohb",      "rl",    "nsga2"};
     for (size_t i = 0; i < sizeof strategies / sizeof *strategies; i++) {
         genes g = {.n = 6, .candidates = 4, .stop_at = 150};
         const char *options = strcmp(strategies[i], "evolution") == 0 ? "trials=150,population=10,sample=3"
