@@ -303,7 +303,8 @@ static nas_status run(search *s) {
     s->model = status ? NULL : cli_space_model(&s->space);
     s->trainer = s->model ? new_trainer(s) : NULL;
     if (!s->trainer) {
-        return nas_error_status();
+        return nas_error_status() == NAS_UNSUPPORTED ? cli_as_usage()
+                                                     : nas_error_status(); /* they do not go together */
     }
     const nas_space *space = nas_trainer_space(s->trainer);
     cli_note("%s on %s: %d choices, 10^%.1f architectures; %lld + %lld + %lld images of %s; run directory %s",

@@ -6,6 +6,7 @@
 #include "core/file.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,6 +77,25 @@ static nas_status open_run(nas_trainer *t) {
     return status ? status : nas__journal_open(t, resume);
 }
 
+/* Refuses with the strategy's reason, and with the strategies that fit. */
+static nas_status accept_space(const nas_trainer *t) {
+    const nas_strategy *strategy = t->s.strategy;
+    nas_status status = strategy->accepts ? strategy->accepts(t->s.space) : NAS_OK;
+    char reason[512], fitting[512] = "";
+    if (!status) {
+        return NAS_OK;
+    }
+    snprintf(reason, sizeof reason, "%s", nas_error_message());
+    nas_error_clear();
+    for (const nas_strategy *const *other = nas__strategies; *other; other++) {
+        if (nas__strategy_accepts(*other, t->s.space)) {
+            size_t used = strlen(fitting);
+            snprintf(fitting + used, sizeof fitting - used, "%s%s", used ? ", " : "", (*other)->name);
+        }
+    }
+    return nas__fail(status, "%s; strategies that take this space: %s", reason, fitting);
+}
+
 static nas_status prepare(nas_trainer *t) {
     t->s.strategy = t->config.custom ? t->config.custom : nas__strategy_find(t->config.strategy);
     t->s.config = &t->config;
@@ -88,7 +108,7 @@ static nas_status prepare(nas_trainer *t) {
     if (!t->s.space) {
         return nas_error_status();
     }
-    status = t->s.strategy->accepts ? t->s.strategy->accepts(t->s.space) : NAS_OK;
+    status = accept_space(t);
     status = status ? status : nas_initialise(t->config.model, t->config.seed);
     status = status ? status : nas_optimizer_bind_model(t->s.optimizer, t->config.model);
     status = status ? status : nas__parts_open(t);
