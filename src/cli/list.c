@@ -109,15 +109,41 @@ static json_t *data_json(void) {
 /* --- text --------------------------------------------------------------------------------------- */
 static void title(const char *text) { printf("%s%s%s\n", cli_bold(stdout), text, cli_plain(stdout)); }
 
+static bool is_among(const json_t *names, const char *name) {
+    size_t i;
+    json_t *one;
+    json_array_foreach(names, i, one) {
+        if (strcmp(json_string_value(one), name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The strategies that take a space; where most do, those that do not. */
+static void print_strategies_of(const nas_space_info *info) {
+    json_t *names = strategies_of(info);
+    size_t all = 0, printed = 0, taking = json_array_size(names);
+    while (nas_strategies()[all].name) {
+        all++;
+    }
+    bool most = 2 * taking > all;
+    fputs(taking == 0 ? "no strategy takes it" : taking == all ? "all strategies" : "", stdout);
+    for (size_t i = 0; i < all && taking > 0; i++) {
+        const char *name = nas_strategies()[i].name;
+        if (is_among(names, name) != most) {
+            printf("%s%s", printed++ ? ", " : most ? "all strategies but " : "strategies: ", name);
+        }
+    }
+    json_decref(names);
+}
+
 static void print_spaces(void) {
     title("spaces");
     for (const nas_space_info *const *s = nas_spaces(); *s; s++) {
-        json_t *names = strategies_of(*s), *name;
-        size_t i;
         printf("  %-16s %s (", (*s)->name, (*s)->summary);
-        json_array_foreach(names, i, name) { printf("%s%s", i ? ", " : "strategies: ", json_string_value(name)); }
-        printf("%s)\n", json_array_size(names) ? "" : "no strategy accepts it");
-        json_decref(names);
+        print_strategies_of(*s);
+        printf(")\n");
     }
 }
 
