@@ -9,11 +9,7 @@
 #include <string.h>
 
 char *nas__canonical(const nas_trainer *t, const nas_architecture *a) {
-    const nas_space_info *info = NULL;
-    for (const nas_space_info *const *i = nas_spaces(); t->config.space_name && *i; i++) {
-        info = strcmp((*i)->name, t->config.space_name) == 0 ? *i : info;
-    }
-    return info && info->canonical ? info->canonical(a) : nas_architecture_json(a, false);
+    return nas__canonical_name(t->config.space_name, a);
 }
 
 static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
@@ -32,19 +28,39 @@ static json_t *limits_json(nas_trainer *t) {
     return all;
 }
 
+/* Of the row that was found: what was seen, what is true, and what random networks would have led to. */
+static json_t *truth_json(const nas_trainer *t) {
+    const nas__truth *truth = t->truth;
+    const nas__truth_row *row = nas__truth_of(truth, t->config.space_name, t->best);
+    if (!row) {
+        return json_null();
+    }
+    double networks = (double)truth->n, q = (double)nas__truth_as_good(truth, row->truth) / networks;
+    int64_t better = nas__truth_better(truth, row->truth);
+    return json_pack("{s:s, s:I, s:f, s:f, s:I, s:f, s:f, s:f, s:o, s:f}", "file", truth->path, "networks",
+                     (json_int_t)truth->n, "seen", row->seen, "truth", row->truth, "rank", (json_int_t)better + 1,
+                     "percentile", 100 * (1 - (double)better / networks), "best", nas__truth_best(truth), "share", q,
+                     "best_of_random", number(nas__truth_best_of(truth, t->evaluations)), "chance_of_random",
+                     1 - pow(1 - q, t->evaluations));
+}
+
 static char *describe(nas_trainer *t) {
     char hash[17], *text = nas__canonical(t, t->best);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)nas_space_hash(t->s.space));
     const nas_metric *metric = &t->config.metrics[0];
-    json_t *root = json_pack("{s:s, s:s?, s:s, s:s, s:o, s:s, s:s, s:b, s:i, s:i, s:i, s:I}", "strategy",
-                             t->s.strategy->name, "space", t->config.space_name, "space_hash", hash, "canonical",
-                             text ? text : "", "score", number(t->best_score), "metric", metric->name, "split", "valid",
-                             "lower_is_better", metric->lower_is_better, "epoch", t->best_epoch, "epochs", t->s.epoch,
-                             "evaluations", t->evaluations, "seed", (json_int_t)t->config.seed);
+    json_t *root =
+        json_pack("{s:s, s:s?, s:s, s:s, s:o, s:s, s:s, s:b, s:i, s:i, s:i, s:I}", "strategy", t->s.strategy->name,
+                  "space", t->config.space_name, "space_hash", hash, "canonical", text ? text : "", "score",
+                  number(t->best_score), "metric", metric->name, "split", t->truth ? "table" : "valid",
+                  "lower_is_better", metric->lower_is_better, "epoch", t->best_epoch, "epochs", t->s.epoch,
+                  "evaluations", t->evaluations, "seed", (json_int_t)t->config.seed);
     json_object_set_new(root, "valid_images", json_integer(t->score_images));
     json_object_set_new(root, "score_steps", json_integer(t->settle_steps));
     if (root && t->limits.n) {
         json_object_set_new(root, "limits", limits_json(t));
+    }
+    if (root && t->truth) {
+        json_object_set_new(root, "table", truth_json(t));
     }
     char *dump = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(root);

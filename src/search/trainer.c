@@ -145,6 +145,7 @@ void nas_trainer_free(nas_trainer *t) {
         t->s.strategy->end(&t->s);
     }
     nas__limits_close(&t->limits);
+    nas__truth_free(t->truth);
     nas__parts_close(t);
     nas_tape_free(t->tape);
     nas_architecture_free(t->best);

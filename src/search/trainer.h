@@ -9,6 +9,7 @@
 #include "run/run.h"
 #include "search/limits.h"
 #include "search/pace.h"
+#include "search/truth.h"
 
 #include <signal.h>
 
@@ -45,6 +46,7 @@ struct nas_trainer {
     int64_t score_images;     /* of the valid part, behind every score */
     nas__score_entry *scored; /* under the present weights */
     size_t n_scored;
+    nas__truth *truth;        /* trials are looked up in it; NULL: they are not */
     /* the run */
     nas__pace pace;
     nas__run *run;

@@ -1,4 +1,4 @@
-/* trial_judge.c - how good is the architecture of a trial: trained alone, or with the shared weights. */
+/* trial_judge.c - how good is the architecture of a trial: trained alone, with the shared weights, or by a table. */
 #include "nn/optim.h"
 #include "core/file.h"
 #include "search/trials.h"
@@ -94,6 +94,16 @@ static nas_status standalone(nas_trainer *t, nas__trial *trial) {
     return status;
 }
 
+/* Nothing is trained. A table has one number for a network, whatever the share; metrics it does not know are no number.
+ */
+static nas_status look_up(nas_trainer *t, nas__trial *trial) {
+    const nas__truth_row *row = nas__truth_of(t->truth, t->config.space_name, trial->architecture);
+    for (int i = 0; i < t->n_metrics; i++) {
+        trial->metrics[i] = row && i == 0 ? row->seen : NAN;
+    }
+    return nas_error_status();
+}
+
 /* A network that does not train is a bad one, and no reason to end the search. */
 static nas_status forgive(nas__trials *t, nas__trial *trial, nas_status status) {
     if (status != NAS_NUMERIC) {
@@ -114,7 +124,8 @@ nas_status nas__judge_trial(nas__trials *t, nas__trial *trial) {
     const nas__trial_options *o = t->s->options;
     double start = nas__now();
     const nas_trainer_config *c = t->s->config;
-    nas_status status = o->evaluate == NAS__JUDGE_SHARED
+    nas_status status = o->evaluate == NAS__JUDGE_TABLE ? look_up(trainer, trial)
+                        : o->evaluate == NAS__JUDGE_SHARED
                             ? nas__score_path(trainer, trial->architecture, trial->share, trial->metrics)
                         : c->trial ? c->trial(trial->architecture, trial->share, trial->metrics, c->user)
                                    : standalone(trainer, trial);

@@ -182,6 +182,15 @@ nas_status nas__trials_conclude(nas_search *s) {
 }
 
 /* --- the strategy's other functions ------------------------------------------------------------------------------ */
+static nas_status open_table(nas_search *s) {
+    const char *table = options_of(s)->table;
+    if (!*table) {
+        return nas__fail(NAS_USAGE, "%s: evaluate=table needs a table: table=FILE.csv", s->strategy->name);
+    }
+    nas__trainer_of(s)->truth = nas__truth_open(table, s->config->metrics[0].lower_is_better);
+    return nas_error_status();
+}
+
 nas_status nas__trials_begin(nas_search *s, const nas__policy *policy) {
     nas__trials *t = s->memory;
     t->s = s;
@@ -195,6 +204,9 @@ nas_status nas__trials_begin(nas_search *s, const nas__policy *policy) {
                          "%s trains each architecture alone, in a network of its own: give .new_model or .trial, or "
                          "set evaluate=shared",
                          s->strategy->name);
+    }
+    if (options_of(s)->evaluate == NAS__JUDGE_TABLE && open_table(s)) {
+        return nas_error_status();
     }
     return policy->begin ? policy->begin(t) : NAS_OK;
 }

@@ -1,9 +1,10 @@
 /* trials.h - searches by trials: a policy proposes architectures, each is judged alone, the policy sees the result.
  *
  * The policies are the classic ones (random, evolution, ...) and the second halves of one-shot searches; how a trial is
- * judged (trial_judge.c) is independent of them: trained alone for some epochs, or run with shared weights that were
- * trained before. What was proposed and found is one history (trials_history.c): a resumed search gives it to its
- * policy again and goes on, so policies store nothing. Proposal i draws from a random stream of its own. */
+ * judged (trial_judge.c) is independent of them: trained alone for some epochs, run with shared weights that were
+ * trained before, or looked up in a table. What was proposed and found is one history (trials_history.c): a resumed
+ * search gives it to its policy again and goes on, so policies store nothing. Proposal i draws from a random stream of
+ * its own. */
 #ifndef SEARCH_TRIALS_H
 #define SEARCH_TRIALS_H
 
@@ -42,7 +43,7 @@ typedef struct nas__policy {
     void (*end)(nas__trials *t);
 } nas__policy;
 
-typedef enum nas__judge { NAS__JUDGE_STANDALONE, NAS__JUDGE_SHARED } nas__judge;
+typedef enum nas__judge { NAS__JUDGE_STANDALONE, NAS__JUDGE_SHARED, NAS__JUDGE_TABLE } nas__judge;
 
 /* Options of every strategy that searches by trials; its options begin with them. */
 typedef struct nas__trial_options {
@@ -50,6 +51,7 @@ typedef struct nas__trial_options {
     int trials;
     double search_share;
     bool recompute;
+    char table[NAS_OPTION_TEXT_SIZE];
 } nas__trial_options;
 
 #define NAS__TRIAL_OPTION_ROWS(struct_type, evaluate_default)                                                          \
@@ -59,8 +61,17 @@ typedef struct nas__trial_options {
      evaluate_default,                                                                                                 \
      0,                                                                                                                \
      0,                                                                                                                \
-     "standalone|shared",                                                                                              \
-     "how a trial is judged: trained alone for --epochs, or with weights that all share and --epochs have trained"},   \
+     "standalone|shared|table",                                                                                        \
+     "how a trial is judged: trained alone for --epochs, with weights that all share and --epochs have trained, or "   \
+     "looked up in `table`"},                                                                                          \
+        {"table",                                                                                                      \
+         NAS_OPTION_TEXT,                                                                                              \
+         offsetof(struct_type, trial.table),                                                                           \
+         "",                                                                                                           \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         NULL,                                                                                                         \
+         "for evaluate=table: FILE.csv[:seen=COL][:truth=COL+COL][:arch=COL]"},                                        \
         {"trials",                                                                                                     \
          NAS_OPTION_INT,                                                                                               \
          offsetof(struct_type, trial.trials),                                                                          \
