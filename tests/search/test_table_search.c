@@ -195,11 +195,18 @@ static void what_cannot_be_is_refused(void **unused) {
     assert_null(r.trainer);
     assert_error(NAS_NOT_FOUND, "nowhere.csv");
     close_run(&r);
-    open_run(&r, "random", "evaluate=table,table=" MACRO ":arch=flops,trials=3", 1);
+    char *directory = temporary_directory(), path[300], options[400];
+    snprintf(path, sizeof path, "%s/other.csv", directory);
+    FILE *f = fopen(path, "w");
+    fputs("arch,accuracy\n|none~0|,1\n", f);
+    assert_int_equal(fclose(f), 0);
+    snprintf(options, sizeof options, "evaluate=table,table=%s", path);
+    open_run(&r, "random", options, 1);
     assert_no_error();
     assert_int_equal(nas_trainer_train(r.trainer), NAS_NOT_FOUND);
     assert_error(NAS_NOT_FOUND, "no row for the architecture");
     close_run(&r);
+    remove_directory(directory);
 }
 
 int main(void) {
