@@ -10,6 +10,7 @@ extern const nas_strategy nas__strategy_enas;
 extern const nas_strategy nas__strategy_fbnet;
 extern const nas_strategy nas__strategy_gdas;
 extern const nas_strategy nas__strategy_proxyless;
+extern const nas_strategy nas__strategy_spos;
 extern const nas_strategy nas__strategy_random;
 extern const nas_strategy nas__strategy_grid;
 extern const nas_strategy nas__strategy_evolution;
@@ -29,6 +30,7 @@ const nas_strategy *const nas__strategies[] = {
     &nas__strategy_gdas,
     &nas__strategy_fbnet,
     &nas__strategy_proxyless,
+    &nas__strategy_spos,
     &nas__strategy_random,
     &nas__strategy_grid,
     &nas__strategy_evolution,

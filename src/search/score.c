@@ -49,8 +49,10 @@ nas_status nas__score_path(nas_trainer *t, const nas_architecture *a, double sha
     nas__settled *settled = nas__settle(t);
     nas_calibration_reset(t->s.model);
     nas_status status = nas_error_status();
-    status = status ? status : over(t, t->calibration_loader, 1, NAS_BN_CALIBRATE, NULL, NULL);
-    status = status ? status : over(t, t->valid_loader, share, NAS_BN_CALIBRATED, sums, &images);
+    if (!status && t->score_bn == NAS_BN_CALIBRATED) {
+        status = over(t, t->calibration_loader, 1, NAS_BN_CALIBRATE, NULL, NULL);
+    }
+    status = status ? status : over(t, t->valid_loader, share, t->score_bn, sums, &images);
     nas__unsettle(t, settled);
     for (int i = 0; i < t->n_metrics && !status; i++) {
         metrics[i] = nas__metric_value(&t->config.metrics[i], sums[i] / (double)images);

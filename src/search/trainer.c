@@ -129,6 +129,7 @@ nas_trainer *nas_trainer_new(const nas_trainer_config *config) {
     t->config = *config;
     t->best_score = t->derived_score = NAN;
     t->phase_end = t->phase_scale = t->depth = 1;
+    t->score_bn = NAS_BN_CALIBRATED;
     if (prepare(t)) {
         nas_trainer_free(t);
         return NULL;

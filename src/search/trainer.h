@@ -43,6 +43,7 @@ struct nas_trainer {
     double best_share; /* of a whole training that the best's score comes from */
     double best_score, derived_score, derived_metrics[NAS__MOST_METRICS];
     int best_epoch, best_evaluation, evaluations, unchanged_epochs;
+    nas_bn_mode score_bn;     /* how a path is scored: calibrated, or for other statistics that the strategy wants */
     int64_t score_images;     /* of the valid part, behind every score */
     nas__score_entry *scored; /* under the present weights */
     size_t n_scored;

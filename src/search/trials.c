@@ -106,7 +106,12 @@ void nas__trials_observe(nas__trials *t, nas__trial *trial) {
 /* --- the loop ---------------------------------------------------------------------------------------------------- */
 static int64_t wanted_trials(const nas_search *s) {
     int given = options_of(s)->trials, budget = s->config->budget.trials;
-    return given > 0 ? given : budget > 0 ? budget : s->config->budget.minutes > 0 ? INT64_MAX : DEFAULT_TRIALS;
+    const nas__trials *t = s->memory;
+    return given > 0                       ? given
+           : budget > 0                    ? budget
+           : s->config->budget.minutes > 0 ? INT64_MAX
+           : t->policy->trials             ? t->policy->trials(t)
+                                           : DEFAULT_TRIALS;
 }
 
 static nas_status judge(nas__trials *t, nas__trial *trial) {

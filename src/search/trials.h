@@ -41,6 +41,8 @@ typedef struct nas__policy {
     /* In the order in which trials are done. */
     void (*observe)(nas__trials *t, const nas__trial *trial);
     void (*end)(nas__trials *t);
+    /* How many there are when neither options nor a budget say so; NULL: 100. */
+    int64_t (*trials)(const nas__trials *t);
 } nas__policy;
 
 typedef enum nas__judge { NAS__JUDGE_STANDALONE, NAS__JUDGE_SHARED, NAS__JUDGE_TABLE } nas__judge;
