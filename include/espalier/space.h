@@ -223,8 +223,9 @@ typedef enum nas_cell_merge {
     NAS_CELL_CONCAT = 0, /* of all nodes, along the channels */
     NAS_CELL_SUM,        /* of all nodes */
     NAS_CELL_LAST,       /* the last node alone */
-    NAS_CELL_LOOSE_ENDS /* of the nodes that no other node reads, along the channels (NASNet). While several values of a
-                           node are mixed none counts as read. */
+    NAS_CELL_LOOSE_ENDS, /* of the nodes that no other node reads, along the channels (NASNet). While several values of
+                            a node are mixed none counts as read. */
+    NAS_CELL_UNREAD      /* likewise, and of the cell's inputs that no node reads (ENAS); not with stride */
 } nas_cell_merge;
 typedef enum nas_cell_preprocess {
     NAS_CELL_CONV = 0, /* ReLU, 1x1 convolution to the cell's channels, batch norm */
@@ -243,6 +244,7 @@ typedef struct nas_cell_config {
                                                      it is needed (and preprocessing): see nas_cell_feed() */
     nas_cell_wiring wiring;
     int per_node;     /* 0 = 2; not for NAS_CELL_ALL */
+    bool banks;       /* NAS_CELL_SLOTS: an operation has weights of its own for every value that it may read (ENAS) */
     const int *fixed; /* NAS_CELL_FIXED: per_node values of each node */
     nas_cell_merge merge;
     int stride;         /* of operations on the cell's inputs: 2 in a reduction cell; 0 = 1 */
@@ -257,7 +259,8 @@ NAS_API nas_module *nas_cell_new(const nas_cell_config *config);
 /* The cell's output from its n inputs, (N,in[i],H,W); sticky. NULL and an error when n is another number than the
  * cell's, or `cell` is none. */
 NAS_API nas_tensor *nas_cell_forward(nas_module *cell, int n, nas_tensor *const *x);
-/* Channels of its output (with NAS_CELL_LOOSE_ENDS the most that it may have); 0 for other modules. */
+/* Channels of its output (with NAS_CELL_LOOSE_ENDS and NAS_CELL_UNREAD the most that it may have); 0 for other modules.
+ */
 NAS_API int nas_cell_channels(const nas_module *cell);
 /* All convolutions and dense layers of `reader` (a head, say) read the cell's output, perhaps pooled per channel: where
  * that has the loose ends alone, a pass uses the weights of these, and once the architecture is fixed the others are

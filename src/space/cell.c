@@ -8,7 +8,11 @@
 #include <stdlib.h>
 
 enum { MOST_INPUTS = NAS_CELL_MOST_INPUTS, MOST_NODES = NAS_CELL_MOST_NODES, MOST_VALUES = MOST_INPUTS + MOST_NODES };
-enum { MOST_SLOTS = 4, SIDES = 2 }; /* a slot's operation on one of the cell's inputs, and that on one of its nodes */
+enum {
+    MOST_SLOTS = 4,
+    SIDES = 2,
+    MOST_OPS = MOST_SLOTS * MOST_VALUES
+}; /* a slot's operation on one of the cell's inputs, and that on one of its nodes */
 
 /* An operation of a node: its layer choice, or NULL. */
 typedef struct operation {
@@ -18,7 +22,9 @@ typedef struct operation {
 } operation;
 
 typedef struct node {
-    operation ops[MOST_VALUES];      /* by the value they read; slots: [SIDES * slot + side] */
+    operation
+        ops[MOST_OPS]; /* by the value they read; slots: [SIDES * slot + side], banks: [MOST_VALUES * slot + value]
+                        */
     nas_mutable *inputs[MOST_SLOTS]; /* edges: the first; slots: one each */
 } node;
 
@@ -27,7 +33,7 @@ typedef struct cell {
     nas_cell_wiring wiring;
     nas_cell_merge merge;
     int n_inputs, n_nodes, n_slots, channels, stride;
-    bool drop_path;
+    bool drop_path, banks;
     uint64_t identities, zeros; /* candidates */
     nas_module *preprocess[MOST_INPUTS];
     node nodes[];
@@ -59,6 +65,21 @@ static nas_tensor *nothing_taken(const cell *c, const nas_tensor *x) {
     return nas_zero(x->ndim, dims);
 }
 
+/* Each slot has an operation for every value. */
+static nas_tensor *add_banks(const cell *c, const node *n, int n_values, nas_tensor *const *values) {
+    nas_tensor *terms[MOST_SLOTS];
+    for (int slot = 0; slot < c->n_slots; slot++) {
+        nas_tensor *given[MOST_VALUES] = {0};
+        for (int from = 0; from < n_values; from++) {
+            if (nas_wanted(n->inputs[slot], from)) {
+                given[from] = run(&n->ops[MOST_VALUES * slot + from], values[from]);
+            }
+        }
+        terms[slot] = nas_choose(n->inputs[slot], n_values, given);
+    }
+    return nas_sum_of(c->n_slots, terms);
+}
+
 /* What the slot takes of the cell's inputs and of its nodes has different sizes where the cell reduces, so each has an
  * operation of its own there. */
 static nas_tensor *add_slots(const cell *c, const node *n, int n_values, nas_tensor *const *values) {
@@ -88,32 +109,41 @@ static uint64_t taken_by(const node *n, int n_values) {
     return taken;
 }
 
-/* The nodes that none reads: a set that is never empty. */
+static bool hands_on_what_is_unread(const cell *c) {
+    return c->merge == NAS_CELL_LOOSE_ENDS || c->merge == NAS_CELL_UNREAD;
+}
+
+/* The nodes that none reads, or the inputs and nodes: a set that is never empty. */
 static uint64_t loose_ends(const void *source) {
     const cell *c = source;
     uint64_t taken = 0;
     for (int i = 0; i < c->n_nodes; i++) {
         taken |= taken_by(&c->nodes[i], c->n_inputs + i);
     }
-    return nas__all_bits(c->n_nodes) & ~(taken >> c->n_inputs);
+    return c->merge == NAS_CELL_UNREAD ? nas__all_bits(c->n_inputs + c->n_nodes) & ~taken
+                                       : nas__all_bits(c->n_nodes) & ~(taken >> c->n_inputs);
 }
 
-static nas_tensor *join(const cell *c, nas_tensor *const *nodes) {
-    nas_tensor *list[MOST_NODES];
-    uint64_t set = c->merge == NAS_CELL_LOOSE_ENDS ? loose_ends(c) : nas__all_bits(c->n_nodes);
+/* What is joined along the channels: values of the cell, as many as it has parts. */
+static int n_parts(const cell *c) { return c->n_nodes + (c->merge == NAS_CELL_UNREAD ? c->n_inputs : 0); }
+
+static nas_tensor *join(const cell *c, nas_tensor *const *parts) {
+    nas_tensor *list[MOST_VALUES];
+    uint64_t set = hands_on_what_is_unread(c) ? loose_ends(c) : nas__all_bits(c->n_nodes);
     int n = 0;
-    for (int i = 0; i < c->n_nodes; i++) {
+    for (int i = 0; i < n_parts(c); i++) {
         if (set >> i & 1) {
-            list[n++] = nodes[i];
+            list[n++] = parts[i];
         }
     }
-    return n == 1 && c->merge == NAS_CELL_LOOSE_ENDS ? list[0] : nas_concat(n, list, 1);
+    return n == 1 && hands_on_what_is_unread(c) ? list[0] : nas_concat(n, list, 1);
 }
 
-static nas_tensor *merge(const cell *c, nas_tensor *const *nodes) {
+static nas_tensor *merge(const cell *c, nas_tensor *const *values) {
+    nas_tensor *const *nodes = values + c->n_inputs;
     return c->merge == NAS_CELL_SUM    ? nas_sum_of(c->n_nodes, nodes)
            : c->merge == NAS_CELL_LAST ? nodes[c->n_nodes - 1]
-                                       : join(c, nodes);
+                                       : join(c, c->merge == NAS_CELL_UNREAD ? values : nodes);
 }
 
 static nas_tensor *cell_run(cell *c, nas_tensor *const *x) {
@@ -124,10 +154,11 @@ static nas_tensor *cell_run(cell *c, nas_tensor *const *x) {
         values[i] = c->preprocess[i] ? nas_forward(c->preprocess[i], x[i]) : x[i];
     }
     for (int i = 0; i < c->n_nodes; i++) {
-        values[n + i] = c->wiring == NAS_CELL_SLOTS ? add_slots(c, &c->nodes[i], n + i, values)
-                                                    : add_edges(&c->nodes[i], n + i, values);
+        values[n + i] = c->banks                      ? add_banks(c, &c->nodes[i], n + i, values)
+                        : c->wiring == NAS_CELL_SLOTS ? add_slots(c, &c->nodes[i], n + i, values)
+                                                      : add_edges(&c->nodes[i], n + i, values);
     }
-    return nas__scope_end(scope, merge(c, values + n));
+    return nas__scope_end(scope, merge(c, values));
 }
 
 static nas_tensor *cell_forward(nas_module *self, nas_tensor *x) {
@@ -152,8 +183,8 @@ nas_tensor *nas_cell_forward(nas_module *module, int n, nas_tensor *const *x) {
 
 int nas_cell_channels(const nas_module *module) {
     const cell *c = (const cell *)module;
-    bool joined = is_cell(module) && (c->merge == NAS_CELL_CONCAT || c->merge == NAS_CELL_LOOSE_ENDS);
-    return is_cell(module) ? c->channels * (joined ? c->n_nodes : 1) : 0;
+    bool joined = is_cell(module) && (c->merge == NAS_CELL_CONCAT || hands_on_what_is_unread(c));
+    return is_cell(module) ? c->channels * (joined ? n_parts(c) : 1) : 0;
 }
 
 nas_status nas_cell_feed(const nas_module *module, nas_module *reader) {
@@ -162,15 +193,15 @@ nas_status nas_cell_feed(const nas_module *module, nas_module *reader) {
         return nas__fail(NAS_INVALID, "nas_cell_feed: %s",
                          reader ? "the cell is not one of nas_cell()" : "the reader is NULL");
     }
-    return c->merge == NAS_CELL_LOOSE_ENDS
-               ? nas__module_supply(reader, &(nas__supply){.parts = c->n_nodes, .given = loose_ends, .source = c})
+    return hands_on_what_is_unread(c)
+               ? nas__module_supply(reader, &(nas__supply){.parts = n_parts(c), .given = loose_ends, .source = c})
                : NAS_OK;
 }
 
 static void cell_fixed(nas_module *self) {
     cell *c = (cell *)self;
-    for (int i = 0; c->drop_path && i < c->n_nodes * MOST_VALUES; i++) {
-        operation *op = &c->nodes[i / MOST_VALUES].ops[i % MOST_VALUES];
+    for (int i = 0; c->drop_path && i < c->n_nodes * MOST_OPS; i++) {
+        operation *op = &c->nodes[i / MOST_OPS].ops[i % MOST_OPS];
         int chosen = op->choice ? nas__chosen_candidate(op->choice) : -1;
         bool spared = chosen < 0 || (c->zeros >> chosen & 1) || (op->stride == 1 && (c->identities >> chosen & 1));
         op->drop_path = !spared;
@@ -235,6 +266,22 @@ static bool make_edges(cell *c, const nas_cell_config *config, int index) {
     return n->inputs[0] != NULL;
 }
 
+/* An operation of one key for every value, of which that runs, and stays, whose value is taken. */
+static bool make_bank(cell *c, const nas_cell_config *config, int index, int slot, const naming *op) {
+    node *n = &c->nodes[index];
+    bool complete = true;
+    for (int from = 0; complete && from < c->n_inputs + index; from++) {
+        operation *of = &n->ops[MOST_VALUES * slot + from];
+        char child[48];
+        snprintf(child, sizeof child, "%s_of_%d", op->name, from);
+        complete = make_op(c, config, of, op, child, from < c->n_inputs ? c->stride : 1);
+        if (complete) {
+            nas__layer_behind(of->choice, n->inputs[slot], (uint64_t)1 << from);
+        }
+    }
+    return complete;
+}
+
 static bool make_slot(cell *c, const nas_cell_config *config, int index, int slot) {
     node *n = &c->nodes[index];
     naming input, op, first;
@@ -247,8 +294,15 @@ static bool make_slot(cell *c, const nas_cell_config *config, int index, int slo
     if (!n->inputs[slot]) {
         return false;
     }
+    if (c->banks) {
+        return make_bank(c, config, index, slot, &op);
+    }
     if (c->stride == 1) {
-        return make_op(c, config, &ops[0], &op, op.name, 1);
+        bool made = make_op(c, config, &ops[0], &op, op.name, 1);
+        if (made) {
+            nas__layer_behind(ops[0].choice, n->inputs[slot], nas__all_bits(to));
+        }
+        return made;
     }
     if (!make_op(c, config, &ops[0], &op, first.name, c->stride)) {
         return false;
@@ -283,7 +337,7 @@ static bool make_preprocess(cell *c, const nas_cell_config *config, int i) {
         .in = config->in[i], .out = config->channels, .kernel = 1, .affine = NAS_AFFINE_WHEN_FIXED};
     if (config->preprocess[i] == NAS_CELL_AS_IS) {
         const cell *from = (const cell *)config->from[i];
-        return !is_cell(config->from[i]) || from->merge != NAS_CELL_LOOSE_ENDS ||
+        return !is_cell(config->from[i]) || !hands_on_what_is_unread(from) ||
                nas__fail_null(
                    NAS_INVALID,
                    "nas_cell: input %d is as it is, but the loose ends of a cell, which vary, must be preprocessed", i);
@@ -322,6 +376,12 @@ static bool fits(const nas_cell_config *c) {
     if (c->per_node < 1 || c->per_node > most) {
         return nas__fail_null(NAS_INVALID, "nas_cell: .per_node %d must be 1 to %d", c->per_node, most);
     }
+    if (c->merge == NAS_CELL_UNREAD && c->stride > 1) {
+        return nas__fail_null(NAS_INVALID,
+                              "nas_cell: with .stride %d the inputs have another size than the nodes, and "
+                              "cannot be joined as NAS_CELL_UNREAD asks; take NAS_CELL_LOOSE_ENDS",
+                              c->stride);
+    }
     if (c->wiring == NAS_CELL_FIXED && !fixed_fits(c)) {
         return nas__fail_null(NAS_INVALID, "nas_cell: .fixed must name %d different earlier values for every node",
                               c->per_node);
@@ -356,6 +416,7 @@ nas_module *nas_cell_new(const nas_cell_config *given) {
     c->channels = config.channels;
     c->stride = config.stride;
     c->drop_path = config.drop_path;
+    c->banks = config.banks && config.wiring == NAS_CELL_SLOTS;
     note_kinds(c, &config);
     bool complete = true;
     for (int i = 0; complete && i < c->n_inputs; i++) {

@@ -226,6 +226,16 @@ static void nasnet(void **state) {
     no_step_is_slow("nasnet", (const int[]){16, 18});
 }
 
+static void enas_macro(void **state) {
+    (void)state;
+    no_step_is_slow("enas-macro", (const int[]){16, 18});
+}
+
+static void enas_micro(void **state) {
+    (void)state;
+    no_step_is_slow("enas-micro", (const int[]){16, 18});
+}
+
 static void nb201(void **state) {
     (void)state;
     no_step_is_slow("nb201", (const int[]){16, 17});
@@ -271,7 +281,8 @@ static void all_are_looked_at(void **state) {
     (void)state;
     for (const nas_space_info *const *space = nas_spaces(); *space; space++) {
         assert_non_null(strstr(
-            "darts nb201 chain superkernel mobilenet fbnet mobilenetv3 shufflenet macro nasnet amoebanet pnas signal1d",
+            "darts nb201 chain superkernel mobilenet fbnet mobilenetv3 shufflenet macro nasnet amoebanet pnas signal1d "
+            "enas-macro enas-micro",
             (*space)->name));
     }
     for (const nas_strategy *const *strategy = nas__strategies; *strategy; strategy++) {
@@ -288,6 +299,8 @@ int main(void) {
         cmocka_unit_test(nb201),
         cmocka_unit_test(darts),
         cmocka_unit_test(nasnet),
+        cmocka_unit_test(enas_macro),
+        cmocka_unit_test(enas_micro),
         cmocka_unit_test(superkernel),
         cmocka_unit_test(mobilenet),
         cmocka_unit_test(fbnet),

@@ -71,6 +71,11 @@ static nas_module *small(const char *name, nas_space_config config) {
         {"shufflenet", "stem", "6"},
         {"shufflenet", "last", "20"},
         {"macro", "channels", "4"},
+        {"enas-macro", "channels", "4"},
+        {"enas-macro", "layers", "6"},
+        {"enas-micro", "channels", "4"},
+        {"enas-micro", "layers", "4"},
+        {"enas-micro", "nodes", "3"},
     };
     enum { MOST = 8 };
     const char *set[MOST][2];
@@ -141,8 +146,8 @@ static void avoid_pools(nas_architecture *a, const nas_space *space, bool keep) 
 
 static void fixed_networks_repeat_the_supernet(void **state) {
     (void)state;
-    static const char *const names[] = {"chain", "nb201",  "superkernel", "mobilenet", "fbnet",
-                                        "darts", "nasnet", "amoebanet",   "pnas",      "signal1d"};
+    static const char *const names[] = {"chain",      "nb201", "superkernel", "mobilenet", "fbnet", "enas-macro",
+                                        "enas-micro", "darts", "nasnet",      "amoebanet", "pnas",  "signal1d"};
     for (size_t s = 0; s < sizeof names / sizeof *names; s++) {
         for (uint64_t seed = 0; seed < 4; seed++) {
             float searched[20], fixed[20];
@@ -152,7 +157,7 @@ static void fixed_networks_repeat_the_supernet(void **state) {
             nas_architecture *a = nas_architecture_new(space);
             nas_rng rng = nas_rng_new(seed, 1);
             nas_architecture_random(a, &rng);
-            avoid_pools(a, space, s < 5);
+            avoid_pools(a, space, s < 7);
             nas_architecture_apply(a, space);
             forward(model, images[0], false, searched);
             char *json = nas_architecture_json(a, true);
