@@ -22,6 +22,7 @@ COMPILE_SECONDS = float(os.environ.get("ESPALIER_COMPILE_SECONDS", "600"))
 CHECK_BATCH = 8
 # row, benchmark, batch
 ROWS = (("W1", "darts", 64), ("W2", "darts-second", 64), ("W3", "nb201", 64), ("W4", "gdas", 64),
+        ("W5", "proxyless", 64), ("W5", "proxyless-224", 16), ("W6", "fbnet", 64),
         ("W9", "darts-train", 64), ("W9", "darts-train", 96),
         ("W10", "darts-inference", 1), ("W10", "darts-inference", 64), ("W11", "resnet18", 64), ("W11", "mobilenetv2", 64))
 SHORT = (("W1", "darts", 64), ("W3", "nb201", 64), ("W9", "darts-train", 64), ("W11", "resnet18", 64), ("W11", "mobilenetv2", 64))

@@ -122,5 +122,5 @@ def load(model, alphas, arrays):
 
 
 def batch(arrays, part, layout, dtype):
-    x = arrays[part + ".x"].reshape(-1, 3, 32, 32).to(dtype=dtype, memory_format=layout)
+    x = arrays[part + ".x"].to(dtype=dtype, memory_format=layout)
     return x, arrays[part + ".y"].long()

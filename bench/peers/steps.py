@@ -1,4 +1,4 @@
-"""One step of each kind: first- and second-order DARTS, training of a fixed network, inference.
+"""One step of each kind: first- and second-order DARTS, GDAS, FBNet, ProxylessNAS, training of a fixed network, inference.
 
 A step leaves the gradients of its updates, before clipping, in `gradients` under the names of the first step's file while
 that is a dictionary.
@@ -126,8 +126,55 @@ class Drawing(Search):
         for alpha, gradient in zip(self.alphas.values(), gradients):
             alpha.grad = gradient
         self.keep("grad.alpha.", self.alphas)
-        self.adam.step()
+        self.update_alphas()
         return loss
+
+    def update_alphas(self):
+        self.adam.step()
+
+
+class Masks(Drawing):
+    """All candidates under soft weights."""
+
+    alpha_lr, betas, alpha_decay, temperature = 1e-2, (0.9, 0.999), 5e-4, 5.0
+
+    def draw(self, key, part):
+        alpha = self.alphas[key] if part == "arch" else self.alphas[key].detach()
+        return F.softmax((F.log_softmax(alpha, 0) + self.noise[part][key]) / self.temperature, 0)
+
+
+class TwoPaths(Drawing):
+    """The weights of one path, with label smoothing; then the gates of two, drawn as in the file. Adam has no first moments,
+    and of the two numbers what they were together is kept, so that no other candidate's probability moves."""
+
+    alpha_lr, betas, alpha_decay = 6e-3, (0.0, 0.999), 0.0
+    smoothing = {"train": 0.1, "arch": 0.0}
+
+    def given(self, arrays):
+        self.drawn = {}
+        for part in ("train", "arch"):
+            for key in self.alphas:
+                rivals, active = (row.bool() for row in arrays[f"gate.{part}.{key}"])
+                self.drawn[part, key] = (int(active.nonzero()), int((rivals & ~active).nonzero()))
+        self.pairs = {key: torch.tensor(self.drawn["arch", key]) for key in self.alphas}
+
+    def draw(self, key, part):
+        return (*self.drawn[part, key], F.softmax(self.alphas[key][self.pairs[key]], 0) if part == "arch" else None)
+
+    def loss(self, part, x, y):
+        output = self.forward(x, {key: self.draw(key, part) for key in self.alphas})
+        return F.cross_entropy(output, y, label_smoothing=self.smoothing[part])
+
+    @torch.no_grad()
+    def together(self):
+        return torch.stack([alpha[self.pairs[key]] for key, alpha in self.alphas.items()]).logsumexp(1)
+
+    def update_alphas(self):
+        before = self.together()
+        super().update_alphas()
+        with torch.no_grad():
+            for (key, alpha), shift in zip(self.alphas.items(), self.together() - before):
+                alpha[self.pairs[key]] -= shift
 
 
 class Inference(Step):
@@ -140,6 +187,6 @@ class Inference(Step):
         return None
 
 
-KINDS = {"darts": Search, "nb201": Search, "darts-second": SecondOrder, "gdas": Drawing, "darts-train": Training, "resnet18": Training,
-         "mobilenetv2": Training, "darts-inference": Inference}
-NETWORKS = {"darts-second": "darts", "darts-train": "darts_network", "darts-inference": "darts_network"}
+KINDS = {"darts": Search, "nb201": Search, "darts-second": SecondOrder, "gdas": Drawing, "fbnet": Masks, "proxyless": TwoPaths,
+         "proxyless-224": TwoPaths, "darts-train": Training, "resnet18": Training, "mobilenetv2": Training, "darts-inference": Inference}
+NETWORKS = {"darts-second": "darts", "proxyless-224": "proxyless_224", "darts-train": "darts_network", "darts-inference": "darts_network"}

@@ -17,6 +17,7 @@ typedef struct nas__bench_workload {
     const char *name, *summary;
     nas__bench_kind kind;
     int64_t batch;                                     /* images of a step, unless the configuration says otherwise */
+    int side;                                          /* height and width of an image */
     const char *space, *space_options;                 /* "a=1,b=2"; NULL: the space's defaults */
     const char *strategy, *strategy_options;           /* of a search */
     const char *architecture;                          /* JSON: what the space is fixed to; NULL for a search */

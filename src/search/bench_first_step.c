@@ -3,6 +3,7 @@
 
 #include "io/safetensors.h"
 #include "search/gumbel.h"
+#include "search/proxyless.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +49,7 @@ static nas_status add_parameter(const char *path, nas_tensor *t, nas_role role, 
 static void add_batch(nas__first_step *f, const char *prefix, nas_loader *loader) {
     const nas_batch *batch = nas_loader_next(loader);
     if (batch) {
-        int64_t dims[4] = {batch->n, NAS__BENCH_CHANNELS, NAS__BENCH_SIDE, NAS__BENCH_SIDE};
+        int64_t dims[4] = {batch->n, NAS__BENCH_CHANNELS, f->subject->workload->side, f->subject->workload->side};
         float *x = add(f, prefix, "x", 4, dims), *y = add(f, prefix, "y", 1, dims);
         if (x && y) {
             memcpy(x, batch->x, nas__array_bytes(&f->arrays[f->n - 2]));
@@ -91,6 +92,42 @@ static void add_noise(nas__first_step *f, const char *prefix) {
     }
 }
 
+/* ProxylessNAS steps alpha without an optimiser. */
+static const nas__proxyless *proxyless_of(const nas__first_step *f) {
+    const nas_trainer *t = f->subject->trainer;
+    return t && strcmp(t->s.strategy->name, "proxyless") == 0 ? t->s.memory : NULL;
+}
+
+static void add_gates(nas__first_step *f, const char *prefix) {
+    const nas__proxyless *p = proxyless_of(f);
+    for (int i = 0; p && i < p->alphas.n; i++) {
+        const nas_choice *choice = nas_space_choice(f->subject->trainer->s.space, i);
+        float *values = add(f, prefix, choice->key, 2, (int64_t[]){2, choice->n});
+        for (int k = 0; values && k < choice->n; k++) {
+            values[k] = (float)(p->gates[i].rivals >> k & 1);
+            values[choice->n + k] = (float)(p->gates[i].active >> k & 1);
+        }
+    }
+}
+
+static void add_gated_alphas(nas__first_step *f) {
+    const nas__proxyless *p = proxyless_of(f);
+    for (int i = 0; p && i < p->alphas.n; i++) {
+        add_values(f, "alpha.", nas_space_choice(f->subject->trainer->s.space, i)->key, p->alphas.of_choice[i]);
+    }
+}
+
+static void add_gated_gradients(nas__first_step *f) {
+    const nas__proxyless *p = proxyless_of(f);
+    for (int i = 0; p && i < p->alphas.n; i++) {
+        const nas_choice *choice = nas_space_choice(f->subject->trainer->s.space, i);
+        float *values = add(f, "grad.alpha.", choice->key, 1, (int64_t[]){choice->n});
+        for (int k = 0; values && k < choice->n; k++) {
+            values[k] = (float)p->gradient[p->first[i] + k];
+        }
+    }
+}
+
 static void on_update(void *user, const nas_optimizer *o, bool done) {
     nas__first_step *f = user;
     nas_trainer *t = f->subject->trainer;
@@ -99,6 +136,9 @@ static void on_update(void *user, const nas_optimizer *o, bool done) {
     }
     if (t) {
         add_noise(f, o == t->s.optimizer ? "noise.train." : "noise.arch.");
+    }
+    if (t && o == t->s.optimizer) {
+        add_gates(f, "gate.train.");
     }
     if (t && o != t->s.optimizer) {
         add_choices(f, o);
@@ -115,6 +155,7 @@ nas__first_step *nas__first_step_begin(nas__bench_subject *b) {
     f->subject = b;
     f->watcher = (nas__update_watcher){on_update, f};
     nas_visit_parameters(b->model, add_parameter, f);
+    add_gated_alphas(f);
     add_batch(f, "train.", b->trainer ? b->trainer->train_loader : b->loader);
     if (b->trainer) {
         add_batch(f, "arch.", b->trainer->arch_loader);
@@ -129,6 +170,8 @@ nas_status nas__first_step_end(nas__first_step *f, const char *path) {
         return nas_error_status();
     }
     nas__watch_updates(NULL);
+    add_gates(f, "gate.arch."); /* of the last pass */
+    add_gated_gradients(f);
     const nas__bench_workload *w = f->subject->workload;
     if (f->subject->output) {
         float *values = add(f, "", "output", 2, (int64_t[]){f->subject->batch, NAS__BENCH_CLASSES});

@@ -10,9 +10,9 @@
 enum { ARCH_BATCHES = 4, SETTLING_PASSES = 30, SETTLING_IMAGES = 8 };
 
 /* --- data ---------------------------------------------------------------------------------------- */
-static nas_dataset *random_images(uint64_t seed, uint64_t stream, int64_t n) {
-    enum { CHANNELS = NAS__BENCH_CHANNELS, SIDE = NAS__BENCH_SIDE, CLASSES = NAS__BENCH_CLASSES };
-    size_t pixels = (size_t)n * CHANNELS * SIDE * SIDE;
+static nas_dataset *random_images(uint64_t seed, uint64_t stream, int64_t n, int side) {
+    enum { CHANNELS = NAS__BENCH_CHANNELS, CLASSES = NAS__BENCH_CLASSES };
+    size_t pixels = (size_t)n * CHANNELS * (size_t)side * (size_t)side;
     float *x = nas__alloc(pixels * sizeof *x), *y = nas__alloc((size_t)n * sizeof *y);
     nas_rng rng = nas_rng_new(seed, 0x62656e6368u + stream);
     for (size_t i = 0; x && i < pixels; i++) {
@@ -21,7 +21,7 @@ static nas_dataset *random_images(uint64_t seed, uint64_t stream, int64_t n) {
     for (int64_t i = 0; y && i < n; i++) {
         y[i] = (float)nas_rng_below(&rng, CLASSES);
     }
-    nas_dataset *d = x && y ? nas_dataset_from_arrays(n, 3, (int64_t[]){CHANNELS, SIDE, SIDE}, x, 1, y, CLASSES) : NULL;
+    nas_dataset *d = x && y ? nas_dataset_from_arrays(n, 3, (int64_t[]){CHANNELS, side, side}, x, 1, y, CLASSES) : NULL;
     free(x);
     free(y);
     return d;
@@ -34,8 +34,8 @@ static nas_module *build_space(const nas__bench_workload *w) {
     nas_status status =
         options ? nas__options_read(info->options, options, w->space, w->space_options) : nas_error_status();
     nas_space_config config = {.channels = NAS__BENCH_CHANNELS,
-                               .height = NAS__BENCH_SIDE,
-                               .width = NAS__BENCH_SIDE,
+                               .height = w->side,
+                               .width = w->side,
                                .outputs = NAS__BENCH_CLASSES,
                                .options = options};
     nas_module *model = status ? NULL : nas_space_build(w->space, &config);
@@ -54,8 +54,8 @@ static nas_module *build(const nas__bench_workload *w) {
 /* --- opening and closing ------------------------------------------------------------------------- */
 static nas_status open_search(nas__bench_subject *b, const nas__bench_config *config) {
     const nas__bench_workload *w = b->workload;
-    b->arch = random_images(config->seed, 1, b->batch * ARCH_BATCHES);
-    b->score = random_images(config->seed, 2, b->batch);
+    b->arch = random_images(config->seed, 1, b->batch * ARCH_BATCHES, w->side);
+    b->score = random_images(config->seed, 2, b->batch, w->side);
     if (!b->arch || !b->score) {
         return nas_error_status();
     }
@@ -76,7 +76,7 @@ static nas_status open_search(nas__bench_subject *b, const nas__bench_config *co
 
 /* Running estimates that belong to these weights: those of a fresh network let its values fade to nothing. */
 static nas_status settle(nas__bench_subject *b) {
-    nas_dataset *images = random_images(1, 3, SETTLING_IMAGES);
+    nas_dataset *images = random_images(1, 3, SETTLING_IMAGES, b->workload->side);
     const nas_dataset_info *info = images ? nas_dataset_describe(images) : NULL;
     nas_loader *loader =
         images
@@ -116,7 +116,7 @@ nas_status nas__bench_open(nas__bench_subject *b, const nas__bench_workload *w, 
                            int steps) {
     *b = (nas__bench_subject){.workload = w, .batch = config->batch > 0 ? config->batch : w->batch};
     b->model = build(w);
-    b->train = b->model ? random_images(config->seed, 0, b->batch * steps) : NULL;
+    b->train = b->model ? random_images(config->seed, 0, b->batch * steps, w->side) : NULL;
     if (!b->train) {
         return nas_error_status();
     }

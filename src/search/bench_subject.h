@@ -6,7 +6,7 @@
 #include "search/bench.h"
 #include "search/bench_count.h"
 
-enum { NAS__BENCH_CHANNELS = 3, NAS__BENCH_SIDE = 32, NAS__BENCH_CLASSES = 10, NAS__BENCH_WARM_UP = 2 };
+enum { NAS__BENCH_CHANNELS = 3, NAS__BENCH_CLASSES = 10, NAS__BENCH_WARM_UP = 2 };
 
 typedef struct nas__bench_subject {
     const nas__bench_workload *workload;
@@ -34,9 +34,9 @@ nas_status nas__bench_step(nas__bench_subject *b, double *loss);
 nas_status nas__bench_counted_step(nas__bench_subject *b, double *loss, nas__bench_counts *counts);
 double nas__bench_waited(const nas__bench_subject *b); /* seconds for the loaders so far */
 
-/* What another system needs to repeat the first step, and to see that it did: weights, choices and batches before it,
- * and from the end on the gradients (before clipping), or the outputs of an inference. Names: model.PATH, alpha.KEY,
- * train.x, arch.y, grad.model.PATH, output. */
+/* What another system needs to repeat the first step, and to see that it did: weights, choices, draws and batches
+ * before it, and from the end on the gradients (before clipping), or the outputs of an inference. Names: model.PATH,
+ * alpha.KEY, train.x, arch.y, grad.model.PATH, output; for the draws noise.train.KEY, gate.arch.KEY. */
 typedef struct nas__first_step nas__first_step;
 nas__first_step *nas__first_step_begin(nas__bench_subject *b);
 /* Writes the file behind the step (path NULL: none) and frees f; NULL is fine. */

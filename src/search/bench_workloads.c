@@ -23,24 +23,32 @@ static const char darts_v2[] = "{\"normal/edge_2_0\": \"sep_conv_3x3\", \"normal
                                " \"reduce/edge_5_1\": \"max_pool_3x3\", \"reduce/edge_5_2\": \"skip_connect\","
                                " \"reduce/node_5/inputs\": [\"edge_5_1\", \"edge_5_2\"]}";
 
-enum { BATCH = 64 };
+enum { BATCH = 64, SIDE = 32 };
+/* In every step one of the weights, one of alpha. */
+#define PROXYLESS "warmup_epochs=0,alpha_period=1"
 
 const nas__bench_workload nas__bench_workloads[] = {
-    {"darts", "DARTS space, C=16, 8 cells; first-order DARTS", NAS__BENCH_SEARCH, BATCH, "darts", NULL, "darts", NULL,
-     NULL, NULL},
-    {"darts-second", "DARTS space, C=16, 8 cells; second-order DARTS", NAS__BENCH_SEARCH, BATCH, "darts", NULL, "darts",
-     "order=2", NULL, NULL},
-    {"nb201", "NAS-Bench-201 space, C=16, N=5; first-order DARTS", NAS__BENCH_SEARCH, BATCH, "nb201", NULL, "darts",
+    {"darts", "DARTS space, C=16, 8 cells; first-order DARTS", NAS__BENCH_SEARCH, BATCH, SIDE, "darts", NULL, "darts",
      NULL, NULL, NULL},
-    {"gdas", "NAS-Bench-201 space, C=16, N=5; GDAS", NAS__BENCH_SEARCH, BATCH, "nb201", NULL, "gdas", NULL, NULL, NULL},
-    {"fbnet", "FBNet space; FBNet's soft masks", NAS__BENCH_SEARCH, BATCH, "fbnet", NULL, "fbnet",
+    {"darts-second", "DARTS space, C=16, 8 cells; second-order DARTS", NAS__BENCH_SEARCH, BATCH, SIDE, "darts", NULL,
+     "darts", "order=2", NULL, NULL},
+    {"nb201", "NAS-Bench-201 space, C=16, N=5; first-order DARTS", NAS__BENCH_SEARCH, BATCH, SIDE, "nb201", NULL,
+     "darts", NULL, NULL, NULL},
+    {"gdas", "NAS-Bench-201 space, C=16, N=5; GDAS", NAS__BENCH_SEARCH, BATCH, SIDE, "nb201", NULL, "gdas", NULL, NULL,
+     NULL},
+    {"fbnet", "FBNet space; FBNet's soft masks", NAS__BENCH_SEARCH, BATCH, SIDE, "fbnet", NULL, "fbnet",
      "phases=batch,warmup=0", NULL, NULL},
-    {"darts-train", "training of the DARTS network, C=36, 20 cells", NAS__BENCH_TRAINING, BATCH, "darts",
+    {"proxyless", "ProxylessNAS's space, 9 blocks; ProxylessNAS, two paths", NAS__BENCH_SEARCH, BATCH, SIDE,
+     "mobilenet", "depths=3-3-3", "proxyless", PROXYLESS, NULL, NULL},
+    {"proxyless-224", "ProxylessNAS's space, 21 blocks, 224x224; ProxylessNAS, two paths", NAS__BENCH_SEARCH, 16, 224,
+     "mobilenet", NULL, "proxyless", PROXYLESS, NULL, NULL},
+    {"darts-train", "training of the DARTS network, C=36, 20 cells", NAS__BENCH_TRAINING, BATCH, SIDE, "darts",
      "channels=36,layers=20", NULL, NULL, darts_v2, NULL},
-    {"darts-inference", "inference of the DARTS network, C=36, 20 cells", NAS__BENCH_INFERENCE, BATCH, "darts",
+    {"darts-inference", "inference of the DARTS network, C=36, 20 cells", NAS__BENCH_INFERENCE, BATCH, SIDE, "darts",
      "channels=36,layers=20", NULL, NULL, darts_v2, NULL},
-    {"resnet18", "training of ResNet-18", NAS__BENCH_TRAINING, BATCH, NULL, NULL, NULL, NULL, NULL, nas_resnet18_new},
-    {"mobilenetv2", "training of MobileNetV2", NAS__BENCH_TRAINING, BATCH, NULL, NULL, NULL, NULL, NULL,
+    {"resnet18", "training of ResNet-18", NAS__BENCH_TRAINING, BATCH, SIDE, NULL, NULL, NULL, NULL, NULL,
+     nas_resnet18_new},
+    {"mobilenetv2", "training of MobileNetV2", NAS__BENCH_TRAINING, BATCH, SIDE, NULL, NULL, NULL, NULL, NULL,
      nas_mobilenetv2_new},
     {0},
 };

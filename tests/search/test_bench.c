@@ -18,6 +18,7 @@ enum { BATCH = 8 };
 static const nas__bench_workload small = {.name = "small",
                                           .summary = "one cell per stage",
                                           .batch = BATCH,
+                                          .side = 32,
                                           .space = "nb201",
                                           .space_options = "channels=16,cells=1",
                                           .strategy = "darts"};
@@ -103,7 +104,8 @@ static void every_benchmark_has_a_network(void **state) {
     (void)state;
     for (const nas__bench_workload *w = nas__bench_workloads; w->name; w++) {
         assert_ptr_equal(nas__bench_find(w->name), w);
-        assert_true(w->batch > 0 && (w->space || w->network) && (w->kind != NAS__BENCH_SEARCH || w->strategy));
+        assert_true(w->batch > 0 && w->side > 0 && (w->space || w->network) &&
+                    (w->kind != NAS__BENCH_SEARCH || w->strategy));
     }
 }
 

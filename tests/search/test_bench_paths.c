@@ -1,0 +1,132 @@
+/* What a step of ProxylessNAS's gates computes, counted while it runs, against the networks of its two paths; and what
+ * of it the file of the first step has. */
+#include "support.h"
+
+#include "core/file.h"
+#include "io/safetensors.h"
+#include "search/bench_subject.h"
+#include "search/proxyless.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { BATCH = 2 };
+
+typedef struct flops {
+    double forward, backward;
+} flops;
+
+static flops sum_of(const nas__op_times *times, int steps) {
+    flops f = {0};
+    for (int i = 0; i < times->n; i++) {
+        *(times->ops[i].backward ? &f.backward : &f.forward) += times->ops[i].flops / steps;
+    }
+    return f;
+}
+
+/* From the end of the weights' pass on. */
+static nas_status count_step_of_alpha(nas_trainer *t, const nas_pass *pass, void *user) {
+    (void)t;
+    if (pass->grad == NAS_ROLE_WEIGHT) {
+        nas__op_times_start(user);
+    }
+    return NAS_OK;
+}
+
+/* One of the two paths through all blocks. */
+static char *architecture(const nas_trainer *t, bool active) {
+    const nas__proxyless *p = t->s.memory;
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    for (int i = 0; i < p->alphas.n; i++) {
+        const nas_choice *c = nas_space_choice(t->s.space, i);
+        const nas__gate *g = &p->gates[i];
+        assert_int_equal(__builtin_popcountll(g->rivals), 2);
+        assert_int_equal(__builtin_popcountll(g->active & g->rivals), 1);
+        uint64_t taken = active ? g->active : g->rivals & ~g->active;
+        fprintf(out, "%s\"%s\": \"%s\"", i ? ", " : "{", c->key, c->names[__builtin_ctzll(taken)]);
+    }
+    fprintf(out, "}");
+    fclose(out);
+    return text;
+}
+
+/* Forwards and backwards through the network of that path. */
+static flops alone(const nas_trainer *t, bool active) {
+    nas__bench_workload w = *nas__bench_find("proxyless");
+    nas__bench_result r;
+    char *text = architecture(t, active);
+    w.kind = NAS__BENCH_TRAINING;
+    w.architecture = text;
+    assert_int_equal(nas__bench_run(&w, &(nas__bench_config){.steps = 1, .batch = BATCH}, &r), NAS_OK);
+    free(text);
+    return sum_of(&r.times, r.steps);
+}
+
+static void two_paths_cost_no_more_than_their_networks(void **state) {
+    (void)state;
+    nas__bench_subject b;
+    nas__op_times times;
+    double loss;
+    assert_int_equal(nas__bench_open(&b, nas__bench_find("proxyless"), &(nas__bench_config){.batch = BATCH}, 1),
+                     NAS_OK);
+    assert_int_equal(nas__bench_rewind(&b), NAS_OK);
+    b.trainer->on_pass = count_step_of_alpha;
+    b.trainer->on_pass_user = &times;
+    assert_int_equal(nas__bench_step(&b, &loss), NAS_OK);
+    nas__op_times_stop(&times);
+    flops both = sum_of(&times, 1), active = alone(b.trainer, true), rival = alone(b.trainer, false);
+    double step = both.forward + both.backward;
+    double networks = active.forward + active.backward + rival.forward + rival.backward;
+    assert_true(step <= 1.6 * networks);
+    /* What is outside the blocks runs once; nothing flows back through the rivals, nor into weights. */
+    assert_true(both.forward > active.forward && both.forward > rival.forward);
+    assert_true(both.forward < active.forward + rival.forward);
+    assert_true(both.backward > 0 && both.backward < 0.6 * active.backward);
+    print_message("a step of two paths: %.2f of its networks' forward and backward\n", step / networks);
+    nas__bench_close(&b);
+}
+
+static const float *numbers(const nas__safetensors *file, const char *name, size_t count) {
+    const nas__array *a = nas__safetensors_find(file, name);
+    assert_non_null(a);
+    assert_int_equal(nas__array_count(a), count);
+    return a->data;
+}
+
+/* Others repeat the first step from the gates: two rivals, one of them active, and a gradient for these alone. */
+static void the_gates_are_in_the_file(void **state) {
+    (void)state;
+    enum { CANDIDATES = 7 };
+    char *directory = temporary_directory(), *path = nas__join(directory, "first.safetensors");
+    nas__bench_config config = {.steps = 1, .batch = BATCH, .first_step = path};
+    nas__bench_result r;
+    assert_int_equal(nas__bench_run(nas__bench_find("proxyless"), &config, &r), NAS_OK);
+    nas__safetensors *file = nas__safetensors_read(path);
+    assert_non_null(file);
+    const float *gate = numbers(file, "gate.arch.block_2", 2 * CANDIDATES);
+    const float *gradient = numbers(file, "grad.alpha.block_2", CANDIDATES);
+    numbers(file, "gate.train.block_2", 2 * CANDIDATES);
+    numbers(file, "alpha.block_2", CANDIDATES);
+    double rivals = 0, active = 0, sum = 0, size = 0;
+    for (int k = 0; k < CANDIDATES; k++) {
+        rivals += gate[k];
+        active += gate[k] * gate[CANDIDATES + k];
+        sum += gradient[k];
+        size += fabs(gradient[k]);
+        assert_true(gate[k] == 1 || gradient[k] == 0);
+    }
+    assert_true(rivals == 2 && active == 1);
+    assert_true(size > 0 && fabs(sum) < 1e-5 * size);
+    nas__safetensors_free(file);
+    free(path);
+    remove_directory(directory);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(two_paths_cost_no_more_than_their_networks),
+                                       cmocka_unit_test(the_gates_are_in_the_file)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
