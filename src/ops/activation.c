@@ -69,7 +69,7 @@ static nas_tensor *relu_of(const char *op, nas_tensor *x, float cap) {
     if (x->is_zero) {
         return x;
     }
-    if (x->persistent || x->layout != NAS__BLOCKED || nas__dry()) {
+    if (x->persistent || x->layout != NAS__BLOCKED || nas__dry() || nas__watches_relus()) {
         return rectify(op, x, cap);
     }
     return nas__postpone(

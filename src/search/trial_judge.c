@@ -1,4 +1,5 @@
-/* trial_judge.c - how good is the architecture of a trial: trained alone, with the shared weights, or by a table. */
+/* trial_judge.c - how good is the architecture of a trial: trained alone, with the shared weights, by a table, or by a
+ * proxy. */
 #include "nn/optim.h"
 #include "core/file.h"
 #include "search/trials.h"
@@ -104,6 +105,29 @@ static nas_status look_up(nas_trainer *t, nas__trial *trial) {
     return nas_error_status();
 }
 
+/* By its random weights, on the first training batch. What search and journal call better stays better: where less is,
+ * the score is negative. */
+static nas_status guess(nas_trainer *t, nas__trial *trial) {
+    const nas_trainer_config *c = &t->config;
+    double score = NAN;
+    nas_module *model = c->new_model(c->user);
+    char *json = nas_architecture_json(trial->architecture, false);
+    nas_status status = model && json ? nas_apply_fixed_architecture_text(model, json) : nas_error_status();
+    status = status ? status : nas_initialise(model, c->seed);
+    status = status ? status : nas_loader_seek(t->calibration_loader, 0, 0);
+    const nas_batch *batch = status ? NULL : nas_loader_next(t->calibration_loader);
+    if (batch) {
+        nas__proxy_look look = {batch, nas_dataset_describe(c->dataset_train), c->loss};
+        status = nas__proxy_score(model, ((const nas__trial_options *)t->s.options)->proxy, &look, &score);
+    }
+    for (int i = 0; i < t->n_metrics; i++) {
+        trial->metrics[i] = i > 0 ? NAN : c->metrics[0].lower_is_better ? -score : score;
+    }
+    free(json);
+    nas_module_free(model);
+    return status ? status : nas_error_status();
+}
+
 /* A network that does not train is a bad one, and no reason to end the search. */
 static nas_status forgive(nas__trials *t, nas__trial *trial, nas_status status) {
     if (status != NAS_NUMERIC) {
@@ -124,7 +148,8 @@ nas_status nas__judge_trial(nas__trials *t, nas__trial *trial) {
     const nas__trial_options *o = t->s->options;
     double start = nas__now();
     const nas_trainer_config *c = t->s->config;
-    nas_status status = o->evaluate == NAS__JUDGE_TABLE ? look_up(trainer, trial)
+    nas_status status = o->evaluate == NAS__JUDGE_TABLE   ? look_up(trainer, trial)
+                        : o->evaluate == NAS__JUDGE_PROXY ? guess(trainer, trial)
                         : o->evaluate == NAS__JUDGE_SHARED
                             ? nas__score_path(trainer, trial->architecture, trial->share, trial->metrics)
                         : c->trial ? c->trial(trial->architecture, trial->share, trial->metrics, c->user)

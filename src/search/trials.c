@@ -204,13 +204,15 @@ nas_status nas__trials_begin(nas_search *s, const nas__policy *policy) {
     if (policy->memory_size && !t->memory) {
         return nas_error_status();
     }
-    if (options_of(s)->evaluate == NAS__JUDGE_STANDALONE && !s->config->new_model && !s->config->trial) {
+    int evaluate = options_of(s)->evaluate;
+    bool own = evaluate == NAS__JUDGE_PROXY || (evaluate == NAS__JUDGE_STANDALONE && !s->config->trial);
+    if (own && !s->config->new_model) {
         return nas__fail(NAS_USAGE,
-                         "%s trains each architecture alone, in a network of its own: give .new_model or .trial, or "
+                         "%s judges each architecture alone, in a network of its own: give .new_model or .trial, or "
                          "set evaluate=shared",
                          s->strategy->name);
     }
-    if (options_of(s)->evaluate == NAS__JUDGE_TABLE && open_table(s)) {
+    if (evaluate == NAS__JUDGE_TABLE && open_table(s)) {
         return nas_error_status();
     }
     return policy->begin ? policy->begin(t) : NAS_OK;

@@ -2,12 +2,13 @@
  *
  * The policies are the classic ones (random, evolution, ...) and the second halves of one-shot searches; how a trial is
  * judged (trial_judge.c) is independent of them: trained alone for some epochs, run with shared weights that were
- * trained before, or looked up in a table. What was proposed and found is one history (trials_history.c): a resumed
- * search gives it to its policy again and goes on, so policies store nothing. Proposal i draws from a random stream of
- * its own. */
+ * trained before, looked up in a table, or guessed from random weights. What was proposed and found is one history
+ * (trials_history.c): a resumed search gives it to its policy again and goes on, so policies store nothing. Proposal i
+ * draws from a random stream of its own. */
 #ifndef SEARCH_TRIALS_H
 #define SEARCH_TRIALS_H
 
+#include "search/proxies.h"
 #include "search/trainer.h"
 
 /* Of the run's directory: where trainings wait that were given only a share. */
@@ -45,7 +46,7 @@ typedef struct nas__policy {
     int64_t (*trials)(const nas__trials *t);
 } nas__policy;
 
-typedef enum nas__judge { NAS__JUDGE_STANDALONE, NAS__JUDGE_SHARED, NAS__JUDGE_TABLE } nas__judge;
+typedef enum nas__judge { NAS__JUDGE_STANDALONE, NAS__JUDGE_SHARED, NAS__JUDGE_TABLE, NAS__JUDGE_PROXY } nas__judge;
 
 /* Options of every strategy that searches by trials; its options begin with them. */
 typedef struct nas__trial_options {
@@ -53,6 +54,7 @@ typedef struct nas__trial_options {
     int trials;
     double search_share;
     bool recompute;
+    int proxy; /* nas__proxy */
     char table[NAS_OPTION_TEXT_SIZE];
 } nas__trial_options;
 
@@ -63,9 +65,11 @@ typedef struct nas__trial_options {
      evaluate_default,                                                                                                 \
      0,                                                                                                                \
      0,                                                                                                                \
-     "standalone|shared|table",                                                                                        \
-     "how a trial is judged: trained alone for --epochs, with weights that all share and --epochs have trained, or "   \
-     "looked up in `table`"},                                                                                          \
+     "standalone|shared|table|proxy",                                                                                  \
+     "how a trial is judged: trained alone for --epochs, with weights that all share and --epochs have trained, "      \
+     "looked up in `table`, or by a `proxy`: a score of its untrained weights"},                                       \
+        {"proxy", NAS_OPTION_CHOICE, offsetof(struct_type, trial.proxy), "synflow", 0,                                 \
+         0,       NAS__PROXY_WORDS,  "for evaluate=proxy: which one"},                                                 \
         {"table",                                                                                                      \
          NAS_OPTION_TEXT,                                                                                              \
          offsetof(struct_type, trial.table),                                                                           \

@@ -15,6 +15,8 @@ static _Thread_local const nas__watcher *watching;
 
 void nas__watch(const nas__watcher *watcher) { watching = watcher; }
 
+bool nas__watches_relus(void) { return watching && watching->relus; }
+
 static void tell(nas__event event, const nas__node *node) {
     if (watching) {
         watching->event(watching->user, event, node);

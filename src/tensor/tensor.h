@@ -109,9 +109,12 @@ typedef enum nas__event { NAS__BEGUN, NAS__COMPUTED, NAS__DIFFERENTIATED } nas__
 typedef struct nas__watcher {
     void (*event)(void *user, nas__event event, const nas__node *node);
     void *user;
+    bool relus; /* wants every ReLU as an operation of its own, "relu" or "relu6", whose output has values: none is left
+                   to whoever reads it */
 } nas__watcher;
 /* Of the calling thread's passes, until it is replaced; NULL: nobody watches. Borrowed. */
 void nas__watch(const nas__watcher *watcher);
+bool nas__watches_relus(void);
 
 /* --- making results ------------------------------------------------------------------------------ */
 /* A fresh tensor on the current tape with memory (none when dry). NULL and an error on failure. */
