@@ -39,10 +39,20 @@ NAS_PRINTF(4, 5) static nas_tensor *add(nas__controller *c, int64_t rows, int64_
     return c->tensors[c->n_tensors++] = t;
 }
 
+/* The authors' (10, 10, 0, 0, 0) for two convolutions, two poolings and the identity. */
+static nas_tensor *add_bias(nas__controller *c, const nas_choice *choice, int index) {
+    nas_tensor *bias = add(c, 1, choice->n, "bias.%d", index);
+    float values[NAS_MAX_CANDIDATES];
+    for (int k = 0; k < choice->n; k++) {
+        values[k] = strstr(choice->names[k], "conv") ? (float)c->config.op_bias : 0;
+    }
+    return bias && !nas_tensor_write(bias, values) ? bias : NULL;
+}
+
 static nas_status create_parameters(nas__controller *c) {
     enum { SHARED = 5 };
     int64_t h = c->config.hidden;
-    size_t most = SHARED + 2 * (size_t)c->n_vocabularies;
+    size_t most = SHARED + 3 * (size_t)c->n_vocabularies;
     c->tensors = nas__alloc(most * sizeof *c->tensors);
     c->names = nas__alloc(most * sizeof *c->names);
     if (!c->tensors || !c->names) {
@@ -54,8 +64,10 @@ static nas_status create_parameters(nas__controller *c) {
     for (int i = 0; i < c->n_vocabularies; i++) {
         const nas_choice *choice = nas_space_choice(c->space, c->vocabularies[i].choice);
         bool inputs = choice->kind == NAS_INPUT;
-        c->vocabularies[i].embedding = add(c, choice->n, h, "embedding.%d", i);
-        c->vocabularies[i].output = inputs ? NULL : add(c, choice->n, h, "output.%d", i);
+        nas__vocabulary *v = &c->vocabularies[i];
+        v->embedding = inputs && !v->learned ? NULL : add(c, choice->n, h, "embedding.%d", i);
+        v->output = inputs ? NULL : add(c, choice->n, h, "output.%d", i);
+        v->bias = inputs || c->config.op_bias == 0 ? NULL : add_bias(c, choice, i);
         looks |= inputs;
     }
     if (looks) {

@@ -18,8 +18,9 @@ typedef struct walk {
     bool count;
     int token;
     nas_tensor *x, *h, *cell;
-    nas_tensor **anchors; /* per choice; NULL where none was made */
-    nas_tensor *log_pi, *kl;
+    nas_tensor **anchors; /* per choice, then per input of a row; NULL where none was made */
+    nas_tensor *log_pi, *kl, *entropy;
+    bool wants_entropy; /* as a tensor */
     double saturation;
     int64_t logits;
 } walk;
@@ -40,7 +41,7 @@ static nas_tensor *row(nas_tensor *table, int index) {
 }
 
 /* c tanh(l / T) of a row of logits. */
-static nas_tensor *cap(walk *w, nas_tensor *logits) {
+static nas_tensor *cap(walk *w, nas_tensor *logits, double reduce) {
     const nas__controller_config *config = &w->c->config;
     logits = config->temperature > 0 ? nas_scale(logits, (float)(1 / config->temperature)) : logits;
     if (!(config->tanh_constant > 0)) {
@@ -53,7 +54,7 @@ static nas_tensor *cap(walk *w, nas_tensor *logits) {
         w->saturation += fabs(values[k]);
     }
     w->logits += n;
-    return nas_scale(t, (float)config->tanh_constant);
+    return nas_scale(t, (float)(config->tanh_constant / (reduce > 0 ? reduce : 1)));
 }
 
 static void add_term(nas_tensor **sum, nas_tensor *term) { *sum = *sum ? nas_add(*sum, term) : term; }
@@ -101,13 +102,18 @@ static int softmax_token(walk *w, int choice, nas_tensor *logits) {
         count_probability(w, choice, k, exp(log_p[k]));
     }
     add_term(&w->log_pi, nas_sum(nas_slice(lp, 1, token, 1)));
+    if (w->wants_entropy) {
+        add_term(&w->entropy, nas_scale(nas_sum(nas_mul(nas_softmax(logits), lp)), -1));
+    }
     return token;
 }
 
 /* --- layers and values ---------------------------------------------------------------------------- */
 static nas_status visit_single(walk *w, const nas__visit *v, uint64_t *set) {
     const nas__vocabulary *words = &w->c->vocabularies[v->vocabulary];
-    int token = advance(w) ? -1 : softmax_token(w, v->choice, cap(w, nas_linear(w->h, words->output, NULL)));
+    nas_tensor *logits = advance(w) ? NULL : nas_linear(w->h, words->output, NULL);
+    logits = words->bias ? nas_add(logits, words->bias) : logits;
+    int token = softmax_token(w, v->choice, cap(w, logits, w->c->config.op_reduce));
     if (token < 0) {
         return nas_error_status();
     }
@@ -123,6 +129,10 @@ static nas_tensor *anchor(const walk *w, const nas__anchor *a) {
     return state ? state : row(w->c->vocabularies[a->vocabulary].embedding, a->row);
 }
 
+static nas_tensor *zero(const walk *w) { return nas_zero(2, (int64_t[]){1, w->c->config.hidden}); }
+
+static bool is_input(const walk *w, const nas__anchor *a) { return a->choice >= nas_space_size(w->c->space); }
+
 static nas_tensor *anchors_of(const walk *w, const nas__visit *v, int n, nas_tensor **list) {
     for (int k = 0; k < n; k++) {
         list[k] = anchor(w, &v->anchors[k]);
@@ -134,7 +144,7 @@ static nas_tensor *anchors_of(const walk *w, const nas__visit *v, int n, nas_ten
 static nas_tensor *attend(walk *w, nas_tensor *keys, int n) {
     nas_tensor *query = nas_linear(w->h, w->c->of_state, NULL);
     nas_tensor *q = nas_linear(nas_tanh(nas_linear(keys, w->c->of_anchor, query)), w->c->attention, NULL);
-    return cap(w, nas_reshape(q, 2, (int64_t[]){1, n}));
+    return cap(w, nas_reshape(q, 2, (int64_t[]){1, n}), 1);
 }
 
 static nas_status draw_inputs(walk *w, const nas__visit *v, const nas_choice *choice, uint64_t *set) {
@@ -149,7 +159,7 @@ static nas_status draw_inputs(walk *w, const nas__visit *v, const nas_choice *ch
         }
         *set |= (uint64_t)1 << token;
         closed[token] = CLOSED;
-        w->x = anchors[token];
+        w->x = is_input(w, &v->anchors[token]) ? zero(w) : anchors[token];
     }
     return NAS_OK;
 }
@@ -196,8 +206,7 @@ static nas_tensor *mean_of_chosen(const walk *w, nas_tensor **anchors, const bit
             chosen[n_chosen++] = anchors[k];
         }
     }
-    return n_chosen ? nas_scale(nas_sum_of(n_chosen, chosen), 1.0f / (float)(1 + n_chosen))
-                    : nas_zero(2, (int64_t[]){1, w->c->config.hidden});
+    return n_chosen ? nas_scale(nas_sum_of(n_chosen, chosen), 1.0f / (float)(1 + n_chosen)) : zero(w);
 }
 
 static nas_status draw_bits(walk *w, const nas__visit *v, const nas_choice *choice, uint64_t *set) {
@@ -214,6 +223,10 @@ static nas_status draw_bits(walk *w, const nas__visit *v, const nas_choice *choi
     take_bits(w, v->choice, choice, log_p, &b);
     add_term(&w->log_pi, nas_sum(nas_mul(lp, nas_input(NAS_DIMS(n, 2), b.taken))));
     add_term(&w->kl, divergence(w, pairs, &b, n));
+    if (w->wants_entropy) {
+        nas_tensor *terms = nas_mul(nas_mul(nas_softmax(pairs), lp), nas_input(NAS_DIMS(n, 2), b.free_));
+        add_term(&w->entropy, nas_scale(nas_sum(terms), -1));
+    }
     for (int k = 0; k < n; k++) {
         *set |= (uint64_t)b.one[k] << k;
     }
@@ -251,8 +264,23 @@ static nas_status finish_node(walk *w, const nas__visit *nodes, int input) {
     return status;
 }
 
-static nas_status visit(walk *w, const nas__visit *v) {
+/* A step for each input of a row of nodes. */
+static nas_status make_inputs(walk *w, const nas__visit *v) {
     nas_status status = NAS_OK;
+    w->x = v->n_inputs && v->starts_anew ? w->c->start : w->x;
+    for (int k = 0; !status && k < v->n_inputs; k++) {
+        status = advance(w);
+        w->anchors[v->first_input + k] = w->h;
+        w->x = w->c->start;
+    }
+    return status;
+}
+
+static nas_status visit(walk *w, const nas__visit *v) {
+    nas_status status = make_inputs(w, v);
+    if (status) {
+        return status;
+    }
     if (nas_architecture_reaches(w->sample->architecture, v->choice)) {
         uint64_t set = 0;
         status = decide(w, v, nas_space_choice(w->c->space, v->choice), &set);
@@ -266,7 +294,7 @@ static nas_status visit(walk *w, const nas__visit *v) {
 static nas_status go(walk *w, unsigned grad) {
     nas__controller *c = w->c;
     nas_architecture *first = nas_architecture_new(c->space);
-    w->anchors = nas__alloc((size_t)c->n_visits * sizeof *w->anchors);
+    w->anchors = nas__alloc((size_t)(c->n_visits + c->n_row_inputs) * sizeof *w->anchors);
     if (!first || !w->anchors) {
         nas_architecture_free(first);
         return nas_error_status();
@@ -277,7 +305,7 @@ static nas_status go(walk *w, unsigned grad) {
     nas_tape_begin(c->tape, &(nas_tape_config){.grad = grad});
     nas__apply_one_thread();
     w->x = c->start;
-    w->h = w->cell = nas_zero(2, (int64_t[]){1, c->config.hidden});
+    w->h = w->cell = zero(w);
     nas_status status = w->h ? NAS_OK : nas_error_status();
     for (int i = 0; !status && i < c->n_visits; i++) {
         status = visit(w, &c->visits[i]);
@@ -306,12 +334,26 @@ nas_status nas__controller_replay(nas__controller *c, nas__sample *sample) {
     return status;
 }
 
-nas_status nas__controller_learn(nas__controller *c, nas__sample *sample, double weight, double kl_weight) {
-    walk w = {.c = c, .sample = sample};
+/* What the advantage is multiplied with in the gradient of log pi. */
+static double factor_of(const nas__lesson *l, double log_pi) {
+    if (!(l->clip > 0)) {
+        return 1;
+    }
+    double ratio = exp(log_pi - l->old_log_pi);
+    bool clipped = l->advantage > 0 ? ratio > 1 + l->clip : ratio < 1 - l->clip;
+    return clipped ? 0 : ratio;
+}
+
+nas_status nas__controller_learn(nas__controller *c, nas__sample *sample, const nas__lesson *l, double share) {
+    walk w = {.c = c, .sample = sample, .wants_entropy = l->entropy_weight != 0};
     nas_status status = go(&w, NAS_ROLE_ARCH);
+    double weight = l->advantage * factor_of(l, sample->log_pi) * share;
     nas_tensor *loss = w.log_pi ? nas_scale(w.log_pi, (float)-weight) : NULL;
-    if (w.kl && kl_weight != 0) {
-        add_term(&loss, nas_scale(w.kl, (float)kl_weight));
+    if (w.kl && l->kl_weight != 0) {
+        add_term(&loss, nas_scale(w.kl, (float)(l->kl_weight * share)));
+    }
+    if (w.entropy) {
+        add_term(&loss, nas_scale(w.entropy, (float)(-l->entropy_weight * share)));
     }
     if (!status && loss) { /* a space without any choice left has nothing to learn */
         status = nas_backward(loss);

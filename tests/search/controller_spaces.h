@@ -72,4 +72,39 @@ static inline nas_module *mixed_model(void) {
     return &t->base;
 }
 
+/* The macro space as the built-in one is made: three layers of two operations, whose skips are those of layers side by
+ * side: 2^3 * 2^(1 + 2) = 64 architectures. */
+static inline nas_module *skips_model(void) {
+    tiny *t = nas_module_new(tiny, tiny_forward);
+    static const char *const ops[] = {"layer_1", "layer_2", "layer_3"}, *const sums[] = {"sum_1", "sum_2", "sum_3"},
+                             *const skips[] = {"", "layer_2/skips", "layer_3/skips"}, *const states[] = {"stem", "one"};
+    for (int l = 0; l < 3; l++) {
+        add_layer(t, ops[l], 2);
+        tiny *sum = l ? nas_module_new(tiny, tiny_forward) : NULL;
+        if (sum) {
+            sum->inputs = nas_input_choice(sum, skips[l], .names = states, .n_candidates = l);
+            assert_non_null(sum->inputs);
+            assert_non_null(nas_child(t, sums[l], &sum->base));
+        }
+    }
+    return &t->base;
+}
+
+static inline nas_module *identity_op(int channels, int stride) {
+    (void)channels;
+    (void)stride;
+    return nas_identity_new();
+}
+
+/* A micro cell of two nodes of two terms each: (2 * 2)^2 * (3 * 2)^2 = 576 architectures. */
+static inline nas_module *terms_model(void) {
+    static const nas_cell_op ops[] = {{"sep_conv", identity_op, NAS_CELL_OP}, {"pool", identity_op, NAS_CELL_OP}};
+    tiny *t = nas_module_new(tiny, tiny_forward);
+    assert_non_null(nas_child(t, "cell",
+                              nas_cell(.ops = ops, .n_ops = 2, .channels = 2, .n_inputs = 2, .nodes = 2, .in = {2, 2},
+                                       .preprocess = {NAS_CELL_AS_IS, NAS_CELL_AS_IS}, .wiring = NAS_CELL_SLOTS,
+                                       .banks = true, .merge = NAS_CELL_UNREAD)));
+    return &t->base;
+}
+
 #endif

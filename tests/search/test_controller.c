@@ -11,7 +11,7 @@ static void check_normalised(nas_module *model, nas__controller_config config, i
     spread_parameters(f.c, 8);
     double sum = 0;
     int count = 0, distinct = 0;
-    uint64_t seen[128];
+    static uint64_t seen[600];
     for (bool first = true; next_sequence(&f, first); first = false) {
         uint64_t hash = nas_architecture_hash(f.sample.architecture);
         bool known = false;
@@ -34,12 +34,16 @@ static void probabilities_add_up(void **state) {
     (void)state;
     const nas__controller_config capped = {.hidden = 8, .tanh_constant = 1.5, .skip_target = 0.4};
     const nas__controller_config hot = {.hidden = 8, .tanh_constant = 2.5, .temperature = 5, .skip_target = 0.4};
+    const nas__controller_config micro = {
+        .hidden = 8, .tanh_constant = 1.1, .op_reduce = 2.5, .op_bias = 10, .skip_target = 0.4};
     const nas__controller_config free_ = {.hidden = 8, .skip_target = 0.4};
     check_normalised(macro_model(), capped, 18, 18);
     check_normalised(macro_model(), hot, 18, 18);
     check_normalised(cell_model(), capped, 2 * 2 * 6 * 4, 48); /* sequences know the order of the inputs, sets do not */
     check_normalised(cell_model(), free_, 2 * 2 * 6 * 4, 48);
     check_normalised(mixed_model(), capped, 48, 48);
+    check_normalised(skips_model(), capped, 64, 64);
+    check_normalised(terms_model(), micro, 576, 576);
 }
 
 /* --- a second walk, in double --------------------------------------------------------------------- */
@@ -49,7 +53,7 @@ typedef struct reference {
     const nas__controller *c;
     double *values[16]; /* of c->tensors */
     double h[H], cell[H], x[H];
-    double log_pi, kl;
+    double log_pi, kl, entropy;
 } reference;
 
 static const double *parameter(const reference *r, const char *name) {
@@ -87,6 +91,10 @@ static void softmax(reference *r, int n, const double *logits, int token) {
         sum += exp(logits[k]);
     }
     r->log_pi += logits[token] - log(sum);
+    for (int k = 0; k < n; k++) {
+        double p = exp(logits[k]) / sum;
+        r->entropy -= p > 0 ? p * log(p) : 0;
+    }
 }
 
 static void word(reference *r, int n, const char *output, const char *embedding, int token) {
@@ -101,6 +109,21 @@ static void word(reference *r, int n, const char *output, const char *embedding,
     }
     softmax(r, n, logits, token);
     memcpy(r->x, parameter(r, embedding) + token * H, sizeof r->x);
+}
+
+/* Operations with a bias and a reduced bound; vocabularies 0 and 2 are inputs, without embeddings. */
+static void biased_word(reference *r, int token) {
+    double logits[2];
+    lstm(r);
+    for (int k = 0; k < 2; k++) {
+        logits[k] = parameter(r, "bias.1")[k];
+        for (int i = 0; i < H; i++) {
+            logits[k] += parameter(r, "output.1")[k * H + i] * r->h[i];
+        }
+        logits[k] = cap(r, logits[k]) / r->c->config.op_reduce;
+    }
+    softmax(r, 2, logits, token);
+    memcpy(r->x, parameter(r, "embedding.1") + token * H, sizeof r->x);
 }
 
 static double attention(const reference *r, const double *anchor) {
@@ -120,7 +143,7 @@ static void begin_walk(reference *r) {
     memset(r->h, 0, sizeof r->h);
     memset(r->cell, 0, sizeof r->cell);
     memcpy(r->x, parameter(r, "start"), sizeof r->x);
-    r->log_pi = r->kl = 0;
+    r->log_pi = r->kl = r->entropy = 0;
 }
 
 /* layer_1, its skip, layer_2; the vocabularies are 0 (layers) and 1 (inputs). */
@@ -132,6 +155,7 @@ static void walk_macro(reference *r, const int *tokens) {
     lstm(r);
     double q = attention(r, anchor), p = sigmoid(2 * q);
     r->log_pi += log(tokens[1] ? p : 1 - p);
+    r->entropy -= p * log(p) + (1 - p) * log(1 - p);
     r->kl += p * log(p / 0.4) + (1 - p) * log((1 - p) / 0.6);
     for (int i = 0; i < H; i++) {
         r->x[i] = tokens[1] ? anchor[i] / 2 : 0;
@@ -143,14 +167,17 @@ static void walk_macro(reference *r, const int *tokens) {
  * the edges. */
 static void walk_cell(reference *r, const int *tokens) {
     begin_walk(r);
-    const double *inputs = parameter(r, "embedding.0");
-    double logits[3], node[H];
+    double logits[3], node[H], inputs[2 * H];
+    for (int k = 0; k < 2; k++) { /* a step for each input */
+        lstm(r);
+        memcpy(inputs + k * H, r->h, sizeof r->h);
+    }
     lstm(r);
     for (int k = 0; k < 2; k++) {
         logits[k] = attention(r, inputs + k * H);
     }
     softmax(r, 2, logits, tokens[0]);
-    memcpy(r->x, inputs + tokens[0] * H, sizeof r->x);
+    memset(r->x, 0, sizeof r->x);
     word(r, 2, "output.1", "embedding.1", tokens[1]);
     lstm(r);
     memcpy(node, r->h, sizeof node);
@@ -161,17 +188,84 @@ static void walk_cell(reference *r, const int *tokens) {
             logits[k] = draw && tokens[2] == k ? -INFINITY : attention(r, k < 2 ? inputs + k * H : node);
         }
         softmax(r, 3, logits, tokens[2 + draw]);
-        memcpy(r->x, tokens[2 + draw] < 2 ? inputs + tokens[2 + draw] * H : node, sizeof r->x);
+        for (int i = 0; i < H; i++) { /* the inputs have no vector of their own */
+            r->x[i] = tokens[2 + draw] < 2 ? 0 : node[i];
+        }
     }
     word(r, 2, "output.1", "embedding.1", tokens[4]);
     word(r, 2, "output.1", "embedding.1", tokens[5]);
 }
 
+/* Three layers with skips; the authors' order: operation, bits; the first layer's second step makes the anchor of what
+ * it reads, the stem's. */
+static void walk_skips(reference *r, const int *tokens) {
+    begin_walk(r);
+    double anchors[2][H];
+    word(r, 2, "output.0", "embedding.0", tokens[0]);
+    lstm(r);
+    memcpy(anchors[0], r->h, sizeof r->h);
+    memcpy(r->x, parameter(r, "start"), sizeof r->x);
+    for (int layer = 1, at = 1; layer < 3; layer++) {
+        word(r, 2, "output.0", "embedding.0", tokens[at++]);
+        lstm(r);
+        int n = 0;
+        double sum[H] = {0};
+        for (int k = 0; k < layer; k++) {
+            double p = sigmoid(2 * attention(r, anchors[k]));
+            bool taken = tokens[at++] == 1;
+            r->log_pi += log(taken ? p : 1 - p);
+            r->kl += p * log(p / 0.4) + (1 - p) * log((1 - p) / 0.6);
+            r->entropy -= p * log(p) + (1 - p) * log(1 - p);
+            n += taken;
+            for (int i = 0; i < H; i++) {
+                sum[i] += taken ? anchors[k][i] : 0;
+            }
+        }
+        for (int i = 0; i < H; i++) {
+            r->x[i] = sum[i] / (1 + n);
+        }
+        memcpy(anchors[layer % 2], r->h, sizeof r->h);
+    }
+}
+
+/* Two nodes of two terms; the authors' order: both inputs, both operations, a step for the node's anchor. */
+static void walk_terms(reference *r, const int *tokens) {
+    begin_walk(r);
+    double anchors[4][H];
+    for (int k = 0; k < 2; k++) {
+        lstm(r);
+        memcpy(anchors[k], r->h, sizeof r->h);
+    }
+    for (int node = 2, at = 0; node < 4; node++) {
+        double logits[3];
+        for (int term = 0; term < 2; term++, at++) {
+            lstm(r);
+            for (int k = 0; k < node; k++) {
+                logits[k] = attention(r, anchors[k]);
+            }
+            softmax(r, node, logits, tokens[at]);
+            for (int i = 0; i < H; i++) {
+                r->x[i] = tokens[at] < 2 ? 0 : anchors[tokens[at]][i];
+            }
+        }
+        for (int term = 0; term < 2; term++, at++) {
+            biased_word(r, tokens[at]);
+        }
+        if (node == 2) {
+            lstm(r);
+            memcpy(anchors[2], r->h, sizeof r->h);
+            memcpy(r->x, parameter(r, "start"), sizeof r->x);
+        }
+    }
+}
+
 typedef void (*walk_fn)(reference *r, const int *tokens);
 
-static double loss_of(reference *r, walk_fn walk, const int *tokens, double weight, double kl_weight) {
+static double loss_of(reference *r, walk_fn walk, const int *tokens, const nas__lesson *l) {
     walk(r, tokens);
-    return -weight * r->log_pi + kl_weight * r->kl;
+    double ratio = exp(r->log_pi - l->old_log_pi), kept = fmin(fmax(ratio, 1 - l->clip), 1 + l->clip);
+    double gain = l->clip > 0 ? fmin(ratio * l->advantage, kept * l->advantage) : l->advantage * r->log_pi;
+    return l->kl_weight * r->kl - gain - l->entropy_weight * r->entropy;
 }
 
 static reference new_reference(const nas__controller *c) {
@@ -188,14 +282,15 @@ static reference new_reference(const nas__controller *c) {
 }
 
 /* Central differences of the double walk against what learning adds, every parameter. */
-static void check_gradient(fixture *f, walk_fn walk, double weight, double kl_weight) {
+static void check_gradient(fixture *f, walk_fn walk, const nas__lesson *lesson) {
     reference r = new_reference(f->c);
     double largest = 0;
     walk(&r, f->sample.tokens);
     assert_true(fabs(r.log_pi - f->sample.log_pi) < 1e-5);
     assert_true(fabs(r.kl - f->sample.kl) < 1e-5);
+    assert_true(fabs(r.entropy - f->sample.entropy) < 1e-5);
     nas_optimizer_zero_grad(f->c->optimizer);
-    assert_int_equal(nas__controller_learn(f->c, &f->sample, weight, kl_weight), NAS_OK);
+    assert_int_equal(nas__controller_learn(f->c, &f->sample, lesson, 1), NAS_OK);
     for (size_t i = 0; i < f->c->n_tensors; i++) {
         float got[4096];
         nas_tensor_read_grad(f->c->tensors[i], got);
@@ -203,7 +298,7 @@ static void check_gradient(fixture *f, walk_fn walk, double weight, double kl_we
             double *value = &r.values[i][k], kept = *value, at[2];
             for (int side = 0; side < 2; side++) {
                 *value = kept + (side ? 1e-5 : -1e-5);
-                at[side] = loss_of(&r, walk, f->sample.tokens, weight, kl_weight);
+                at[side] = loss_of(&r, walk, f->sample.tokens, lesson);
             }
             *value = kept;
             double expected = (at[1] - at[0]) / 2e-5;
@@ -217,25 +312,71 @@ static void check_gradient(fixture *f, walk_fn walk, double weight, double kl_we
     assert_true(largest > 0.05); /* there was something to compare */
 }
 
-static void gradients(nas_module *model, walk_fn walk) {
-    fixture f = open_fixture(model, (nas__controller_config){.hidden = H, .tanh_constant = 1.5, .skip_target = 0.4});
+static void gradients(nas_module *model, walk_fn walk, nas__controller_config config) {
+    config.hidden = H;
+    config.tanh_constant = 1.5;
+    config.skip_target = 0.4;
+    fixture f = open_fixture(model, config);
     spread_parameters(f.c, 8);
     for (uint64_t i = 0; i < 6; i++) {
         nas_rng rng = nas_rng_new(3, i);
         assert_int_equal(nas__controller_draw(f.c, &rng, false, &f.sample), NAS_OK);
-        check_gradient(&f, walk, 1.25, i % 2 ? 0.8 : 0);
+        /* REINFORCE; and PPO, where the policy has moved by less than the clip */
+        const nas__lesson lessons[] = {{.advantage = 1.25},
+                                       {.advantage = 1.25, .kl_weight = 0.8},
+                                       {.advantage = 0.5, .entropy_weight = 0.7},
+                                       {.advantage = i % 2 ? 1.25 : -1.25,
+                                        .clip = 0.2,
+                                        .old_log_pi = f.sample.log_pi - 0.1,
+                                        .entropy_weight = 0.1}};
+        check_gradient(&f, walk, &lessons[i % 4]);
+        check_gradient(&f, walk, &lessons[3]);
     }
     close_fixture(&f);
 }
 
 static void gradients_of_a_macro_space(void **state) {
     (void)state;
-    gradients(macro_model(), walk_macro);
+    gradients(macro_model(), walk_macro, (nas__controller_config){0});
+    gradients(skips_model(), walk_skips, (nas__controller_config){0});
 }
 
 static void gradients_of_a_cell(void **state) {
     (void)state;
-    gradients(cell_model(), walk_cell);
+    gradients(cell_model(), walk_cell, (nas__controller_config){0});
+    gradients(terms_model(), walk_terms, (nas__controller_config){.op_reduce = 2.5, .op_bias = 0.1});
+}
+
+/* Beyond the clip there is nothing to gain, and no gradient; back again there is. Without a move PPO is REINFORCE. */
+static void ppo_stays_near_the_old_policy(void **state) {
+    (void)state;
+    fixture f =
+        open_fixture(skips_model(), (nas__controller_config){.hidden = 8, .tanh_constant = 1.5, .skip_target = 0.4});
+    spread_parameters(f.c, 8);
+    nas_rng rng = nas_rng_new(3, 3);
+    assert_int_equal(nas__controller_draw(f.c, &rng, false, &f.sample), NAS_OK);
+    static const struct {
+        double advantage, moved;
+        bool learns;
+    } cases[] = {{1, 0.3, false}, {1, -0.3, true}, {-1, -0.3, false}, {-1, 0.3, true}, {1, 0, true}};
+    float plain[512], got[512];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        nas__lesson lesson = {
+            .advantage = cases[i].advantage, .clip = 0.2, .old_log_pi = f.sample.log_pi - cases[i].moved};
+        nas_optimizer_zero_grad(f.c->optimizer);
+        assert_int_equal(nas__controller_learn(f.c, &f.sample, &lesson, 1), NAS_OK);
+        assert_int_equal(nas_tensor_read_grad(f.c->lstm, got), NAS_OK);
+        double sum = 0;
+        for (int64_t k = 0; k < nas_tensor_count(f.c->lstm); k++) {
+            sum += fabs(got[k]);
+        }
+        assert_int_equal(sum > 0, cases[i].learns);
+    }
+    nas_optimizer_zero_grad(f.c->optimizer);
+    assert_int_equal(nas__controller_learn(f.c, &f.sample, &(nas__lesson){.advantage = 1}, 1), NAS_OK);
+    assert_int_equal(nas_tensor_read_grad(f.c->lstm, plain), NAS_OK);
+    assert_memory_equal(plain, got, (size_t)nas_tensor_count(f.c->lstm) * sizeof *got);
+    close_fixture(&f);
 }
 
 /* --- draws ---------------------------------------------------------------------------------------- */
@@ -294,9 +435,9 @@ static void marginals_are_frequencies(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(probabilities_add_up),      cmocka_unit_test(gradients_of_a_macro_space),
-        cmocka_unit_test(gradients_of_a_cell),       cmocka_unit_test(replay_repeats_a_draw),
-        cmocka_unit_test(marginals_are_frequencies),
+        cmocka_unit_test(probabilities_add_up),          cmocka_unit_test(gradients_of_a_macro_space),
+        cmocka_unit_test(ppo_stays_near_the_old_policy), cmocka_unit_test(gradients_of_a_cell),
+        cmocka_unit_test(replay_repeats_a_draw),         cmocka_unit_test(marginals_are_frequencies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

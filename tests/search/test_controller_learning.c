@@ -37,7 +37,7 @@ static void enumerate(fixture *f, table *t) {
         int index = index_of(&f->sample);
         t->p[index] = exp(f->sample.log_pi);
         nas_optimizer_zero_grad(f->c->optimizer);
-        assert_int_equal(nas__controller_learn(f->c, &f->sample, 1, 0), NAS_OK);
+        assert_int_equal(nas__controller_learn(f->c, &f->sample, &(nas__lesson){.advantage = 1}, 1), NAS_OK);
         t->n = read_gradient(f->c, t->gradient[index]);
     }
 }
@@ -115,7 +115,7 @@ static void positive_advantage_raises_probability(void **state) {
             nas_rng rng = nas_rng_new(4, (uint64_t)m);
             assert_int_equal(nas__controller_draw(f.c, &rng, false, &f.sample), NAS_OK);
             double before = f.sample.log_pi;
-            assert_int_equal(nas__controller_learn(f.c, &f.sample, sign, 0), NAS_OK);
+            assert_int_equal(nas__controller_learn(f.c, &f.sample, &(nas__lesson){.advantage = sign}, 1), NAS_OK);
             assert_int_equal(nas__controller_step(f.c), NAS_OK);
             assert_int_equal(nas__controller_replay(f.c, &f.sample), NAS_OK);
             assert_true(sign * (f.sample.log_pi - before) > 1e-5);
@@ -147,7 +147,9 @@ static void planted_best_is_found(void **state) {
                 assert_int_equal(nas__controller_draw(f.c, &rng, false, &f.sample), NAS_OK);
                 double reward = memcmp(f.sample.tokens, best, sizeof best) == 0,
                        advantage = nas__baseline_advantage(&baseline, 0.95, reward);
-                assert_int_equal(nas__controller_learn(f.c, &f.sample, advantage / SAMPLES, 0), NAS_OK);
+                assert_int_equal(
+                    nas__controller_learn(f.c, &f.sample, &(nas__lesson){.advantage = advantage}, 1.0 / SAMPLES),
+                    NAS_OK);
             }
             assert_int_equal(nas__controller_step(f.c), NAS_OK);
         }
@@ -171,7 +173,7 @@ static double skip_rate_after(bool compat) {
             nas__controller_forget(f.c);
         }
         assert_int_equal(nas__controller_draw(f.c, &rng, true, &f.sample), NAS_OK);
-        assert_int_equal(nas__controller_learn(f.c, &f.sample, 0, 0.8), NAS_OK);
+        assert_int_equal(nas__controller_learn(f.c, &f.sample, &(nas__lesson){.kl_weight = 0.8}, 1), NAS_OK);
         assert_int_equal(nas__controller_step(f.c), NAS_OK);
     }
     nas__controller_marginal(f.c, skip, p);
