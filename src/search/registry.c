@@ -22,6 +22,7 @@ extern const nas_strategy nas__strategy_bohb;
 extern const nas_strategy nas__strategy_rl;
 extern const nas_strategy nas__strategy_single_path;
 extern const nas_strategy nas__strategy_nsga2;
+extern const nas_strategy nas__strategy_smash;
 
 /* clang-format off */
 const nas_strategy *const nas__strategies[] = {
@@ -42,6 +43,7 @@ const nas_strategy *const nas__strategies[] = {
     &nas__strategy_rl,
     &nas__strategy_single_path,
     &nas__strategy_nsga2,
+    &nas__strategy_smash,
     NULL,
 };
 /* clang-format on */

@@ -2,6 +2,7 @@
 #include "space/space.h"
 
 #include "nn/module.h"
+#include "space/smash.h"
 
 #include <stdlib.h>
 
@@ -36,6 +37,7 @@ nas_status nas__fix(nas_space *space, const nas_architecture *a) {
 int64_t nas__layer_parameters(const nas_space *space, nas__layer_parameters_fn counts, void *user, nas_module *module) {
     const nas_mutable *m = nas__layer_mutable(module);
     int64_t shared = space ? nas__superkernel_parameters(module) : -1;
+    shared = space && shared < 0 ? nas__smash_parameters(module) : shared;
     if (shared >= 0) {
         return shared;
     }

@@ -35,6 +35,8 @@ for strategy in darts gdas proxyless fbnet; do
     done
 done
 runs superkernel single-path
+runs smash smash --budget trials=3
+runs smash random --budget trials=2
 runs nb201 enas --set controller_steps=1 --set samples=2 --set final_samples=2
 runs darts enas --set controller_steps=1 --set samples=2 --set final_samples=2
 for strategy in random grid evolution rl tpe local asha bohb nsga2; do
@@ -48,5 +50,7 @@ done
 
 # shellcheck disable=SC2086
 refused 'take this space: darts' search --space nb201 --strategy single-path $few --out no
+# shellcheck disable=SC2086
+refused 'smash needs the space smash' search --space nb201 --strategy smash $few --out no
 # shellcheck disable=SC2086
 refused 'take this space: enas' search --space superkernel --strategy darts $few --out no

@@ -76,6 +76,7 @@ static nas_module *small(const char *name, nas_space_config config) {
         {"enas-micro", "channels", "4"},
         {"enas-micro", "layers", "4"},
         {"enas-micro", "nodes", "3"},
+        {"smash", "sandwich", "0"},
     };
     enum { MOST = 8 };
     const char *set[MOST][2];
@@ -146,8 +147,9 @@ static void avoid_pools(nas_architecture *a, const nas_space *space, bool keep) 
 
 static void fixed_networks_repeat_the_supernet(void **state) {
     (void)state;
-    static const char *const names[] = {"chain",      "nb201", "superkernel", "mobilenet", "fbnet", "enas-macro",
-                                        "enas-micro", "darts", "nasnet",      "amoebanet", "pnas",  "signal1d"};
+    static const char *const names[] = {"chain",      "nb201",      "superkernel", "mobilenet", "fbnet",
+                                        "enas-macro", "enas-micro", "darts",       "nasnet",    "amoebanet",
+                                        "pnas",       "signal1d",   "smash"};
     for (size_t s = 0; s < sizeof names / sizeof *names; s++) {
         for (uint64_t seed = 0; seed < 4; seed++) {
             float searched[20], fixed[20];
