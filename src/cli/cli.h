@@ -15,11 +15,11 @@ enum { CLI_MOST_SETTINGS = 64 };
 /* What the options of all subcommands fill in; texts are borrowed from argv, or kept (cli_keep). */
 typedef struct cli_args {
     const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *limit, *input, *first_step,
-        *precision, *strategy_plugin, *pick;
+        *precision, *strategy_plugin, *pick, *truth;
     const char *set[CLI_MOST_SETTINGS];
     int n_set;
     int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,
-        score_steps, random, seeds;
+        score_steps, random, seeds, samples;
     double lr, weight_decay, label_smoothing, drop_path, valid_share;
     bool resume, inherit, json, quiet, verbose, csv, op_times, scaling, help;
     uint64_t given;     /* bit i: row i of the options was on the command line */
@@ -218,6 +218,7 @@ nas_status cli_retrain_one(cli_args *a, const char *architecture, json_t **resul
 nas_status cli_search(cli_args *a);
 nas_status cli_retrain(cli_args *a);
 nas_status cli_compare(cli_args *a);
+nas_status cli_correlate(cli_args *a);
 nas_status cli_eval(cli_args *a);
 nas_status cli_predict(cli_args *a);
 nas_status cli_profile(cli_args *a);

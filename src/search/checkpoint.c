@@ -156,9 +156,9 @@ static nas_status restore(nas_trainer *t, const counters *c, const uint64_t *set
                                     (int64_t)(t->arch_drawn % (uint64_t)batches));
 }
 
-nas_status nas__checkpoint_load(nas_trainer *t, int *epochs) {
+nas_status nas__checkpoint_load(nas_trainer *t, const char *directory, int *epochs) {
     *epochs = 0;
-    char *path = nas__checkpoint_newest(t->config.run_dir);
+    char *path = nas__checkpoint_newest(directory);
     if (!path) {
         return nas_error_status();
     }

@@ -71,7 +71,7 @@ static nas_status open_run(nas_trainer *t) {
     int done = 0;
     nas_status status = NAS_OK;
     if (t->config.resume && t->config.run_dir) {
-        status = nas__checkpoint_load(t, &done);
+        status = nas__checkpoint_load(t, t->config.run_dir, &done);
     }
     bool resume = done > 0 || (t->config.resume && t->config.run_dir && nas__run_exists(t->config.run_dir));
     return status ? status : nas__journal_open(t, resume);

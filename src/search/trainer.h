@@ -47,7 +47,7 @@ struct nas_trainer {
     int64_t score_images;     /* of the valid part, behind every score */
     nas__score_entry *scored; /* under the present weights */
     size_t n_scored;
-    nas__truth *truth;        /* trials are looked up in it; NULL: they are not */
+    nas__truth *truth; /* trials are looked up in it; NULL: they are not */
     /* the run */
     nas__pace pace;
     nas__run *run;
@@ -145,7 +145,7 @@ nas_status nas__watch_eigenvalue(nas_search *s, double value);
 void nas__watch_collapse(nas_trainer *t, double entropy);
 /* checkpoint.c */
 nas_status nas__checkpoint_save(nas_trainer *t);
-/* Returns the number of finished epochs through *epochs (0: nothing to resume). */
-nas_status nas__checkpoint_load(nas_trainer *t, int *epochs);
+/* The newest one of a run's directory. Returns the number of finished epochs through *epochs (0: nothing to resume). */
+nas_status nas__checkpoint_load(nas_trainer *t, const char *directory, int *epochs);
 
 #endif
