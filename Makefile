@@ -60,6 +60,9 @@ results-collapse: build ## does DARTS collapse, and what helps? into docs/result
 	@[ -n '$(COLLAPSE_DATA)' ] || { echo 'make results-collapse COLLAPSE_DATA=DIR: the directory with the files of CIFAR-10' >&2; exit 1; }
 	python3 bench/collapse.py $(BUILD)/espalier --data-dir '$(COLLAPSE_DATA)' --store $(BUILD)/collapse --out docs/results.md
 
+results-regret: build ## classic strategies on a table of accuracies: the curves and the table of docs/results.md (half a minute)
+	$(BUILD)/bench/regret tests/data/tables/nas-bench-macro.csv 300 docs/images/regret.svg
+
 asan: deps ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call build,build-asan,-DESPALIER_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=RelWithDebInfo)
 	UBSAN_OPTIONS=print_stacktrace=1 $(call ctest,build-asan,)
@@ -92,4 +95,4 @@ install: build ## library, headers, pkg-config file and command below PREFIX (de
 clean: ## remove everything that was built
 	rm -rf build build-*
 
-.PHONY: help deps build demo test test-isa quick bench bench-all results-collapse asan tsan valgrind fuzz format lint install clean
+.PHONY: help deps build demo test test-isa quick bench bench-all results-collapse results-regret asan tsan valgrind fuzz format lint install clean
