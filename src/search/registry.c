@@ -11,6 +11,7 @@ extern const nas_strategy nas__strategy_fbnet;
 extern const nas_strategy nas__strategy_gdas;
 extern const nas_strategy nas__strategy_proxyless;
 extern const nas_strategy nas__strategy_spos;
+extern const nas_strategy nas__strategy_bender;
 extern const nas_strategy nas__strategy_random;
 extern const nas_strategy nas__strategy_grid;
 extern const nas_strategy nas__strategy_evolution;
@@ -32,6 +33,7 @@ const nas_strategy *const nas__strategies[] = {
     &nas__strategy_fbnet,
     &nas__strategy_proxyless,
     &nas__strategy_spos,
+    &nas__strategy_bender,
     &nas__strategy_random,
     &nas__strategy_grid,
     &nas__strategy_evolution,

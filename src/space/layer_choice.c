@@ -75,6 +75,16 @@ static nas_tensor *mixed(layer_choice *choice, nas_tensor *x) {
     return m->decision->weights ? weigh(m, results) : nas_sum_of(n, computed);
 }
 
+/* Zeros of the shape that candidates give: the first one is asked. */
+static nas_tensor *nothing_runs(layer_choice *choice, nas_tensor *x) {
+    nas_tape *tape = nas__tape();
+    bool dry = tape->config.dry;
+    tape->config.dry = true;
+    const nas_tensor *y = nas_forward(choice->candidates[0], x);
+    tape->config.dry = dry;
+    return y ? nas_zero(y->ndim, y->dims) : NULL;
+}
+
 static nas_tensor *whole(layer_choice *choice, nas_tensor *x) {
     const nas_mutable *m = choice->mutable_;
     int chosen = nas__mutable_single(m);
@@ -83,7 +93,9 @@ static nas_tensor *whole(layer_choice *choice, nas_tensor *x) {
     }
     /* An unreachable choice of a fixed network has no candidates left. What a network gives to nas_choose() in its name
      * without having asked nas_wanted() is not looked at, and costs nothing. */
-    return chosen < 0 ? nas_zero(x->ndim, x->dims) : run_candidate(choice, chosen, x);
+    return chosen >= 0 ? run_candidate(choice, chosen, x)
+           : m->space  ? nothing_runs(choice, x)
+                       : nas_zero(x->ndim, x->dims);
 }
 
 static nas_tensor *not_partial(const nas_mutable *m, const nas_tensor *x, const nas_tensor *y) {

@@ -367,6 +367,16 @@ nas_status nas_decide(nas_space *space, int choice, nas_decision decision) {
     return status;
 }
 
+nas_status nas__decide_paths(nas_space *space, int choice, uint64_t run) {
+    nas__choice_entry *entry = &space->choices[choice];
+    if (run || entry->public_.kind != NAS_LAYER) {
+        return nas_decide(space, choice, (nas_decision){.run = run});
+    }
+    entry->decision = (nas_decision){0};
+    entry->indicators = NULL;
+    return NAS_OK;
+}
+
 nas_decision nas_decision_of(const nas_space *space, int choice) {
     return choice >= 0 && choice < space->n_choices ? space->choices[choice].decision : (nas_decision){0};
 }

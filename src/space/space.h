@@ -113,6 +113,8 @@ nas_mutable *nas__attached_mutable(const nas_module *module, size_t index);
 bool *nas__reachable(const nas_space *space, const uint64_t *bits);
 /* Is that a set that the choice may take? An error with the key if not. */
 nas_status nas__choice_accepts(const nas_choice *c, uint64_t candidates);
+/* A path or set for a search; of layer choices, too, none: zeros of the shape that candidates give. */
+nas_status nas__decide_paths(nas_space *space, int choice, uint64_t run);
 /* "a, b, c" of a choice's candidates, cut when long, into text. */
 const char *nas__candidate_list(const nas_choice *c, char *text, size_t size);
 int nas__choice_candidate(const nas_choice *c, const char *name); /* index, or -1 */

@@ -12,6 +12,8 @@ small() {
     superkernel) echo "--set channels=8 --set stages=2 --set blocks=2" ;;
     mobilenet | fbnet) echo "--set widths=8-12 --set depths=2-1 --set stem=8 --set last=32" ;;
     macro) echo "--set channels=8" ;;
+    shufflenet) echo "--set widths=16-32 --set depths=2-1 --set stem=8 --set last=32" ;;
+    bender) echo "--set channels=4 --set stages=2 --set cells=1 --set blocks=2" ;;
     esac
 }
 few="--epochs 1 --limit-batches 2 --limit-images 700 --batch 16 --threads 1 --quiet"
@@ -37,6 +39,11 @@ done
 runs superkernel single-path
 runs smash smash --budget trials=3
 runs smash random --budget trials=2
+for space in nb201 darts shufflenet mobilenet macro fbnet; do
+    runs "$space" spos --budget trials=2
+done
+runs bender bender --budget trials=2
+runs nb201 bender --budget trials=2
 runs nb201 enas --set controller_steps=1 --set samples=2 --set final_samples=2
 runs darts enas --set controller_steps=1 --set samples=2 --set final_samples=2
 for strategy in random grid evolution rl tpe local asha bohb nsga2; do

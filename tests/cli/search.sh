@@ -47,7 +47,7 @@ expect 0 search --out ../P --resume --epochs 2
 cd ..
 
 # a budget of evaluations is kept, by a strategy that scores one architecture per epoch and by one that scores many
-for strategy in darts enas gdas fbnet proxyless spos; do
+for strategy in darts enas gdas fbnet proxyless spos bender; do
     # shellcheck disable=SC2086
     expect 0 search $small --strategy $strategy --epochs 4 --budget trials=3 --out "B-$strategy" --json
     in_file "B-$strategy/search-result.json" '"evaluations": 3,'

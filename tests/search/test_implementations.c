@@ -99,6 +99,7 @@ static nas_module *build(const work *w) {
         return NULL;
     }
     static const char *const depth[][3] = {
+        {"bender", "stages", "2"},          {"bender", "cells", "1"},        {"bender", "blocks", "2"},
         {"darts", "layers", "3"},           {"darts", "nodes", "2"},         {"nb201", "cells", "1"},
         {"chain", "layers", "4"},           {"superkernel", "blocks", "2"},  {"mobilenet", "depths", "1-2-2"},
         {"mobilenet", "last", "100"},       {"fbnet", "depths", "1-2-2"},    {"fbnet", "last", "100"},
@@ -266,6 +267,11 @@ static void fbnet(void **state) {
     no_step_is_slow("fbnet", (const int[]){16, 18}); /* two groups */
 }
 
+static void bender(void **state) {
+    (void)state;
+    no_step_is_slow("bender", (const int[]){16, 17});
+}
+
 static void chain(void **state) {
     (void)state;
     no_step_is_slow("chain", (const int[]){16, 17});
@@ -282,7 +288,7 @@ static void all_are_looked_at(void **state) {
     for (const nas_space_info *const *space = nas_spaces(); *space; space++) {
         assert_non_null(strstr(
             "darts nb201 chain superkernel mobilenet fbnet mobilenetv3 shufflenet macro nasnet amoebanet pnas signal1d "
-            "enas-macro enas-micro smash",
+            "enas-macro enas-micro smash bender",
             (*space)->name));
     }
     for (const nas_strategy *const *strategy = nas__strategies; *strategy; strategy++) {
@@ -295,6 +301,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_told_apart),
         cmocka_unit_test(all_are_looked_at),
+        cmocka_unit_test(bender),
         cmocka_unit_test(chain),
         cmocka_unit_test(nb201),
         cmocka_unit_test(darts),

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 extern const nas_space_info nas__space_chain, nas__space_darts, nas__space_nb201;
-extern const nas_space_info nas__space_superkernel;
+extern const nas_space_info nas__space_superkernel, nas__space_bender;
 extern const nas_space_info nas__space_smash;
 extern const nas_space_info nas__space_fbnet, nas__space_mobilenet, nas__space_mobilenetv3, nas__space_shufflenet,
     nas__space_macro;

@@ -23,6 +23,7 @@ static const nas_space_info *const table[] = {
     &nas__space_enas_macro,
     &nas__space_enas_micro,
     &nas__space_smash,
+    &nas__space_bender,
     NULL,
 };
 
