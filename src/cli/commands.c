@@ -22,7 +22,7 @@ const cli_command cli_commands[] = {
      "space arch config inherit resume op-times precision" TRAINING, "precision=f32 " TRAINING_DEFAULTS, 0, 1, NULL,
      cli_retrain},
     {"compare", "the network that a search found against random ones of its space, or finished runs in one table",
-     "RUN ...", "espalier compare runs/first --random 10 --epochs 10", "random seeds" TRAINING,
+     "RUN ...", "espalier compare runs/first --random 10 --epochs 10", "random seeds truth " TRAINING,
      "seeds=1 " TRAINING_DEFAULTS, 1, -1, NULL, cli_compare},
     {"correlate", "does the score of a search rank networks as training them does? Beside size, and untrained networks",
      "RUN", "espalier correlate runs/first --samples 40 --epochs 5", "samples truth " TRAINING,

@@ -3,6 +3,9 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "search/truth.h"
+
+#include <math.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +61,45 @@ static json_t *run_json(const char *run) {
     return row;
 }
 
+/* What the table of --truth says about the network that a run found. */
+static nas_status add_truth(json_t *row, const char *run, const nas__truth *t) {
+    json_t *result = cli_json_read(run, "search-result.json");
+    const char *name = json_string_value(json_object_get(result, "canonical"));
+    const nas__truth_row *found = name ? nas__truth_find(t, name) : NULL;
+    if (name && !found) {
+        nas__fail(NAS_NOT_FOUND, "%s: there is no row for \"%s\", the network of %s", t->path, name, run);
+    } else if (found) {
+        double networks = (double)t->n, q = (double)nas__truth_as_good(t, found->truth) / networks;
+        json_int_t better = (json_int_t)nas__truth_better(t, found->truth),
+                   evaluations = json_integer_value(json_object_get(result, "evaluations"));
+        json_object_set_new(row, "truth",
+                            json_pack("{s:f, s:I, s:I, s:f, s:f, s:f}", "value", found->truth, "rank", better + 1,
+                                      "networks", (json_int_t)t->n, "percentile", 100 * (1 - (double)better / networks),
+                                      "best", nas__truth_best(t), "chance_of_random",
+                                      1 - pow(1 - q, (double)evaluations)));
+    }
+    json_decref(result);
+    return nas_error_status();
+}
+
+static void print_truths(json_t *rows) {
+    json_t *row;
+    size_t i;
+    printf("%-28s %10s %14s %11s %26s\n", "run", "truth", "rank", "percentile", "best of as many at random");
+    json_array_foreach(rows, i, row) {
+        json_t *truth = json_object_get(row, "truth");
+        if (truth) {
+            char rank[40];
+            snprintf(rank, sizeof rank, "%lld of %lld", json_integer_value(json_object_get(truth, "rank")),
+                     json_integer_value(json_object_get(truth, "networks")));
+            printf("%-28s %10.3f %14s %11.2f %13.1f %% as good\n", json_string_value(json_object_get(row, "run")),
+                   json_number_value(json_object_get(truth, "value")), rank,
+                   json_number_value(json_object_get(truth, "percentile")),
+                   100 * json_number_value(json_object_get(truth, "chance_of_random")));
+        }
+    }
+}
+
 /* A number of a row as text, "-" when it is not known. */
 static const char *cell(json_t *row, const char *key, const char *(*form)(double x, char *text, size_t size),
                         char *text, size_t size) {
@@ -99,18 +141,26 @@ static nas_status compare_runs(cli_args *a) {
                              cli_options[i].name);
         }
     }
+    nas__truth *truth = a->truth ? nas__truth_open(a->truth, false) : NULL;
     for (int i = 0; i < a->n_names && !nas_error_status(); i++) {
         json_t *row = run_json(a->names[i]);
         if (row) {
             json_array_append_new(rows, row);
         }
+        if (row && truth) {
+            add_truth(row, a->names[i], truth);
+        }
     }
+    nas__truth_free(truth);
     nas_status status = nas_error_status();
     if (!status && a->json) {
         return cli_print_json(json_pack("{s:o}", "runs", rows));
     }
     if (!status) {
         print_runs(rows);
+        if (a->truth) {
+            print_truths(rows);
+        }
     }
     json_decref(rows);
     return status;
@@ -140,6 +190,9 @@ static nas_status compare_random(cli_args *a) {
 nas_status cli_compare(cli_args *a) {
     if (a->random == 0) {
         return compare_runs(a);
+    }
+    if (a->truth) {
+        return nas__fail(NAS_USAGE, "--truth judges finished runs by a table; without --random N, which trains");
     }
     return a->n_names == 1 ? compare_random(a)
                            : nas__fail(NAS_USAGE, "--random compares one RUN with random networks of its space, not %d",

@@ -35,6 +35,14 @@ in_file T/search-result.json '"chance_of_random"'
 expect 0 correlate T --samples 8 --truth "$tables/nas-bench-macro.csv" --json
 sed -n '/"name": "score"/,/}/p' out | grep -q '"tau": 1.0,' || fail "an oracle does not rank perfectly"
 
+# runs judged by the table
+expect 0 compare S T --truth "$tables/nas-bench-macro.csv"
+[ "$(grep -c ' of 6561' out)" = 2 ] || fail "not two ranks"
+expect 0 compare T --truth "$tables/nas-bench-macro.csv" --json
+rank=$(sed -n 's/.*"rank": \([0-9]*\).*/\1/p' out)
+in_file T/search-result.json "\"rank\": $rank,"
+refused 'without --random' compare S --random 2 --truth "$tables/nas-bench-macro.csv"
+
 # what cannot be
 refused 'no shared weights' correlate T
 refused 'no column "nothing"' correlate S --truth "$tables/nas-bench-macro.csv,truth=nothing"
