@@ -76,7 +76,7 @@ nas__settled *nas__settle(nas_trainer *t) {
     memset(o->steps, 0, o->n * sizeof *o->steps); /* fresh moments */
     double lr = 0.5 * nas_optimizer_lr(o);
     nas_status status = nas_error_status() ? nas_error_status() : nas_loader_seek(t->settle_loader, 0, 0);
-    for (int i = 0; !status && i < t->settle_steps; i++) {
+    for (int i = 0; !status && i < t->settle_steps && nas__scoring_goes_on(t); i++) {
         const nas_batch *batch = nas_loader_next(t->settle_loader);
         if (!batch) {
             break;

@@ -48,6 +48,8 @@ static void bind(nas_trainer *t, nas_state *st, counters *c) {
     nas_state_i64(st, "search.unchanged_epochs", &c->unchanged_epochs, 1);
     nas_state_f64(st, "search.best_score", &c->best_score, 1);
     nas_state_f64(st, "search.best_share", &c->best_share, 1);
+    nas_state_f64(st, "search.score_share", &t->score_share, 1);
+    nas_state_i64(st, "search.score_images", &t->score_images, 1);
     nas_state_f64(st, "search.used_seconds", &c->used_seconds, 1);
     nas_state_f64(st, "search.progress", &c->progress, 1);
     nas_state_u64(st, "search.ended", &t->ended, 1);

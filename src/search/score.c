@@ -21,13 +21,24 @@ static nas_tensor *forward(nas_trainer *t, const nas_batch *batch, nas_bn_mode b
     return nas_forward(t->s.model, nas__batch_input(batch, nas_dataset_describe(t->config.dataset_train)));
 }
 
-/* Runs the first batches of a loader's epoch. */
+/* Under a budget of time scoring may take its part of it and no more: what one score takes, and all scores of one
+ * derivation. The first score that was cut short sets how many images the later ones have. */
+static const double score_part = 0.04, derivation_part = 0.08;
+
+static bool within(const nas_trainer *t, double since, double part) {
+    return t->config.budget.minutes == 0 || nas__now() - since < part * 60 * t->config.budget.minutes;
+}
+
+bool nas__scoring_goes_on(const nas_trainer *t) { return within(t, t->score_started, score_part); }
+
+/* Runs the first batches of a loader's epoch, the first one in any case. */
 static nas_status over(nas_trainer *t, nas_loader *loader, double share, nas_bn_mode bn, double *sums,
                        int64_t *images) {
     nas_status status = nas_loader_seek(loader, 0, 0);
     int64_t left = (int64_t)ceil(share * (double)nas_loader_batches(loader) - 1e-9);
     const nas_batch *batch;
-    while (!status && left-- > 0 && (batch = nas_loader_next(loader))) {
+    while (!status && left-- > 0 && (!images || *images == 0 || nas__scoring_goes_on(t)) &&
+           (batch = nas_loader_next(loader))) {
         nas_tensor *output = forward(t, batch, bn);
         if (sums && output) {
             nas_tensor *target = nas__batch_target(batch, nas_dataset_describe(t->config.dataset_train));
@@ -45,6 +56,8 @@ static nas_status over(nas_trainer *t, nas_loader *loader, double share, nas_bn_
 nas_status nas__score_path(nas_trainer *t, const nas_architecture *a, double share, double *metrics) {
     double sums[NAS__MOST_METRICS] = {0};
     int64_t images = 0;
+    t->score_started = nas__now();
+    share *= t->score_share > 0 ? t->score_share : 1;
     nas_architecture_apply(a, t->s.space);
     nas__settled *settled = nas__settle(t);
     nas_calibration_reset(t->s.model);
@@ -54,6 +67,10 @@ nas_status nas__score_path(nas_trainer *t, const nas_architecture *a, double sha
     }
     status = status ? status : over(t, t->valid_loader, share, t->score_bn, sums, &images);
     nas__unsettle(t, settled);
+    if (!nas__scoring_goes_on(t) && t->score_images > 0 && share == 1) {
+        t->score_share = (double)images / (double)t->score_images;
+        t->score_images = images;
+    }
     for (int i = 0; i < t->n_metrics && !status; i++) {
         metrics[i] = nas__metric_value(&t->config.metrics[i], sums[i] / (double)images);
     }
@@ -118,13 +135,15 @@ static nas_status score_one(nas_trainer *t, const nas_architecture *a, double *m
     if (lookup(t, hash, metrics)) {
         return NAS_OK;
     }
-    if (nas__trials_used_up(t) || !nas__within_limits(t, a)) {
+    bool late = t->n_derived > 0 && !within(t, t->derivation_started, derivation_part);
+    if (nas__trials_used_up(t) || late || !nas__within_limits(t, a)) {
         for (int i = 0; i < t->n_metrics; i++) {
             metrics[i] = NAN; /* not scored, so never the best */
         }
         return nas_error_status();
     }
     double start = nas__now();
+    t->n_derived++;
     nas_status status = nas__score_path(t, a, 1, metrics);
     return status ? status : nas__score_remember(t, a, hash, metrics, 1, nas__now() - start);
 }
@@ -168,7 +187,8 @@ nas_status nas__score_derived(nas_trainer *t) {
     if (!t->s.strategy->derive && t->s.strategy->conclude) {
         return NAS_OK; /* nothing is derived before the search behind the training */
     }
-    double start = nas__now();
+    double start = t->derivation_started = nas__now();
+    t->n_derived = 0;
     nas_architecture *derived = nas_architecture_new(t->s.space);
     nas_status status = derived ? derive(t, derived) : nas_error_status();
     if (status) {

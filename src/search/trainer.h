@@ -43,8 +43,11 @@ struct nas_trainer {
     double best_share; /* of a whole training that the best's score comes from */
     double best_score, derived_score, derived_metrics[NAS__MOST_METRICS];
     int best_epoch, best_evaluation, evaluations, unchanged_epochs;
-    nas_bn_mode score_bn;     /* how a path is scored: calibrated, or for other statistics that the strategy wants */
-    int64_t score_images;     /* of the valid part, behind every score */
+    nas_bn_mode score_bn; /* how a path is scored: calibrated, or for other statistics that the strategy wants */
+    int64_t score_images; /* of the valid part, behind every score */
+    double score_share;   /* what a budget of time has left of them; 0: all */
+    double score_started, derivation_started;
+    int n_derived;            /* scored in the running derivation */
     nas__score_entry *scored; /* under the present weights */
     size_t n_scored;
     nas__truth *truth; /* trials are looked up in it; NULL: they are not */
@@ -120,6 +123,8 @@ nas_status nas__weight_pass(nas_tape *tape, const nas_tape_config *pass, nas_mod
 nas_status nas__score_derived(nas_trainer *t);
 /* What the path scores on a share of the valid part's images with the shared weights. */
 nas_status nas__score_path(nas_trainer *t, const nas_architecture *a, double share, double *metrics);
+/* Is there time for more of the running score? */
+bool nas__scoring_goes_on(const nas_trainer *t);
 /* Records a score; the best of the largest share is kept. */
 nas_status nas__score_remember(nas_trainer *t, const nas_architecture *a, uint64_t hash, const double *metrics,
                                double share, double seconds);
