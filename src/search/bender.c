@@ -56,12 +56,15 @@ uint64_t nas__path_mask(int k, double rate, nas_rng *rng) {
 }
 
 /* Where no input of a node is left, its network has nothing to take the shape of zeros from: one input is taken, and
- * what computes it gives zeros. */
-static nas_status take_nothing(nas_space *space, int i) {
+ * what computes it gives zeros. Where nothing is known to compute it, that input stays. */
+static nas_status take_nothing(nas_space *space, int i, nas_rng *rng) {
     const nas_choice *c = nas_space_choice(space, i);
-    bool asked = c->kind == NAS_INPUT && nas_decision_of(space, i).run == 0 && c->edges && c->edges[0] >= 0;
-    nas_status status = asked ? nas__decide_paths(space, c->edges[0], 0) : NAS_OK;
-    return asked && !status ? nas__decide_paths(space, i, 1) : status;
+    if (c->kind != NAS_INPUT || nas_decision_of(space, i).run) {
+        return NAS_OK;
+    }
+    int input = (int)nas_rng_below(rng, (uint32_t)c->n), edge = c->edges ? c->edges[input] : -1;
+    nas_status status = edge >= 0 ? nas__decide_paths(space, edge, 0) : NAS_OK;
+    return status ? status : nas__decide_paths(space, i, (uint64_t)1 << input);
 }
 
 /* A single candidate is no optional path. Cells that share a key share their paths. */
@@ -74,7 +77,7 @@ static nas_status drop_paths(nas_search *s, nas_rng *rng) {
         status = nas__decide_paths(s->space, i, kept);
     }
     for (int i = 0; !status && i < choices; i++) {
-        status = take_nothing(s->space, i);
+        status = take_nothing(s->space, i, rng);
     }
     return status;
 }

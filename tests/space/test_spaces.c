@@ -587,6 +587,50 @@ static void the_cost_is_that_of_the_path(void **state) {
     }
 }
 
+/* What the blocks of `bender` compute for their inputs: the sum of a 1x1 convolution per input is the 1x1 convolution
+ * of the concatenated inputs with the weights side by side. */
+static void a_sum_of_convolutions_is_that_of_the_concatenation(void **state) {
+    (void)state;
+    enum { OUT = 3, A = 2, B = 5, PIXELS = 12 };
+    float *x = random_floats(1, (A + B) * PIXELS), *w = random_floats(2, OUT * (A + B));
+    float parts[2][OUT * B], sum[OUT * PIXELS], whole[OUT * PIXELS];
+    for (int o = 0; o < OUT; o++) {
+        memcpy(parts[0] + o * A, w + o * (A + B), A * sizeof *w);
+        memcpy(parts[1] + o * B, w + o * (A + B) + A, B * sizeof *w);
+    }
+    nas_tape *tape = nas_tape_new();
+    nas_tape_begin(tape, &(nas_tape_config){0});
+    nas_tensor *in[2] = {nas_input(NAS_DIMS(1, A, 3, 4), x), nas_input(NAS_DIMS(1, B, 3, 4), x + A * PIXELS)};
+    nas_tensor *a = nas_conv2d(in[0], nas_input(NAS_DIMS(OUT, A, 1, 1), parts[0]), NULL, (nas_conv_args){0});
+    nas_tensor *b = nas_conv2d(in[1], nas_input(NAS_DIMS(OUT, B, 1, 1), parts[1]), NULL, (nas_conv_args){0});
+    nas_tensor *weights = nas_input(NAS_DIMS(OUT, A + B, 1, 1), w);
+    nas_tensor_read(nas_add(a, b), sum);
+    nas_tensor_read(nas_conv2d(nas_concat(2, in, 1), weights, NULL, (nas_conv_args){0}), whole);
+    assert_no_error();
+    for (int i = 0; i < OUT * PIXELS; i++) {
+        assert_true(fabsf(sum[i] - whole[i]) <= 1e-6f * fmaxf(1, fabsf(whole[i])));
+    }
+    nas_tape_free(tape);
+    free(x);
+    free(w);
+}
+
+/* 84, 196, 420 and 868 blocks of two to five inputs. */
+static void bender_has_the_papers_cells(void **state) {
+    (void)state;
+    nas_module *model = nas_space_build("bender", NULL);
+    nas_space *space = nas_space_new(model);
+    double cells = 3.0 * 28 * 7 * 28 * 15 * 28 * 31 * 28;
+    assert_true(fabs(nas_space_log10_size(space) - log10(cells)) < 1e-9);
+    for (int i = 0; i < 4; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "block_%d/inputs", i + 1);
+        assert_int_equal(nas_space_choice(space, nas_space_find(space, key))->n, 2 + i);
+    }
+    nas_space_free(space);
+    nas_module_free(model);
+}
+
 static void zero_candidates_cost_nothing(void **state) {
     (void)state;
     nas_module *model = small("nb201", images[1]);
@@ -692,6 +736,8 @@ int main(void) {
         cmocka_unit_test(the_cost_is_that_of_the_path),
         cmocka_unit_test(drop_path_comes_with_fixing_and_spares_identities),
         cmocka_unit_test(zero_candidates_cost_nothing),
+        cmocka_unit_test(a_sum_of_convolutions_is_that_of_the_concatenation),
+        cmocka_unit_test(bender_has_the_papers_cells),
         cmocka_unit_test(unknown_spaces_and_bad_images_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
