@@ -94,12 +94,22 @@ static json_t *canonical_json(const search *s, const nas_architecture *a) {
     return json;
 }
 
+/* A look in a table and a score of random weights are no metric of the valid part: what the best score is, and where it
+ * comes from. */
+static const char *scored_by(const search *s, const char **split) {
+    const char *evaluate = json_string_value(json_object_get(s->strategy.values, "evaluate"));
+    bool table = evaluate && strcmp(evaluate, "table") == 0, proxy = evaluate && strcmp(evaluate, "proxy") == 0;
+    *split = table ? "table" : proxy ? "train" : "valid";
+    return table ? "seen" : proxy ? json_string_value(json_object_get(s->strategy.values, "proxy")) : s->metric->name;
+}
+
 static json_t *result_json(const search *s) {
     double score = NAN;
     const nas_architecture *best = nas_trainer_best(s->trainer, &score);
     json_t *result = json_object(), *metrics = json_object();
+    const char *split, *metric = scored_by(s, &split);
     if (best && isfinite(score)) {
-        json_object_set_new(metrics, s->metric->name, json_real(score));
+        json_object_set_new(metrics, metric, json_real(score));
     }
     json_object_set_new(result, "run", json_string(s->out));
     json_object_set_new(result, "status", json_string(nas_trainer_stopped(s->trainer) ? "stopped" : "finished"));
@@ -113,7 +123,7 @@ static json_t *result_json(const search *s) {
     json_object_set_new(result, "seconds", json_real(s->seconds));
     json_object_set_new(result, "architecture", architecture_json(best));
     json_object_set_new(result, "canonical", canonical_json(s, best));
-    json_object_set_new(result, "split", json_string("valid"));
+    json_object_set_new(result, "split", json_string(split));
     json_object_set_new(result, "metrics", metrics);
     if (s->times.n > 0) {
         json_object_set_new(result, "ops", cli_op_times_json(&s->times, 1));
@@ -134,6 +144,10 @@ static void print_counts(json_t *result) {
 }
 
 static void print_human(const char *out, json_t *result) {
+    const char *split = json_string_value(json_object_get(result, "split"));
+    const char *where = split && strcmp(split, "table") == 0   ? "in the table"
+                        : split && strcmp(split, "train") == 0 ? "of random weights"
+                                                               : "on the valid part";
     char time[32];
     json_t *metrics = json_object_get(result, "metrics"), *value;
     const char *name;
@@ -143,7 +157,7 @@ static void print_human(const char *out, json_t *result) {
     print_counts(result);
     printf(" in %s\n", cli_duration(json_number_value(json_object_get(result, "seconds")), time, sizeof time));
     json_object_foreach(metrics, name, value) {
-        printf("  best      %s %.4f on the valid part\n", name, json_number_value(value));
+        printf("  best      %s %.4f %s\n", name, json_number_value(value), where);
     }
     const char *canonical = json_string_value(json_object_get(result, "canonical"));
     if (canonical) {
