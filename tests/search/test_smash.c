@@ -105,6 +105,7 @@ typedef struct search {
     nas_module *model;
     nas_dataset *data, *parts[2];
     nas_trainer *trainer;
+    int64_t steps, stop_at; /* so far; stops there, if not 0 */
     uint64_t trained, last; /* hash of the weights when the first trial was done, and at the last one */
     int64_t trials;
 } search;
@@ -116,13 +117,14 @@ static bool watch(const nas_progress *p, void *user) {
         s->last = weights_hash(s->model, EVERYTHING);
         s->trained = s->trained ? s->trained : s->last;
     }
-    return false;
+    return ++s->steps == s->stop_at;
 }
 
-static void search_open(search *s, int epochs, uint64_t seed) {
+static void search_open(search *s, int epochs, uint64_t seed, const char *run_dir, int64_t stop_at) {
     static const char *const set[][2] = {{"units", "2"},    {"banks", "3"},  {"blocks", "1"}, {"ops", "1"},
                                          {"dilation", "1"}, {"groups", "1"}, {NULL}};
-    *s = (search){.model =
+    *s = (search){.stop_at = stop_at,
+                  .model =
                       model_of(&(nas_space_config){.channels = 1, .height = SIDE, .width = SIDE, .outputs = 2}, set)};
     s->data = periods(SAMPLES, seed);
     assert_int_equal(nas_dataset_split(s->data, seed, 2, (const double[]){0.5, 0.5}, s->parts), NAS_OK);
@@ -138,6 +140,8 @@ static void search_open(search *s, int epochs, uint64_t seed) {
                                                        .log_frequency = NAS_NONE,
                                                        .seed = seed,
                                                        .threads = 1,
+                                                       .run_dir = run_dir,
+                                                       .resume = run_dir != NULL,
                                                        .on_step = watch,
                                                        .user = s});
     assert_no_error();
@@ -199,7 +203,7 @@ static void the_kernel_that_solves_it_is_found(void **state) {
         search s;
         double score, trained, untrained;
         int ranked, none;
-        search_open(&s, 100, seed);
+        search_open(&s, 100, seed, NULL, 0);
         assert_int_equal(nas_trainer_train(s.trainer), NAS_OK);
         const nas_architecture *best = nas_trainer_best(s.trainer, &score);
         trained = gap(&s, &ranked);
@@ -217,6 +221,52 @@ static void the_kernel_that_solves_it_is_found(void **state) {
     }
 }
 
+/* --- resuming ---------------------------------------------------------------------------------------- */
+enum { EPOCHS = 3, STEPS = SAMPLES / 2 / 32 };
+
+/* Runs a search on a directory until it stops there; the weights that it leaves. */
+static uint64_t run(const char *directory, int64_t stop_at, bool stops) {
+    search s;
+    search_open(&s, EPOCHS, 5, directory, stop_at);
+    assert_int_equal(nas_trainer_train(s.trainer), NAS_OK);
+    assert_int_equal(nas_trainer_stopped(s.trainer), stops);
+    uint64_t hash = weights_hash(s.model, EVERYTHING);
+    if (!stops) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/final_architecture.json", directory);
+        assert_int_equal(nas_trainer_export(s.trainer, path), NAS_OK);
+    }
+    search_close(&s);
+    return hash;
+}
+
+static void stopped_and_resumed(int64_t stop_at) {
+    static const char *const files[] = {"final_architecture.json", "search-result.json"};
+    char *roots[2] = {temporary_directory(), temporary_directory()}, places[2][4096];
+    for (int i = 0; i < 2; i++) {
+        snprintf(places[i], sizeof places[i], "%s/run", roots[i]);
+    }
+    const uint64_t whole = run(places[0], 0, false);
+    run(places[1], stop_at, true);
+    const uint64_t resumed = run(places[1], 0, false);
+    assert_true(whole == resumed);
+    for (int i = 0; i < 2; i++) {
+        char *a = file_text(places[0], files[i]), *b = file_text(places[1], files[i]);
+        assert_string_equal(a, b);
+        free(a);
+        free(b);
+    }
+    remove_directory(roots[0]);
+    remove_directory(roots[1]);
+}
+
+/* In the training of the hypernetwork, and among the trials. */
+static void a_resumed_search_is_the_same(void **state) {
+    (void)state;
+    stopped_and_resumed(STEPS + 3);
+    stopped_and_resumed(EPOCHS * STEPS + 7);
+}
+
 /* --- who may search where ------------------------------------------------------------------------------ */
 static void other_spaces_are_refused(void **state) {
     (void)state;
@@ -232,6 +282,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(draws_are_distributed_as_stated),
         cmocka_unit_test(the_kernel_that_solves_it_is_found),
+        cmocka_unit_test(a_resumed_search_is_the_same),
         cmocka_unit_test(other_spaces_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

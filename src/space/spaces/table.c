@@ -7,24 +7,12 @@
 #include <string.h>
 
 static const nas_space_info *const table[] = {
-    &nas__space_chain,
-    &nas__space_nb201,
-    &nas__space_darts,
-    &nas__space_superkernel,
-    &nas__space_mobilenet,
-    &nas__space_fbnet,
-    &nas__space_mobilenetv3,
-    &nas__space_shufflenet,
-    &nas__space_macro,
-    &nas__space_nasnet,
-    &nas__space_amoebanet,
-    &nas__space_pnas,
-    &nas__space_signal1d,
-    &nas__space_enas_macro,
-    &nas__space_enas_micro,
-    &nas__space_smash,
-    &nas__space_bender,
-    NULL,
+    &nas__space_chain,       &nas__space_nb201,      &nas__space_darts,
+    &nas__space_superkernel, &nas__space_mobilenet,  &nas__space_fbnet,
+    &nas__space_mobilenetv3, &nas__space_shufflenet, &nas__space_macro,
+    &nas__space_nasnet,      &nas__space_amoebanet,  &nas__space_pnas,
+    &nas__space_signal1d,    &nas__space_enas_macro, &nas__space_enas_micro,
+    &nas__space_smash,       &nas__space_bender,     NULL,
 };
 
 const nas_space_info *const *nas_spaces(void) { return table; }
