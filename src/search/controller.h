@@ -25,6 +25,7 @@ typedef struct nas__controller_config {
     double temperature;   /* 0: none */
     double op_reduce;     /* divides tanh_constant for the logits of layers and values; 0 = 1 */
     double op_bias;       /* initial bias of convolutions' logits, before they are capped; 0: no biases */
+    bool own_words;       /* layers and values with equal candidates share no weights */
     double skip_target;   /* of the bits' KL term */
     bool skip_compat; /* that term on sigmoid(c tanh q), as the authors' code has it, not on the bit's probability */
     double lr;        /* Adam(0, 0.999), eps 1e-3 */

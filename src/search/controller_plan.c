@@ -143,7 +143,8 @@ static bool same_candidates(const nas_choice *a, const nas_choice *b) {
 }
 
 static int vocabulary_of(nas__controller *c, int choice) {
-    for (int i = 0; i < c->n_vocabularies; i++) {
+    bool own = c->config.own_words && nas_space_choice(c->space, choice)->kind != NAS_INPUT;
+    for (int i = 0; !own && i < c->n_vocabularies; i++) {
         if (same_candidates(nas_space_choice(c->space, choice),
                             nas_space_choice(c->space, c->vocabularies[i].choice))) {
             return i;

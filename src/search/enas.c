@@ -19,7 +19,7 @@ typedef struct enas_options {
     double controller_lr, tanh_constant, temperature, op_reduce, op_bias, entropy_weight, skip_weight, skip_target,
         baseline_decay, ppo_clip;
     int hidden, update, ppo_epochs, controller_steps, samples, epoch_samples, score_period, final_samples;
-    bool skip_compat;
+    bool own_words, skip_compat;
     bool recompute;
 } enas_options;
 
@@ -31,6 +31,9 @@ static const nas_option options[] = {
     ROW(controller_lr, NAS_OPTION_FLOAT, "1e-3", 0, 10, NULL,
         "learning rate of the controller (Adam without momentum)"),
     ROW(hidden, NAS_OPTION_INT, "64", 1, 1024, NULL, "size of the controller's state"),
+    ROW(own_words, NAS_OPTION_BOOL, "0", 0, 0, NULL,
+        "every choice has output weights of its own, not those of all choices with equal candidates: learns where good "
+        "candidates differ from place to place"),
     ROW(tanh_constant, NAS_OPTION_FLOAT, "1.5", 0, 100, NULL,
         "logits stay within +- this, which bounds every probability; 0: no bound"),
     ROW(temperature, NAS_OPTION_FLOAT, "0", 0, 1000, NULL,
@@ -82,6 +85,7 @@ static nas_status begin(nas_search *s) {
                                                                             .tanh_constant = o->tanh_constant,
                                                                             .temperature = o->temperature,
                                                                             .op_reduce = o->op_reduce,
+                                                                            .own_words = o->own_words,
                                                                             .op_bias = o->op_bias,
                                                                             .skip_target = o->skip_target,
                                                                             .skip_compat = o->skip_compat,
