@@ -13,6 +13,8 @@ small() {
     mobilenet | fbnet) echo "--set widths=8-12 --set depths=2-1 --set stem=8 --set last=32" ;;
     macro) echo "--set channels=8" ;;
     shufflenet) echo "--set widths=16-32 --set depths=2-1 --set stem=8 --set last=32" ;;
+    enas-macro) echo "--set channels=4 --set layers=4" ;;
+    enas-micro) echo "--set channels=4 --set layers=3 --set nodes=2" ;;
     bender) echo "--set channels=4 --set stages=2 --set cells=1 --set blocks=2" ;;
     esac
 }
@@ -44,8 +46,9 @@ for space in nb201 darts shufflenet mobilenet macro fbnet; do
 done
 runs bender bender --budget trials=2
 runs nb201 bender --budget trials=2
-runs nb201 enas --set controller_steps=1 --set samples=2 --set final_samples=2
-runs darts enas --set controller_steps=1 --set samples=2 --set final_samples=2
+for space in nb201 darts enas-macro enas-micro; do
+    runs "$space" enas --set controller_steps=1 --set samples=2 --set final_samples=2
+done
 for strategy in random grid evolution rl tpe local asha bohb nsga2; do
     for space in nb201 macro mobilenet; do
         case $strategy/$space in
