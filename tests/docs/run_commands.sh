@@ -8,7 +8,7 @@ page=$source/docs/$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-ln -s "$source/docs" "$source/examples" .
+ln -s "$source/docs" "$source/examples" "$source"/tests/data/tables/*.csv . # tables that pages name
 mkdir bin
 ln -s "$espalier" bin/espalier
 for class in shoes others; do # images of the reader's own
