@@ -51,14 +51,6 @@ static nas_status record(nas_status status, const char *format, va_list args) {
     return status;
 }
 
-nas_status nas__fail(nas_status status, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    record(status, format, args);
-    va_end(args);
-    return status;
-}
-
 nas_status nas_fail(nas_status status, const char *format, ...) {
     va_list args;
     va_start(args, format);

@@ -6,7 +6,7 @@
 #include <espalier/core.h>
 
 /* Records status and message unless an error is pending; returns the status (for `return nas__fail(...)`). */
-nas_status nas__fail(nas_status status, const char *format, ...) NAS_PRINTF(2, 3);
+#define nas__fail nas_fail
 /* The same for functions that return pointers: always NULL. */
 void *nas__fail_null(nas_status status, const char *format, ...) NAS_PRINTF(2, 3);
 /* Puts "context: " in front of the pending message (a file name, a module path); returns the pending status. */

@@ -40,21 +40,14 @@ static const nas__trial *best_of_sample(const nas__trials *t, nas_rng *rng) {
     return best;
 }
 
-/* Each choice from either parent. */
-static void mix(nas_architecture *child, const nas_architecture *other, nas_rng *rng) {
-    for (int i = 0; i < child->space->n_choices; i++) {
-        child->bits[i] = nas_rng_below(rng, 2) ? other->bits[i] : child->bits[i];
-    }
-}
-
 static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
-    if (t->proposals < options_of(t)->population || t->n_done == 0) {
+    if (t->n_done < (size_t)options_of(t)->population) {
         nas_architecture_random(trial->architecture, rng);
         return NAS__PROPOSED;
     }
     nas__architecture_assign(trial->architecture, best_of_sample(t, rng)->architecture);
     if (options_of(t)->crossover > 0 && nas_rng_uniform(rng) < options_of(t)->crossover) {
-        mix(trial->architecture, best_of_sample(t, rng)->architecture, rng);
+        nas__architecture_cross(trial->architecture, best_of_sample(t, rng)->architecture, rng);
     }
     return nas__architecture_mutate(trial->architecture, rng) < 0 ? NAS__EXHAUSTED : NAS__PROPOSED;
 }

@@ -56,20 +56,12 @@ static const nas_architecture *parent(const nas__trials *t, const memory *m, nas
 /* --- offspring --------------------------------------------------------------------------------------------------- */
 static void mutate(const nas__trials *t, const memory *m, nas_rng *rng, nas_architecture *a) {
     nas__architecture_assign(a, parent(t, m, rng));
-    for (int i = 0; i < a->space->n_choices; i++) {
-        if (nas_rng_uniform(rng) < options_of(t)->mutation) {
-            a->bits[i] = nas__choice_random(&a->space->choices[i].public_, rng);
-        }
-    }
+    nas__architecture_redraw(a, options_of(t)->mutation, rng);
 }
 
 static void cross(const nas__trials *t, const memory *m, nas_rng *rng, nas_architecture *a) {
-    const nas_architecture *other;
     nas__architecture_assign(a, parent(t, m, rng));
-    other = parent(t, m, rng);
-    for (int i = 0; i < a->space->n_choices; i++) {
-        a->bits[i] = nas_rng_below(rng, 2) ? other->bits[i] : a->bits[i];
-    }
+    nas__architecture_cross(a, parent(t, m, rng), rng);
 }
 
 /* Where limits leave so little that random draws miss it, ever fewer choices are changed of one that meets them. */
@@ -118,9 +110,6 @@ static origin next_origin(const nas__trials *t, const memory *m) {
 static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     memory *m = t->memory;
     if (m->generation < 0 || m->made == options_of(t)->population) {
-        if (t->n_running > 0) {
-            return NAS__WAIT; /* parents are chosen among all */
-        }
         if (m->generation == options_of(t)->generations) {
             return NAS__EXHAUSTED;
         }

@@ -34,6 +34,7 @@ static const nas_option options[] = {
 };
 
 typedef struct nsga2 {
+    nas__point *all;     /* every trial that is done */
     nas__point *members; /* the population, sorted, then the children so far; index: of the trial */
     int n_members, n_parents;
     nas__cost_table *latency;
@@ -62,6 +63,7 @@ static void end_policy(nas__trials *t) {
     nsga2 *m = t->memory;
     nas__cost_table_free(m->latency);
     free(m->members);
+    free(m->all);
 }
 
 static double cost_of(nas__trials *t, const nas_architecture *a) {
@@ -79,22 +81,6 @@ static const nas__trial *tournament(const nas__trials *t, nas_rng *rng) {
     return t->done[m->members[a < b ? a : b].index]; /* they are sorted */
 }
 
-static void cross(nas_architecture *child, const nas_architecture *other, nas_rng *rng) {
-    for (int i = 0; i < child->space->n_choices; i++) {
-        child->bits[i] = nas_rng_below(rng, 2) ? other->bits[i] : child->bits[i];
-    }
-}
-
-static void mutate(nas_architecture *child, double probability, nas_rng *rng) {
-    int n = child->space->n_choices;
-    probability = probability > 0 ? probability : 1.0 / n;
-    for (int i = 0; i < n; i++) {
-        if (nas_rng_uniform(rng) < probability) {
-            child->bits[i] = nas__choice_random(&child->space->choices[i].public_, rng);
-        }
-    }
-}
-
 static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     const nsga2 *m = t->memory;
     if (m->n_parents == 0) {
@@ -103,9 +89,10 @@ static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     }
     nas__architecture_assign(trial->architecture, tournament(t, rng)->architecture);
     if (nas_rng_uniform(rng) < options_of(t)->crossover) {
-        cross(trial->architecture, tournament(t, rng)->architecture, rng);
+        nas__architecture_cross(trial->architecture, tournament(t, rng)->architecture, rng);
     }
-    mutate(trial->architecture, options_of(t)->mutation, rng);
+    double mutation = options_of(t)->mutation;
+    nas__architecture_redraw(trial->architecture, mutation > 0 ? mutation : 1.0 / nas_space_size(t->s->space), rng);
     return NAS__PROPOSED;
 }
 
@@ -113,7 +100,10 @@ static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
 static void observe(nas__trials *t, const nas__trial *trial) {
     nsga2 *m = t->memory;
     int population = options_of(t)->population;
-    m->members[m->n_members++] =
+    if (!nas__grow(&m->all, t->n_done - 1, sizeof *m->all)) {
+        return;
+    }
+    m->all[t->n_done - 1] = m->members[m->n_members++] =
         (nas__point){.fitness = trial->fitness, .cost = cost_of(t, trial->architecture), .index = (int)t->n_done - 1};
     if (m->n_members == m->n_parents + population) {
         nas__pareto_sort(m->members, m->n_members);
@@ -135,32 +125,33 @@ static int by_cost(const void *a, const void *b) {
     return (x->cost > y->cost) - (x->cost < y->cost);
 }
 
-/* Of all trials, by cost; *n points (new, free()). */
-static nas__point *front_of(nas__trials *t, int *n) {
-    nas__point *all = nas__alloc((t->n_done + 1) * sizeof *all);
+/* Of all trials, by cost, each cost and fitness once; *n points (new, free()). */
+static nas__point *front_of(const nas__trials *t, int *n) {
+    const nsga2 *m = t->memory;
+    nas__point *front = nas__alloc((t->n_done + 1) * sizeof *front);
     *n = 0;
-    for (size_t i = 0; all && i < t->n_done; i++) {
-        const nas__trial *trial = t->done[i];
-        nas__point point = {.fitness = trial->fitness, .cost = cost_of(t, trial->architecture), .index = (int)i};
-        bool beaten = trial->repeated || !isfinite(trial->fitness);
+    for (size_t i = 0; front && i < t->n_done; i++) {
+        const nas__point *point = &m->all[i];
+        bool beaten = t->done[i]->repeated || !isfinite(point->fitness);
         for (int j = 0; !beaten && j < *n; j++) {
-            beaten = nas__dominates(&all[j], &point) || (all[j].fitness == point.fitness && all[j].cost == point.cost);
+            beaten = nas__dominates(&front[j], point) ||
+                     (front[j].fitness == point->fitness && front[j].cost == point->cost);
         }
         int kept = 0;
         for (int j = 0; !beaten && j < *n; j++) {
-            if (!nas__dominates(&point, &all[j])) {
-                all[kept++] = all[j];
+            if (!nas__dominates(point, &front[j])) {
+                front[kept++] = front[j];
             }
         }
         if (!beaten) {
-            all[kept] = point;
+            front[kept] = *point;
             *n = kept + 1;
         }
     }
-    if (all) {
-        qsort(all, (size_t)*n, sizeof *all, by_cost);
+    if (front) {
+        qsort(front, (size_t)*n, sizeof *front, by_cost);
     }
-    return all;
+    return front;
 }
 
 static json_t *member_json(const nas__trials *t, const nas__point *point) {

@@ -69,11 +69,11 @@ static const nas__trial *best_of(const nas__trials *t, size_t n) {
 
 static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     const int64_t all = trials_of(t), random = (int64_t)ceil((double)all * options_of(t)->random_share);
-    if (t->proposals < random || t->n_done == 0) {
+    if ((int64_t)t->n_done < random || t->n_done == 0) {
         nas__smash_sample(trial->architecture, rng, 1);
         return NAS__PROPOSED;
     }
-    const bool chain = t->proposals >= random + (all - random) / 2;
+    const bool chain = (int64_t)t->n_done >= random + (all - random) / 2;
     nas__architecture_assign(trial->architecture, best_of(t, chain ? t->n_done : (size_t)random)->architecture);
     nas__smash_perturb(trial->architecture, rng, options_of(t)->perturbation);
     return nas_error_status() ? NAS__EXHAUSTED : NAS__PROPOSED;

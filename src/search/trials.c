@@ -53,42 +53,34 @@ const nas__trial *nas__trials_find(const nas__trials *t, uint64_t hash, double s
 }
 
 /* --- proposing --------------------------------------------------------------------------------------------------- */
-static bool is_running(const nas__trials *t, const nas__trial *trial) {
-    for (size_t i = 0; i < t->n_running; i++) {
-        if (t->running[i]->hash == trial->hash && t->running[i]->share >= trial->share) {
-            return true;
+/* Draws until there is one that counts. */
+static bool draw(nas__trials *t, nas_rng *rng, nas__trial *trial) {
+    for (int i = 0; i < MOST_DRAWS; i++) {
+        trial->share = 1;
+        if (t->policy->propose(t, rng, trial) != NAS__PROPOSED || nas_error_status()) {
+            return false;
+        }
+        trial->hash = nas_architecture_hash(trial->architecture);
+        bool known = t->policy->fresh_only && nas__trials_find(t, trial->hash, trial->share);
+        if (!known && nas__within_limits(nas__trainer_of(t->s), trial->architecture)) {
+            return !nas_error_status();
         }
     }
     return false;
 }
 
-nas__proposal nas__trials_propose(nas__trials *t, nas__trial **trial) {
-    nas_rng rng = nas_rng_new(t->s->config->seed, (uint64_t)PURPOSE_PROPOSAL << 40 ^ (uint64_t)t->proposals);
-    nas__trial *drawn = nas__trial_new(t);
-    nas__proposal answer = drawn ? NAS__EXHAUSTED : NAS__WAIT;
-    *trial = NULL;
-    for (int i = 0; drawn && i < MOST_DRAWS; i++) {
-        drawn->share = 1;
-        answer = t->policy->propose(t, &rng, drawn);
-        drawn->hash = answer == NAS__PROPOSED ? nas_architecture_hash(drawn->architecture) : 0;
-        bool known = t->policy->fresh_only && (nas__trials_find(t, drawn->hash, drawn->share) || is_running(t, drawn));
-        if (answer != NAS__PROPOSED || nas_error_status() ||
-            (!known && nas__within_limits(nas__trainer_of(t->s), drawn->architecture))) {
-            break;
-        }
-        answer = NAS__EXHAUSTED;
+nas__trial *nas__trials_propose(nas__trials *t) {
+    nas_rng rng = nas_rng_new(t->s->config->seed, (uint64_t)PURPOSE_PROPOSAL << 40 ^ (uint64_t)t->n_done);
+    nas__trial *trial = nas__trial_new(t);
+    if (!trial || !draw(t, &rng, trial)) {
+        nas__trial_free(trial);
+        return NULL;
     }
-    if (answer != NAS__PROPOSED || nas_error_status()) {
-        nas__trial_free(drawn);
-        return answer == NAS__WAIT ? answer : NAS__EXHAUSTED;
-    }
-    drawn->index = t->proposals++;
-    drawn->after = (int64_t)t->n_done;
+    trial->index = (int64_t)t->n_done;
     if (t->policy->accept) {
-        t->policy->accept(t, drawn);
+        t->policy->accept(t, trial);
     }
-    *trial = drawn;
-    return answer;
+    return trial;
 }
 
 void nas__trials_observe(nas__trials *t, nas__trial *trial) {
@@ -128,9 +120,8 @@ static nas_status judge(nas__trials *t, nas__trial *trial) {
 }
 
 static nas_status run_one(nas__trials *t, bool *over) {
-    nas__trial *trial;
-    nas__proposal answer = nas__trials_propose(t, &trial);
-    if (answer != NAS__PROPOSED) {
+    nas__trial *trial = nas__trials_propose(t);
+    if (!trial) {
         *over = true;
         return nas_error_status();
     }
@@ -228,7 +219,6 @@ void nas__trials_end(nas_search *s) {
     }
     nas__history_free(t->loaded);
     free(t->done);
-    free(t->running);
     free(t->memory);
 }
 

@@ -20,15 +20,14 @@ typedef struct nas__trial {
     nas_architecture *architecture;
     uint64_t hash;
     double share;  /* of a trial's whole training: 1, or less on the lower rungs of successive halving */
-    int64_t index; /* of the proposal */
-    int64_t after; /* trials that were done when it was proposed */
+    int64_t index; /* its place in the history, from 0 */
     double metrics[NAS__MOST_METRICS];
     double fitness; /* the first metric, turned so that higher is better; -infinity: the trial failed */
     double seconds;
     bool repeated; /* known from an earlier trial: costs nothing, and counts as no evaluation */
 } nas__trial;
 
-typedef enum nas__proposal { NAS__PROPOSED, NAS__WAIT, NAS__EXHAUSTED } nas__proposal;
+typedef enum nas__proposal { NAS__PROPOSED, NAS__EXHAUSTED } nas__proposal;
 
 typedef struct nas__policy {
     size_t memory_size; /* zeroed */
@@ -102,9 +101,6 @@ struct nas__trials { /* first in a strategy's memory */
     void *memory; /* the policy's */
     nas__trial **done;
     size_t n_done;
-    nas__trial **running; /* in the order of their proposal */
-    size_t n_running;
-    int64_t proposals;           /* so far */
     int64_t evaluations;         /* of them, not repeated */
     struct nas__history *loaded; /* of a checkpoint, until it has been given to the policy */
 };
@@ -138,8 +134,8 @@ nas_status nas__judge_trial(nas__trials *t, nas__trial *trial);
 nas_status nas__history_bind(nas__trials *t, nas_state *state);
 nas_status nas__history_replay(nas__trials *t);
 void nas__history_free(struct nas__history *history);
-/* trials.c: proposes the next one as trial number t->proposals; NULL through *trial when there is none now. */
-nas__proposal nas__trials_propose(nas__trials *t, nas__trial **trial);
+/* trials.c: the next one, to be judged and observed or freed; NULL when there is none, or on an error. */
+nas__trial *nas__trials_propose(nas__trials *t);
 void nas__trials_observe(nas__trials *t, nas__trial *trial);
 
 #endif

@@ -7,50 +7,43 @@
 #include <string.h>
 
 typedef struct nas__history {
-    uint64_t *sets;  /* (trials, choices) */
-    uint64_t *order; /* (trials, 3): index, after, repeated */
-    double *values;  /* (trials, VALUES): share, seconds, fitness, metrics */
-    size_t n_sets, n_order, n_values;
+    uint64_t *sets; /* (trials, choices) */
+    double *values; /* (trials, VALUES): share, seconds, fitness, repeated, metrics */
+    size_t n_sets, n_values;
 } nas__history;
 
-enum { ORDER = 3, VALUES = 3 + NAS__MOST_METRICS };
+enum { METRICS = 4, VALUES = METRICS + NAS__MOST_METRICS };
 
 void nas__history_free(nas__history *h) {
     if (h) {
         free(h->sets);
-        free(h->order);
         free(h->values);
         free(h);
     }
 }
 
-static void describe(const nas__trial *trial, uint64_t *order, double *values) {
-    memcpy(order, (const uint64_t[ORDER]){(uint64_t)trial->index, (uint64_t)trial->after, trial->repeated},
-           ORDER * sizeof *order);
-    memcpy(values, (const double[3]){trial->share, trial->seconds, trial->fitness}, 3 * sizeof *values);
-    memcpy(values + 3, trial->metrics, sizeof trial->metrics);
+static void describe(const nas__trial *trial, double *values) {
+    memcpy(values, (const double[METRICS]){trial->share, trial->seconds, trial->fitness, trial->repeated},
+           METRICS * sizeof *values);
+    memcpy(values + METRICS, trial->metrics, sizeof trial->metrics);
 }
 
 static void save(nas__trials *t, nas_state *state) {
     size_t n = t->n_done, choices = (size_t)nas_space_size(t->s->space);
     nas__history h = {.sets = nas__alloc((n * choices + 1) * sizeof *h.sets),
-                      .order = nas__alloc((n * ORDER + 1) * sizeof *h.order),
                       .values = nas__alloc((n * VALUES + 1) * sizeof *h.values),
                       .n_sets = n * choices,
-                      .n_order = n * ORDER,
                       .n_values = n * VALUES};
-    if (!h.sets || !h.order || !h.values) {
+    if (!h.sets || !h.values) {
         nas_state_fail(state);
     }
     for (size_t i = 0; i < n && !nas_error_status(); i++) {
         memcpy(h.sets + i * choices, t->done[i]->architecture->bits, choices * sizeof *h.sets);
-        describe(t->done[i], h.order + i * ORDER, h.values + i * VALUES);
+        describe(t->done[i], h.values + i * VALUES);
     }
     nas_state_list_u64(state, "trials.sets", &h.sets, &h.n_sets); /* copied at once */
-    nas_state_list_u64(state, "trials.order", &h.order, &h.n_order);
     nas_state_list_f64(state, "trials.values", &h.values, &h.n_values);
     free(h.sets);
-    free(h.order);
     free(h.values);
 }
 
@@ -65,7 +58,6 @@ nas_status nas__history_bind(nas__trials *t, nas_state *state) {
         return nas_error_status();
     }
     nas_state_list_u64(state, "trials.sets", &h->sets, &h->n_sets);
-    nas_state_list_u64(state, "trials.order", &h->order, &h->n_order);
     nas_state_list_f64(state, "trials.values", &h->values, &h->n_values);
     return NAS_OK;
 }
@@ -79,13 +71,13 @@ static nas_status differs(const nas__trials *t, size_t i) {
 
 /* The i-th trial that was done, as it was; it must be among those that the policy proposes. */
 static nas_status replay_one(nas__trials *t, const nas__history *h, size_t i) {
-    const uint64_t *order = h->order + i * ORDER, *sets = h->sets + i * (size_t)nas_space_size(t->s->space);
+    const uint64_t *sets = h->sets + i * (size_t)nas_space_size(t->s->space);
     const double *values = h->values + i * VALUES;
-    nas__trial *trial;
-    if (nas__trials_propose(t, &trial) != NAS__PROPOSED) {
+    nas__trial *trial = nas__trials_propose(t);
+    if (!trial) {
         return nas_error_status() ? nas_error_status() : differs(t, i);
     }
-    bool same = (uint64_t)trial->index == order[0] && (uint64_t)trial->after == order[1] && trial->share == values[0];
+    bool same = trial->share == values[0];
     for (int c = 0; same && c < nas_space_size(t->s->space); c++) {
         same = trial->architecture->bits[c] == sets[c];
     }
@@ -93,19 +85,19 @@ static nas_status replay_one(nas__trials *t, const nas__history *h, size_t i) {
         nas__trial_free(trial);
         return differs(t, i);
     }
-    trial->repeated = order[2] != 0;
     trial->seconds = values[1];
     trial->fitness = values[2];
-    memcpy(trial->metrics, values + 3, sizeof trial->metrics);
+    trial->repeated = values[3] != 0;
+    memcpy(trial->metrics, values + METRICS, sizeof trial->metrics);
     nas__trials_observe(t, trial);
     return nas_error_status();
 }
 
 nas_status nas__history_replay(nas__trials *t) {
     nas__history *h = t->loaded;
-    size_t choices = (size_t)nas_space_size(t->s->space), n = h ? h->n_order / ORDER : 0;
+    size_t choices = (size_t)nas_space_size(t->s->space), n = h ? h->n_values / VALUES : 0;
     nas_status status =
-        h && (h->n_sets != n * choices || h->n_values != n * VALUES || h->n_order != n * ORDER)
+        h && (h->n_sets != n * choices || h->n_values != n * VALUES)
             ? nas__fail(NAS_INVALID, "%s: the saved history of trials does not fit together", t->s->config->run_dir)
             : NAS_OK;
     for (size_t i = 0; !status && i < n; i++) {

@@ -140,6 +140,20 @@ int nas__choice_neighbours(const nas_choice *c, uint64_t set) {
     return n;
 }
 
+void nas__architecture_cross(nas_architecture *a, const nas_architecture *other, nas_rng *rng) {
+    for (int i = 0; i < a->space->n_choices; i++) {
+        a->bits[i] = nas_rng_below(rng, 2) ? other->bits[i] : a->bits[i];
+    }
+}
+
+void nas__architecture_redraw(nas_architecture *a, double probability, nas_rng *rng) {
+    for (int i = 0; i < a->space->n_choices; i++) {
+        if (nas_rng_uniform(rng) < probability) {
+            a->bits[i] = nas__choice_random(&a->space->choices[i].public_, rng);
+        }
+    }
+}
+
 int nas__architecture_mutate(nas_architecture *a, nas_rng *rng) {
     int n = a->space->n_choices, n_open = 0, chosen = -1, *open = nas__alloc((size_t)n * sizeof *open);
     bool *reached = nas__reachable(a->space, a->bits);

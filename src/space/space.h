@@ -132,6 +132,10 @@ bool nas__architecture_next(nas_architecture *a);
  */
 int nas__choice_neighbours(const nas_choice *c, uint64_t set);
 bool nas__choice_neighbour(const nas_choice *c, uint64_t set, int index, uint64_t *neighbour); /* false: no more */
+/* Every choice from either of two architectures, with the same probability. */
+void nas__architecture_cross(nas_architecture *a, const nas_architecture *other, nas_rng *rng);
+/* Every choice is drawn anew with this probability, which may give what it had. */
+void nas__architecture_redraw(nas_architecture *a, double probability, nas_rng *rng);
 /* Changes one of the choices that matter, which always gives another architecture; the choice, or -1 (nothing can
  * change, or an error). */
 int nas__architecture_mutate(nas_architecture *a, nas_rng *rng);
