@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include "core/file.h"
+#include "search/trials.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -262,6 +263,76 @@ void planted_free(planted *p) {
     nas_dataset_free(p->parts[1]);
     nas_dataset_free(p->data);
     nas_free(p->model);
+}
+
+int planted_search(const char *strategy, const char *options, planted_task task, uint64_t seed) {
+    planted p = planted_new(task, 3000, seed);
+    p.config.strategy = strategy;
+    p.config.options = options;
+    p.config.num_epochs = 6;
+    p.config.optimizer = nas_sgd(.lr = 0.05, .momentum = 0.9, .weight_decay = 3e-4);
+    nas_trainer *t = nas_trainer_new(&p.config);
+    assert_no_error();
+    assert_int_equal(nas_trainer_train(t), NAS_OK);
+    int found = planted_found(t->derived, seed);
+    nas_trainer_free(t);
+    planted_free(&p);
+    return found;
+}
+
+void planted_finds_all(const char *strategy, const char *options, int seeds) {
+    for (int seed = 1; seed <= seeds; seed++) {
+        int found = planted_search(strategy, options, PLANTED_CLASSES, (uint64_t)seed);
+        if (found != PLANTED_CHOICES) {
+            fail_msg("%s, %s, seed %d: %d of %d right", strategy, options, seed, found, PLANTED_CHOICES);
+        }
+    }
+}
+
+/* --- resuming searches by trials ----------------------------------------------------------------- */
+typedef struct outcome {
+    uint64_t weights, hash;
+    double score;
+    size_t trials;
+} outcome;
+
+static outcome searched(nas_trainer *(*trainer_of)(planted *p, const char *options), const char *options,
+                        const char *directory, int stop_at) {
+    outcome o = {0};
+    for (int segment = 0; segment < (stop_at ? 2 : 1); segment++) {
+        planted p = planted_new(PLANTED_CLASSES, 640, 1);
+        step_losses losses = {.stop_at = segment == 0 ? stop_at : 0};
+        p.config.num_epochs = 3;
+        p.config.on_step = record_loss;
+        p.config.user = &losses;
+        p.config.run_dir = directory;
+        p.config.resume = segment > 0;
+        nas_trainer *t = trainer_of(&p, options);
+        assert_int_equal(nas_trainer_train(t), NAS_OK);
+        assert_true(nas_trainer_stopped(t) == (losses.stop_at > 0));
+        const nas__trials *trials = t->s.memory;
+        o = (outcome){.weights = weights_hash(p.model, EVERYTHING), .trials = trials->n_done};
+        for (size_t i = 0; i < o.trials; i++) {
+            o.hash = o.hash * 0x100000001b3u ^ trials->done[i]->hash;
+        }
+        nas_trainer_best(t, &o.score);
+        nas_trainer_free(t);
+        planted_free(&p);
+    }
+    return o;
+}
+
+void assert_trials_resume(nas_trainer *(*trainer_of)(planted *p, const char *options), const char *options,
+                          size_t trials, int n_stops, const int *stops) {
+    outcome whole = searched(trainer_of, options, NULL, 0);
+    assert_int_equal(whole.trials, trials);
+    for (int k = 0; k < n_stops; k++) {
+        char *directory = temporary_directory();
+        outcome parts = searched(trainer_of, options, directory, stops[k]);
+        assert_true(whole.weights == parts.weights && whole.hash == parts.hash && whole.score == parts.score);
+        assert_int_equal(whole.trials, parts.trials);
+        remove_directory(directory);
+    }
 }
 
 /* --- what tests compare -------------------------------------------------------------------------- */

@@ -47,6 +47,16 @@ planted planted_new(planted_task task, int64_t n, uint64_t seed);
 planted planted_cost_new(planted_task task, int64_t n, uint64_t seed);
 void planted_free(planted *p);
 
+/* A search of six epochs over 3,000 samples: how many of the six the last derived architecture has right; and that all
+ * are, for seeds 1 .. `seeds`. */
+int planted_search(const char *strategy, const char *options, planted_task task, uint64_t seed);
+void planted_finds_all(const char *strategy, const char *options, int seeds);
+
+/* That a search by trials over three epochs of shared weights, which ends with `trials` of them, is the same bit for
+ * bit when it is stopped (after so many steps and trials) and resumed. */
+void assert_trials_resume(nas_trainer *(*trainer_of)(planted *p, const char *options), const char *options,
+                          size_t trials, int n_stops, const int *stops);
+
 /* A hash of the parameters (NAS_ROLE_WEIGHT), buffers (NAS_ROLE_BUFFER) or both of a model, bit for bit. */
 uint64_t weights_hash(nas_module *model, unsigned roles);
 enum { EVERYTHING = NAS_ROLE_WEIGHT | NAS_ROLE_BUFFER };

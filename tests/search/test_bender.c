@@ -330,50 +330,11 @@ static void without_relation_chance_finds_as_much(void **unused) {
     assert_in_range(right, 0, 13); /* of 24, of which chance finds 6 with a deviation of 2.1 */
 }
 
-typedef struct run {
-    uint64_t weights, hash;
-    double score;
-    size_t trials;
-} run;
-
-static run searched(const char *directory, int stop_at) {
-    run r = {0};
-    for (int segment = 0; segment < (stop_at ? 2 : 1); segment++) {
-        planted p = planted_new(PLANTED_CLASSES, 640, 1);
-        step_losses losses = {.stop_at = segment == 0 ? stop_at : 0};
-        p.config.num_epochs = 3;
-        p.config.on_step = record_loss;
-        p.config.user = &losses;
-        p.config.run_dir = directory;
-        p.config.resume = segment > 0;
-        nas_trainer *t = trainer_of(&p, "ghost=8,population=10,generations=2,search=evolution,mutants=4,children=4");
-        assert_int_equal(nas_trainer_train(t), NAS_OK);
-        assert_true(nas_trainer_stopped(t) == (losses.stop_at > 0));
-        r.weights = weights_hash(p.model, EVERYTHING);
-        r.trials = trials_of(t)->n_done;
-        r.hash = 0;
-        for (size_t i = 0; i < r.trials; i++) {
-            r.hash = r.hash * 0x100000001b3u ^ trials_of(t)->done[i]->hash;
-        }
-        nas_trainer_best(t, &r.score);
-        nas_trainer_free(t);
-        planted_free(&p);
-    }
-    return r;
-}
-
 static void resumes_to_the_same_bits(void **unused) {
     (void)unused;
-    run whole = searched(NULL, 0);
-    assert_int_equal(whole.trials, 30);
     static const int stops[] = {14, 30 + 17}; /* in the second epoch; at the 17th trial */
-    for (int k = 0; k < 2; k++) {
-        char *directory = temporary_directory();
-        run parts = searched(directory, stops[k]);
-        assert_true(whole.weights == parts.weights && whole.hash == parts.hash && whole.score == parts.score);
-        assert_int_equal(whole.trials, parts.trials);
-        remove_directory(directory);
-    }
+    assert_trials_resume(trainer_of, "ghost=8,population=10,generations=2,search=evolution,mutants=4,children=4", 30, 2,
+                         stops);
 }
 
 int main(void) {

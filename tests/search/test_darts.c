@@ -14,37 +14,14 @@
 #include <string.h>
 
 /* --- the planted optimum ------------------------------------------------------------------------- */
-static int search_planted(planted_task task, uint64_t seed, const char *options) {
-    planted p = planted_new(task, 3000, seed);
-    p.config.options = options;
-    p.config.num_epochs = 6;
-    p.config.optimizer = nas_sgd(.lr = 0.05, .momentum = 0.9, .weight_decay = 3e-4);
-    nas_trainer *t = nas_trainer_new(&p.config);
-    assert_no_error();
-    assert_int_equal(nas_trainer_train(t), NAS_OK);
-    int found = planted_found(t->derived, seed);
-    nas_trainer_free(t);
-    planted_free(&p);
-    return found;
-}
-
-static void finds_all(const char *options) {
-    for (uint64_t seed = 1; seed <= 3; seed++) {
-        int found = search_planted(PLANTED_CLASSES, seed, options);
-        if (found != PLANTED_CHOICES) {
-            fail_msg("%s, seed %d: %d of %d right", options, (int)seed, found, PLANTED_CHOICES);
-        }
-    }
-}
-
 static void first_order_finds_all(void **state) {
     (void)state;
-    finds_all("order=1,alpha_lr=0.05");
+    planted_finds_all("darts", "order=1,alpha_lr=0.05", 3);
 }
 
 static void second_order_finds_all(void **state) {
     (void)state;
-    finds_all("order=2,alpha_lr=0.05");
+    planted_finds_all("darts", "order=2,alpha_lr=0.05", 3);
 }
 
 /* 24 choices with a chance of 1/4 each: 13 or more right happen in 0.2 % of such tables. */
@@ -52,7 +29,7 @@ static void shuffled_labels_find_nothing(void **state) {
     (void)state;
     int found = 0;
     for (uint64_t seed = 1; seed <= 4; seed++) {
-        found += search_planted(PLANTED_SHUFFLED, seed, "order=1,alpha_lr=0.05");
+        found += planted_search("darts", "order=1,alpha_lr=0.05", PLANTED_SHUFFLED, seed);
     }
     assert_in_range(found, 0, 12);
 }

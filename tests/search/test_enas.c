@@ -253,43 +253,18 @@ static void finds_what_works(void **state) {
     nas_dataset_free(valid);
 }
 
-/* Six choices, each of which carries its own share of the label. */
-static int planted_right_by(const char *options, planted_task task, uint64_t seed) {
-    planted p = planted_new(task, 3000, seed);
-    p.config.strategy = "enas";
-    p.config.options = options;
-    p.config.num_epochs = 6;
-    p.config.optimizer = nas_sgd(.lr = 0.05, .momentum = 0.9, .weight_decay = 3e-4);
-    nas_trainer *t = nas_trainer_new(&p.config);
-    assert_no_error();
-    assert_int_equal(nas_trainer_train(t), NAS_OK);
-    int found = planted_found(t->derived, seed);
-    nas_trainer_free(t);
-    planted_free(&p);
-    return found;
-}
-
-static void finds_what_was_planted(const char *options) {
-    for (uint64_t seed = 1; seed <= 5; seed++) {
-        int found = planted_right_by(options, PLANTED_CLASSES, seed);
-        if (found != PLANTED_CHOICES) {
-            fail_msg("%s, seed %d: %d of %d right", options, (int)seed, found, PLANTED_CHOICES);
-        }
-    }
-}
-
 #define BY_REINFORCE "baseline_decay=0.9,hidden=32,own_words=1,samples=30,final_samples=60"
 #define BY_PPO                                                                                                         \
     "baseline_decay=0.9,hidden=32,own_words=1,samples=20,final_samples=100,controller_lr=0.01,tanh_constant=1.2"
 
 static void planted_by_reinforce(void **state) {
     (void)state;
-    finds_what_was_planted(BY_REINFORCE ",controller_steps=40,controller_lr=0.01");
+    planted_finds_all("enas", BY_REINFORCE ",controller_steps=40,controller_lr=0.01", 5);
 }
 
 static void planted_by_ppo(void **state) {
     (void)state;
-    finds_what_was_planted(BY_PPO ",controller_steps=40,update=ppo");
+    planted_finds_all("enas", BY_PPO ",controller_steps=40,update=ppo", 5);
 }
 
 /* With a controller that does not learn the best of as many draws is not it (a chance of 60/4096 each). With shuffled
@@ -298,9 +273,10 @@ static void nothing_without_its_parts(void **state) {
     (void)state;
     int shuffled = 0;
     for (uint64_t seed = 1; seed <= 4; seed++) {
-        assert_in_range(planted_right_by(BY_REINFORCE ",controller_steps=1,controller_lr=0", PLANTED_CLASSES, seed), 0,
-                        5);
-        shuffled += planted_right_by(BY_REINFORCE ",controller_steps=10,controller_lr=0.01", PLANTED_SHUFFLED, seed);
+        assert_in_range(
+            planted_search("enas", BY_REINFORCE ",controller_steps=1,controller_lr=0", PLANTED_CLASSES, seed), 0, 5);
+        shuffled +=
+            planted_search("enas", BY_REINFORCE ",controller_steps=10,controller_lr=0.01", PLANTED_SHUFFLED, seed);
     }
     assert_in_range(shuffled, 0, 12);
 }

@@ -476,53 +476,12 @@ static void finds_what_was_planted(void **unused) {
     }
 }
 
-typedef struct run {
-    uint64_t weights, hash;
-    double score;
-    size_t trials;
-} run;
-
-static run searched(const char *options, const char *directory, int stop_at) {
-    run r = {0};
-    for (int segment = 0; segment < (stop_at ? 2 : 1); segment++) {
-        planted p = planted_new(PLANTED_CLASSES, 640, 1);
-        step_losses losses = {.stop_at = segment == 0 ? stop_at : 0};
-        p.config.num_epochs = 3;
-        p.config.on_step = record_loss;
-        p.config.user = &losses;
-        p.config.run_dir = directory;
-        p.config.resume = segment > 0;
-        nas_trainer *t = trainer_of(&p, options);
-        assert_int_equal(nas_trainer_train(t), NAS_OK);
-        assert_true(nas_trainer_stopped(t) == (losses.stop_at > 0));
-        r.weights = weights_hash(p.model, EVERYTHING);
-        r.trials = trials_of(t)->n_done;
-        r.hash = 0;
-        for (size_t i = 0; i < r.trials; i++) {
-            r.hash = r.hash * 0x100000001b3u ^ trials_of(t)->done[i]->hash;
-        }
-        nas_trainer_best(t, &r.score);
-        nas_trainer_free(t);
-        planted_free(&p);
-    }
-    return r;
-}
-
 static void resumes_to_the_same_bits(void **unused) {
     (void)unused;
-    static const char *const options[] = {"population=10,generations=4,top=3,mutants=4,children=4",
-                                          "population=10,generations=4,top=3,mutants=4,children=4,sampling=fair"};
-    for (int k = 0; k < 2; k++) {
-        run whole = searched(options[k], NULL, 0);
-        assert_int_equal(whole.trials, 50);
-        for (int stop = 14; stop <= 30 + 27; stop += 43) { /* in the second epoch; at the 27th trial */
-            char *directory = temporary_directory();
-            run parts = searched(options[k], directory, stop);
-            assert_true(whole.weights == parts.weights && whole.hash == parts.hash && whole.score == parts.score);
-            assert_int_equal(whole.trials, parts.trials);
-            remove_directory(directory);
-        }
-    }
+    static const int stops[] = {14, 14 + 43}; /* in the second epoch; at the 27th trial */
+    assert_trials_resume(trainer_of, "population=10,generations=4,top=3,mutants=4,children=4", 50, 2, stops);
+    assert_trials_resume(trainer_of, "population=10,generations=4,top=3,mutants=4,children=4,sampling=fair", 50, 2,
+                         stops);
 }
 
 /* --- refused ------------------------------------------------------------------------------------------------------ */
