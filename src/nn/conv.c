@@ -8,13 +8,18 @@ typedef struct conv {
     nas_module base;
     nas_tensor *weight, *bias;
     nas_conv_args args;
+    int64_t out; /* channels that it was made with */
 } conv;
 
 static nas_tensor *conv_forward(nas_module *self, nas_tensor *x) {
     conv *c = (conv *)self;
     nas_conv_args args = c->args;
-    nas_tensor *weight = nas__narrow(nas__weight_in_use(self, c->weight), 0),
-               *bias = c->bias ? nas__narrow(c->bias, 0) : NULL;
+    nas_tensor *weight = nas__width_in_use(self, nas__weight_in_use(self, c->weight)),
+               *bias = c->bias ? nas__narrow(nas__width_in_use(self, c->bias), 0) : NULL;
+    if (weight && args.groups > 1) { /* depthwise, when not all channels are in use */
+        args.groups = (int)(args.groups * weight->dims[0] / c->out);
+    }
+    weight = nas__narrow(weight, 0);
     if (args.groups > 1 && args.groups % nas__narrowing() == 0) {
         args.groups /= nas__narrowing();
     } else {
@@ -60,6 +65,7 @@ nas_module *nas_conv_new(const nas_conv_config *config) {
                               .dilation = config->dilation,
                               .groups = groups,
                               .padding_w = config->padding_w};
+    c->out = config->out;
     c->weight = nas_parameter(&c->base, "weight", NAS_DIMS(config->out, config->in / groups, config->kernel, kernel_w),
                               NAS_INIT_FAN_IN);
     c->bias = config->bias ? nas_parameter(&c->base, "bias", NAS_DIMS(config->out), NAS_INIT_ZERO) : NULL;

@@ -12,13 +12,20 @@ typedef struct nas__supply {
     uint64_t kept; /* fixed: these parts are all that is left */
 } nas__supply;
 
+/* A searched width: so many of a layer's channels, the first ones, are in use. */
+typedef struct nas__width {
+    int64_t (*now)(const void *source); /* NULL: all are, or what was not is gone */
+    const void *source;
+} nas__width;
+
 /* A parameter or buffer of a module. */
 typedef struct nas__parameter {
     char *name;
     nas_tensor *tensor;
     nas_init init;
     nas_role role;
-    nas__supply supply; /* of its dimension 1 */
+    nas__supply supply;  /* of its dimension 1 */
+    nas__width width[2]; /* of its dimensions 0 and 1 */
 } nas__parameter;
 
 /* Something that lives with a module and is none of nn's business (input and value choices), found again by its tag. */
@@ -83,6 +90,18 @@ nas_tensor *nas__weight_in_use(const nas_module *layer, nas_tensor *weight);
 int64_t nas__weights_unused(const nas_module *layer);
 /* Drops these for good. */
 void nas__weights_keep_given(nas_module *layer);
+
+/* --- searched widths (width.c) ---------------------------------------------------------------------- */
+/* Convolutions and batch norms below `module` have that width (NULL: whole), convolutions read that many channels.
+ * Grouped ones have to be depthwise. Passes use the first channels; fixing drops the others. */
+void nas__module_width(nas_module *module, const nas__width *out, const nas__width *in);
+/* What this pass uses of a layer's parameter: itself, or a slice of it. NULL and an error on failure. */
+nas_tensor *nas__width_in_use(const nas_module *layer, nas_tensor *parameter);
+/* Its channels in use, of dimension 0. */
+int64_t nas__channels_in_use(const nas_module *layer, const nas_tensor *parameter);
+/* Numbers of it that are not in use; drops these for good. */
+int64_t nas__width_unused(const nas__parameter *p);
+void nas__width_keep(nas__parameter *p);
 
 /* --- attachments --------------------------------------------------------------------------------- */
 /* The module owns the object from here on (it is freed at once on failure). */

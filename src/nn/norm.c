@@ -17,12 +17,14 @@ typedef struct batch_norm {
     int calibrated_batches;
 } batch_norm;
 
+static int64_t in_use(const batch_norm *b) { return nas__channels_in_use(&b->base, b->state.running_mean); }
+
 static nas_tensor *bn_forward(nas_module *self, nas_tensor *x) {
     batch_norm *b = (batch_norm *)self;
     if (b->identity) {
         return b->state.relu ? nas_relu(x) : x;
     }
-    bool part = nas__narrowing() > 1 && x->dims[1] != b->channels;
+    bool part = x->dims[1] != b->channels && (nas__narrowing() > 1 || x->dims[1] == in_use(b));
     return part ? nas__bn_first(self, x) : nas_batch_norm(x, &b->state);
 }
 
@@ -79,11 +81,16 @@ int64_t nas__bn_fixed_parameters(const nas_module *module) {
     if (module->forward != bn_forward) {
         return -1;
     }
-    return b->identity || b->search_only || b->affine == NAS_AFFINE_NEVER ? 0 : 2 * b->channels;
+    return b->identity || b->search_only || b->affine == NAS_AFFINE_NEVER ? 0 : 2 * in_use(b);
 }
 
 static void bn_fixed(nas_module *self) {
     batch_norm *b = (batch_norm *)self;
+    if (b->identity) {
+        return;
+    }
+    b->channels = b->state.running_mean->dims[0]; /* of a searched width what was kept */
+    b->state.calibrated_mean->dims[0] = b->state.calibrated_var->dims[0] = b->channels;
     if (b->search_only) {
         nas__bn_drop(self);
     } else if (b->affine == NAS_AFFINE_WHEN_FIXED) {

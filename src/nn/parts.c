@@ -71,6 +71,7 @@ int64_t nas__weights_unused(const nas_module *layer) {
             int missing = supply->parts - __builtin_popcountll(supply->given(supply->source));
             sum += nas__count(s->parameters[i].tensor) / supply->parts * missing;
         }
+        sum += s->parameters[i].role == NAS_ROLE_WEIGHT ? nas__width_unused(&s->parameters[i]) : 0;
     }
     return sum;
 }
@@ -95,8 +96,12 @@ static void keep(nas__parameter *p) {
 
 void nas__weights_keep_given(nas_module *layer) {
     for (size_t i = 0; i < layer->state->n_parameters; i++) {
-        if (layer->state->parameters[i].supply.given) {
-            keep(&layer->state->parameters[i]);
+        nas__parameter *p = &layer->state->parameters[i];
+        if (p->supply.given) {
+            keep(p);
+        }
+        if (p->width[0].now || p->width[1].now) {
+            nas__width_keep(p);
         }
     }
 }

@@ -6,9 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The shortest decimal that reads back as the same number: the candidate's name. */
+enum { LARGEST_WHOLE = 1000000000 };
+
+/* The shortest decimal that reads back as the same number: the candidate's name. Whole numbers have no exponent. */
 static void print_value(double value, char text[32]) {
     int digits = 1;
+    if (value == floor(value) && fabs(value) <= LARGEST_WHOLE) {
+        snprintf(text, 32, "%.0f", value + 0.0); /* + 0: not -0 */
+        return;
+    }
     do {
         snprintf(text, 32, "%.*g", digits, value);
     } while (strtod(text, NULL) != value && ++digits <= 17);

@@ -44,6 +44,7 @@ runs smash random --budget trials=2
 for space in nb201 darts shufflenet mobilenet macro fbnet; do
     runs "$space" spos --budget trials=2
 done
+runs shufflenet spos --budget trials=2 --set channels=search --set sampling=bins --limit macs=110k
 runs bender bender --budget trials=2
 runs nb201 bender --budget trials=2
 for space in nb201 darts enas-macro enas-micro; do

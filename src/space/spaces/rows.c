@@ -97,16 +97,20 @@ int nas__row_read(nas_architecture *a, const char *prefix, const char *const *co
     return *at ? -1 : n;
 }
 
+bool nas__row_fill(nas_architecture *a, const char *prefix, const char *const *codes, const char *separator,
+                   const char *text) {
+    int n = nas__row_read(a, prefix, codes, separator, text);
+    if (n >= 0 && choice_at(a->space, prefix, n + 1) >= 0) {
+        return nas__fail_null(NAS_PARSE, "\"%.200s\" is no architecture of this space: it ends before \"%s_%d\"", text,
+                              prefix, n + 1);
+    }
+    return n >= 0;
+}
+
 nas_architecture *nas__row_parse(const nas_space *space, const char *prefix, const char *const *codes,
                                  const char *separator, const char *text) {
     nas_architecture *a = nas_architecture_new(space);
-    int n = a ? nas__row_read(a, prefix, codes, separator, text) : -1;
-    if (n >= 0 && choice_at(space, prefix, n + 1) >= 0) {
-        nas__fail(NAS_PARSE, "\"%.200s\" is no architecture of this space: it ends before \"%s_%d\"", text, prefix,
-                  n + 1);
-        n = -1;
-    }
-    if (n < 0) {
+    if (a && !nas__row_fill(a, prefix, codes, separator, text)) {
         nas_architecture_free(a);
         return NULL;
     }

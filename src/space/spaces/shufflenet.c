@@ -1,15 +1,24 @@
 /* shufflenet.c - the space of SPOS (Guo et al., ECCV 2020): ShuffleNetV2 whose blocks choose a kernel, or the Xception
- * form. */
+ * form. With channels=search each block also chooses the width inside it: its candidates have weights for the widest,
+ * and a path uses the first channels of these. */
 #include "space/spaces/mobile.h"
 
 #include "nn/module.h"
+#include "space/space.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 typedef struct shufflenet_options {
     nas__mobile_options stages;
+    nas_list factors;
     double dropout;
+    int channels;
 } shufflenet_options;
 
 enum { CANDIDATES = 4 };
+enum { CHANNELS_FIXED, CHANNELS_SEARCH };
 
 static const char *const names[CANDIDATES] = {"shuffle_3", "shuffle_5", "shuffle_7", "xception"};
 static const char *const codes[CANDIDATES] = {"0", "1", "2", "3"};
@@ -46,13 +55,30 @@ static nas_module *pointwise(int in, int out) {
 typedef struct shape {
     int in, out, stride; /* of the block */
     bool first;          /* of a stage */
+    int wide;            /* channels inside, the most */
+    nas__width width;    /* and how many of them are in use, when that is searched */
 } shape;
 
+/* `narrow`, which may be NULL, with outputs or inputs of the searched width. */
+static nas_module *slim(const shape *s, nas_module *narrow, bool out, bool in) {
+    if (narrow && s->width.now) {
+        nas__module_width(narrow, out ? &s->width : NULL, in ? &s->width : NULL);
+    }
+    return narrow;
+}
+
+static nas_module *widening(const shape *s, int in) { return slim(s, pointwise(in, s->wide), true, false); }
+static nas_module *narrowing(const shape *s, int out) { return slim(s, pointwise(s->wide, out), false, true); }
+static nas_module *inner(const shape *s, int kernel, int stride) {
+    return slim(s, depthwise(s->wide, kernel, stride), true, false);
+}
+
 static nas_module *main_new(const shape *s, int kernel, bool xception) {
-    int in = s->first ? s->in : s->in / 2, wide = s->out / 2, out = s->out - in;
-    return xception ? nas_sequential(depthwise(in, kernel, s->stride), pointwise(in, wide), depthwise(wide, kernel, 1),
-                                     pointwise(wide, wide), depthwise(wide, kernel, 1), pointwise(wide, out))
-                    : nas_sequential(pointwise(in, wide), depthwise(wide, kernel, s->stride), pointwise(wide, out));
+    int in = s->first ? s->in : s->in / 2, out = s->out - in;
+    return xception ? nas_sequential(depthwise(in, kernel, s->stride), widening(s, in), inner(s, kernel, 1),
+                                     slim(s, pointwise(s->wide, s->wide), true, true), inner(s, kernel, 1),
+                                     narrowing(s, out))
+                    : nas_sequential(widening(s, in), inner(s, kernel, s->stride), narrowing(s, out));
 }
 
 static nas_module *block_new(const shape *s, int candidate) {
@@ -71,12 +97,40 @@ static nas_module *block_new(const shape *s, int candidate) {
 }
 
 /* --- the network ------------------------------------------------------------------------------------------- */
-static bool add_stage(nas_module *network, const nas__mobile_stage *stage, int in, int *number) {
+static int64_t width_now(const void *choice) { return (int64_t)nas_value(choice); }
+
+/* The choice of a width for the block: factors of half of its output's channels, which is what it has otherwise. */
+static bool search_width(nas_module *network, const nas_list *factors, int number, shape *s) {
+    double widths[NAS_LIST_MOST];
+    char key[24];
+    snprintf(key, sizeof key, "channels_%d", number);
+    s->wide = 0;
+    for (int i = 0; i < factors->n; i++) {
+        widths[i] = fmax(1, round(s->out / 2 * factors->values[i] / 100.0));
+        for (int k = 0; k < i; k++) {
+            if (widths[k] == widths[i]) {
+                return nas__fail_null(NAS_INVALID,
+                                      "space shufflenet: factors %d and %d both make %g of the %d channels inside "
+                                      "block %d; take wider stages, or fewer factors",
+                                      factors->values[k], factors->values[i], widths[i], s->out / 2, number);
+            }
+        }
+        s->wide = s->wide > (int)widths[i] ? s->wide : (int)widths[i];
+    }
+    s->width = (nas__width){width_now, nas_value_choice_new(network, key, factors->n, widths)};
+    return s->width.source != NULL;
+}
+
+static bool add_stage(nas_module *network, const shufflenet_options *o, const nas__mobile_stage *stage, int in,
+                      int *number) {
     for (int i = 0; i < stage->blocks; i++) {
         nas_candidate candidates[CANDIDATES];
-        const shape s = {i ? stage->width : in, stage->width, i ? 1 : stage->stride, i == 0};
+        shape s = {i ? stage->width : in, stage->width, i ? 1 : stage->stride, i == 0, stage->width / 2, {0}};
         char key[24];
         snprintf(key, sizeof key, "block_%d", ++*number);
+        if (o->channels == CHANNELS_SEARCH && !search_width(network, &o->factors, *number, &s)) {
+            return false;
+        }
         for (int k = 0; k < CANDIDATES; k++) {
             candidates[k] = (nas_candidate){names[k], block_new(&s, k)};
         }
@@ -116,7 +170,7 @@ static nas_module *build(const nas_space_config *config, const void *options) {
                                                           .stride = m.stem_stride, .affine = NAS_AFFINE_WHEN_FIXED));
     int in = m.stem, number = 0;
     for (int i = 0; complete && i < m.n_stages; i++) {
-        complete = add_stage(network, &m.stages[i], in, &number);
+        complete = add_stage(network, o, &m.stages[i], in, &number);
         in = m.stages[i].width;
     }
     complete = complete && nas_child(network, "last", pointwise(in, m.last)) &&
@@ -124,16 +178,40 @@ static nas_module *build(const nas_space_config *config, const void *options) {
     return nas__module_complete(network, complete);
 }
 
-static char *canonical(const nas_architecture *a) { return nas__row_string(a, "block", codes, ","); }
+/* "2,0,1" or, with searched widths, "2,0,1;26,32,51". */
+static char *canonical(const nas_architecture *a) {
+    char *blocks = nas__row_string(a, "block", codes, ",");
+    char *widths = blocks ? nas__row_string(a, "channels", NULL, ",") : NULL;
+    char *text = widths && *widths ? nas__format("%s;%s", blocks, widths) : NULL;
+    if (widths && !*widths) {
+        text = blocks;
+        blocks = NULL;
+    }
+    free(blocks);
+    free(widths);
+    return text;
+}
 
 static nas_architecture *parse(const nas_space *space, const char *text) {
-    return nas__row_parse(space, "block", codes, ",", text);
+    nas_architecture *a = nas_architecture_new(space);
+    char *blocks = a ? nas__strdup(text) : NULL, *widths = blocks;
+    bool complete = blocks && nas__row_fill(a, "block", codes, ",", strsep(&widths, ";")) &&
+                    nas__row_fill(a, "channels", NULL, ",", widths ? widths : "");
+    free(blocks);
+    if (!complete) {
+        nas_architecture_free(a);
+    }
+    return complete ? a : NULL;
 }
 
 static const nas_option options_table[] = {
     NAS__MOBILE_OPTIONS(shufflenet_options, "64-160-320-640", "4-4-8-4", "2-2-2-2-2", "16", "1024"),
     {"dropout", NAS_OPTION_FLOAT, offsetof(shufflenet_options, dropout), "0.1", 0, 0.99, NULL,
      "probability, before the classifier"},
+    {"channels", NAS_OPTION_CHOICE, offsetof(shufflenet_options, channels), "fixed", 0, 0, "fixed|search",
+     "inside a block: half of its output's, or searched, too"},
+    {"factors", NAS_OPTION_LIST, offsetof(shufflenet_options, factors), "20-40-60-80-100-120-140-160", 1, 400, NULL,
+     "channels=search: the widths to choose from, in percent of that half"},
     {NULL},
 };
 

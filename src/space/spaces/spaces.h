@@ -34,6 +34,9 @@ void nas__fit_strides(const nas_space_config *config, int n, int *strides);
 char *nas__row_string(const nas_architecture *a, const char *prefix, const char *const *codes, const char *separator);
 nas_architecture *nas__row_parse(const nas_space *space, const char *prefix, const char *const *codes,
                                  const char *separator, const char *text);
+/* The same into an architecture's choices, all of them: false and an error when the text is none. */
+bool nas__row_fill(nas_architecture *a, const char *prefix, const char *const *codes, const char *separator,
+                   const char *text);
 /* The same for `most` of the choices; and for as many of them as the text has: their number, or -1 and an error. */
 void nas__row_write(FILE *out, const nas_architecture *a, const char *prefix, const char *const *codes,
                     const char *separator, int most);
