@@ -37,6 +37,32 @@ typedef bool (*nas_progress_fn)(const nas_progress *progress, void *user);
  * failed; share: of a trial's whole training, up to 1. An error ends the search. */
 typedef nas_status (*nas_trial_fn)(const nas_architecture *a, double share, double *metrics, void *user);
 
+/* --- trials side by side ---------------------------------------------------------------------------- */
+typedef struct nas_trial_request {
+    int64_t number;                       /* of the trial in its search, from 1 */
+    const nas_architecture *architecture; /* borrowed, like `directory`, during the call */
+    double share;                         /* of a trial's whole training, up to 1 */
+    const char
+        *directory; /* a training that was, or will be, given only a share keeps its checkpoint there; NULL: none */
+} nas_trial_request;
+typedef struct nas_trial_result {
+    int64_t number;
+    double metrics[16]; /* in the order of the configuration's */
+    char failure[256];  /* why there are none; "": there are */
+} nas_trial_result;
+/* Runs the trials of a search that trains each architecture alone, several at a time: in processes, as the command does
+ * for --jobs, on other machines, or in threads of the caller's. Called from the thread of nas_trainer_train. Results
+ * are taken in the order of the requests, whichever comes first: the same number of jobs gives the same search. An
+ * error of start or wait ends the search; a trial that fails costs only itself. */
+typedef struct nas_trial_runner {
+    int jobs; /* that run at a time, from 1 */
+    nas_status (*start)(const nas_trial_request *request, void *user);
+    /* Until one ends, or so many seconds have passed: then number is 0. May return early. */
+    nas_status (*wait)(double seconds, nas_trial_result *result, void *user);
+    void (*cancel)(void *user); /* ends all that run; called when the search ends, always */
+    void *user;
+} nas_trial_runner;
+
 typedef struct nas_budget {
     double minutes; /* 0 = none: end on time, schedules finished, instead of after a number of epochs */
     int trials;     /* 0 = none: architectures evaluated */
@@ -87,6 +113,8 @@ typedef struct nas_trainer_config {
      * refuse. */
     nas_module *(*new_model)(void *user);
     nas_trial_fn trial; /* such an architecture is trained and scored by this instead; NULL: here, on the valid part */
+    const nas_trial_runner *runner; /* borrowed; ... or by this, several at a time; NULL: one by one, in this process.
+                                     * Strategies without such trials refuse it */
     /* on_epoch: after every epoch, and after every trial that is the best so far; on_step: after steps and trials. */
     nas_progress_fn on_epoch, on_step;
     void *user;

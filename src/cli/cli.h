@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 /* --- options ------------------------------------------------------------------------------------ */
-enum { CLI_MOST_SETTINGS = 64 };
+enum { CLI_MOST_SETTINGS = 64, CLI_MOST_JOBS = 256 };
 
 /* What the options of all subcommands fill in; texts are borrowed from argv, or kept (cli_keep). */
 typedef struct cli_args {
@@ -19,7 +19,7 @@ typedef struct cli_args {
     const char *set[CLI_MOST_SETTINGS];
     int n_set;
     int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,
-        score_steps, random, seeds, samples;
+        score_steps, random, seeds, samples, jobs;
     double lr, weight_decay, label_smoothing, drop_path, valid_share;
     bool resume, inherit, json, quiet, verbose, csv, op_times, scaling, help;
     uint64_t given;     /* bit i: row i of the options was on the command line */
@@ -216,6 +216,7 @@ nas_status cli_retrain_one(cli_args *a, const char *architecture, json_t **resul
 
 /* --- the subcommands ---------------------------------------------------------------------------- */
 nas_status cli_search(cli_args *a);
+const cli_command *cli_search_command(void); /* its row */
 nas_status cli_retrain(cli_args *a);
 nas_status cli_compare(cli_args *a);
 nas_status cli_correlate(cli_args *a);

@@ -31,15 +31,6 @@ typedef struct correlate {
 } correlate;
 
 /* --- the search, as it ended ------------------------------------------------------------------------------------- */
-static const cli_command *search_command(void) {
-    for (int i = 0; i < cli_n_commands; i++) {
-        if (cli_commands[i].run == cli_search) {
-            return &cli_commands[i];
-        }
-    }
-    return NULL;
-}
-
 /* Searches by trials have shared weights when they were told to. */
 static bool has_shared_weights(const correlate *s) {
     const char *evaluate = json_string_value(json_object_get(s->strategy.values, "evaluate"));
@@ -98,7 +89,7 @@ static nas_status open_trainer(correlate *s) {
 
 static nas_status open_search(correlate *s) {
     cli_args *a = s->c.a;
-    s->as_search = (cli_args){.command = search_command(), .threads = a->threads, .quiet = a->quiet};
+    s->as_search = (cli_args){.command = cli_search_command(), .threads = a->threads, .quiet = a->quiet};
     s->config = cli_config_read(s->c.run);
     nas_status status = s->config ? cli_config_apply(&s->as_search, s->config, NULL, s->c.run) : nas_error_status();
     if (!status && !s->as_search.strategy) {

@@ -1,5 +1,5 @@
 /* main.c - picks the subcommand, runs it, and turns its status into the exit status. */
-#include "cli/cli.h"
+#include "cli/jobs.h"
 
 #include "core/error.h"
 #include "core/memory.h"
@@ -39,6 +39,9 @@ static const cli_command *find_command(const char *name) {
         if (strcmp(cli_commands[i].name, name) == 0) {
             return &cli_commands[i];
         }
+    }
+    if (strcmp(cli_trial_command.name, name) == 0) {
+        return &cli_trial_command;
     }
     char hint[512];
     return nas__fail_null(NAS_USAGE, "unknown command \"%s\"%s", name, cli_hint(name, command_word, hint, sizeof hint));

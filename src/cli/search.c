@@ -1,5 +1,5 @@
 /* search.c - `espalier search`. */
-#include "cli/cli.h"
+#include "cli/jobs.h"
 
 #include "core/error.h"
 #include "core/file.h"
@@ -7,6 +7,7 @@
 #include "run/run.h"
 #include "search/limits.h"
 #include "search/op_times.h"
+#include "search/trials.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -28,6 +29,7 @@ typedef struct search {
     const nas_metric *metric;
     nas_module *model;
     nas_trainer *trainer;
+    cli_jobs *jobs; /* --jobs */
     char *config, *options, *architecture_path;
     int epochs;
     int64_t trials;      /* of searches by trials */
@@ -47,6 +49,14 @@ static nas_status check_limits(const cli_args *a) {
     return nas__limits_parse(a->limit, &limits) ? nas__error_context("--limit") : NAS_OK;
 }
 
+/* Trials side by side share the processors; how many threads one has is its result's business, so it is fixed here. */
+static void share_threads(cli_args *a) {
+    if (a->jobs > 0 && a->threads == 0) {
+        int64_t each = nas_threads() / a->jobs;
+        a->threads = each > 0 ? each : 1;
+    }
+}
+
 /* With --resume the run's own options stand where the command line says nothing. */
 static nas_status read_options(search *s) {
     cli_args *a = s->a;
@@ -63,6 +73,7 @@ static nas_status read_options(search *s) {
     }
     status = status ? status : cli_budget(a, &s->budget);
     status = status ? status : check_limits(a);
+    share_threads(a);
     status = status ? status : cli_data_check(a);
     status = status ? status : cli_precision_check(a);
     status = status ? status : cli_strategy_open(&s->strategy, a);
@@ -257,45 +268,51 @@ static json_t *describe_parts(const search *s) {
 
 static nas_module *stage_model(double share, void *user) { return cli_space_shallow(&((search *)user)->space, share); }
 
-static nas_trainer *new_trainer(search *s) {
+/* Of a search, and of a trial of it alone: data, network, and how it is trained. */
+static nas_trainer_config config_of(search *s) {
     const cli_args *a = s->a;
-    s->options = cli_strategy_options(&s->strategy);
-    s->config = cli_config_text(a, s->settings, describe_parts(s));
-    s->architecture_path = nas__join(s->out, "final_architecture.json");
-    if (!s->options || !s->config || !s->architecture_path) {
-        return NULL;
-    }
-    nas_trainer_config config = {
+    return (nas_trainer_config){
         .model = s->model,
-        .strategy = s->strategy.info->name,
-        .custom = s->strategy.custom,
         .space_name = s->space.info->name,
-        .options = s->options,
         .optimizer = nas_sgd(.lr = a->lr, .momentum = 0.9, .weight_decay = a->weight_decay),
         .batch_size = a->batch,
         .num_epochs = (int)a->epochs,
         .dataset_train = s->parts[0],
         .dataset_valid = s->parts[1],
         .dataset_score = s->parts[2],
-        .log_frequency = a->log_frequency         ? (int)a->log_frequency
-                         : cli_terminal_is_live() ? NAS_NONE
-                                                  : 0,
         .seed = (uint64_t)a->seed,
         .threads = (int)a->threads,
-        .budget = s->budget,
-        .limits = a->limit,
         .limit_batches = a->limit_batches,
         .score_steps = (int)a->score_steps,
-        .run_dir = s->out,
-        .resume = a->resume,
-        .run_config = s->config,
-        .command = a->command_line,
         .new_model = new_model,
-        .on_epoch = on_epoch,
-        .on_step = on_step,
         .user = s,
-        .stage_model = s->space.info->depth ? stage_model : NULL,
     };
+}
+
+static nas_trainer *new_trainer(search *s) {
+    const cli_args *a = s->a;
+    s->options = cli_strategy_options(&s->strategy);
+    s->config = cli_config_text(a, s->settings, describe_parts(s));
+    s->architecture_path = nas__join(s->out, "final_architecture.json");
+    s->jobs = a->jobs > 0 ? cli_jobs_new((int)a->jobs, s->out) : NULL;
+    if (!s->options || !s->config || !s->architecture_path || nas_error_status()) {
+        return NULL;
+    }
+    nas_trainer_config config = config_of(s);
+    config.strategy = s->strategy.info->name;
+    config.custom = s->strategy.custom;
+    config.options = s->options;
+    config.log_frequency = a->log_frequency ? (int)a->log_frequency : cli_terminal_is_live() ? NAS_NONE : 0;
+    config.budget = s->budget;
+    config.limits = a->limit;
+    config.run_dir = s->out;
+    config.resume = a->resume;
+    config.run_config = s->config;
+    config.command = a->command_line;
+    config.runner = s->jobs ? cli_jobs_runner(s->jobs) : NULL;
+    config.on_epoch = on_epoch;
+    config.on_step = on_step;
+    config.stage_model = s->space.info->depth ? stage_model : NULL;
     return nas_trainer_new(&config);
 }
 
@@ -343,6 +360,7 @@ static nas_status run(search *s) {
 
 static void close_search(search *s) {
     nas_trainer_free(s->trainer);
+    cli_jobs_free(s->jobs);
     nas_module_free(s->model);
     for (int i = 0; i < PARTS; i++) {
         nas_dataset_free(s->parts[i]);
@@ -367,4 +385,42 @@ nas_status cli_search(cli_args *a) {
     }
     close_search(&s);
     return nas_error_status();
+}
+
+const cli_command *cli_search_command(void) {
+    const cli_command *row = cli_commands;
+    while (row->run != cli_search) {
+        row++;
+    }
+    return row;
+}
+
+/* --- one trial of it ---------------------------------------------------------------------------- */
+/* The run's options, as its config has them. */
+static nas_status read_run(search *s, const char *run) {
+    cli_args *a = s->a;
+    a->command = cli_search_command();
+    json_t *config = cli_config_read(run);
+    nas_status status = config ? cli_config_apply(a, config, NULL, run) : nas_error_status();
+    status = status ? status : cli_precision_check(a);
+    status = status ? status : cli_strategy_open(&s->strategy, a);
+    status = status ? status : cli_space_open(&s->space, a->space);
+    status = status ? status : cli_apply_settings(a, &s->strategy, &s->space);
+    json_decref(config);
+    return status ? status : open_data(s);
+}
+
+nas_status cli_search_alone(cli_args *a, const char *run, const char *architecture, double share, const char *place,
+                            double *metrics) {
+    search s = {.a = a};
+    nas_status status = read_run(&s, run);
+    s.model = status ? NULL : cli_space_model(&s.space);
+    nas_trainer_config config = config_of(&s);
+    config.strategy = "random"; /* its options do not matter here: the architecture is given */
+    s.trainer = s.model ? nas_trainer_new(&config) : NULL;
+    nas_architecture *parsed = s.trainer ? nas_architecture_parse(nas_trainer_space(s.trainer), architecture) : NULL;
+    status = parsed ? nas__trial_alone(s.trainer, parsed, share, place, metrics) : nas_error_status();
+    nas_architecture_free(parsed);
+    close_search(&s);
+    return status;
 }

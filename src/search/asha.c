@@ -17,6 +17,9 @@ static const nas_option options[] = {
     {0},
 };
 
+/* Trials of the top rung take as long as many of the lowest, which go on beside them. */
+enum { AHEAD = 2 };
+
 static const asha_options *options_of(const nas__trials *t) { return nas__trials_options(t); }
 
 static nas_status begin_policy(nas__trials *t) {
@@ -31,7 +34,7 @@ static const nas__trial *promotable(const nas__trials *t, const nas__rungs *r, i
     for (size_t i = 0; i < t->n_done; i++) {
         const nas__trial *trial = t->done[i];
         if (nas__rung(r, trial->share) == k && nas__rung_place(t, r, trial) < entitled &&
-            !nas__trials_find(t, trial->hash, nas__rung_share(r, k + 1)) && isfinite(trial->fitness) &&
+            !nas__trials_begun(t, trial->hash, nas__rung_share(r, k + 1)) && isfinite(trial->fitness) &&
             (!best || trial->fitness > best->fitness)) {
             best = trial;
         }
@@ -55,7 +58,7 @@ static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
 }
 
 static const nas__policy policy = {
-    .memory_size = sizeof(nas__rungs), .fresh_only = true, .begin = begin_policy, .propose = propose};
+    .memory_size = sizeof(nas__rungs), .fresh_only = true, .ahead = AHEAD, .begin = begin_policy, .propose = propose};
 
 static nas_status begin(nas_search *s) { return nas__trials_begin(s, &policy); }
 

@@ -41,7 +41,7 @@ static const nas__trial *best_of_sample(const nas__trials *t, nas_rng *rng) {
 }
 
 static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
-    if (t->n_done < (size_t)options_of(t)->population) {
+    if (nas__trials_proposed(t) < (size_t)options_of(t)->population || t->n_done == 0) {
         nas_architecture_random(trial->architecture, rng);
         return NAS__PROPOSED;
     }

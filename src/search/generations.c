@@ -110,6 +110,9 @@ static origin next_origin(const nas__trials *t, const memory *m) {
 static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     memory *m = t->memory;
     if (m->generation < 0 || m->made == options_of(t)->population) {
+        if (t->n_open > 0) {
+            return NAS__WAIT; /* parents are chosen among all */
+        }
         if (m->generation == options_of(t)->generations) {
             return NAS__EXHAUSTED;
         }
@@ -138,6 +141,7 @@ static void accept(nas__trials *t, const nas__trial *trial) {
 const nas__policy nas__generations_policy = {
     .memory_size = sizeof(memory),
     .fresh_only = true,
+    .ahead = NAS__FAR_AHEAD,
     .begin = begin,
     .propose = propose,
     .accept = accept,
@@ -159,6 +163,7 @@ static void accept_random(nas__trials *t, const nas__trial *trial) {
 const nas__policy nas__random_generations_policy = {
     .memory_size = sizeof(int64_t),
     .fresh_only = true,
+    .ahead = NAS__FAR_AHEAD,
     .propose = propose_random,
     .accept = accept_random,
     .trials = nas__generations_trials,

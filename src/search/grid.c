@@ -53,8 +53,12 @@ static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     return g->over ? NAS__EXHAUSTED : NAS__PROPOSED;
 }
 
-static const nas__policy policy = {
-    .memory_size = sizeof(grid), .fresh_only = true, .begin = begin_policy, .propose = propose, .end = end_policy};
+static const nas__policy policy = {.memory_size = sizeof(grid),
+                                   .fresh_only = true,
+                                   .ahead = NAS__FAR_AHEAD,
+                                   .begin = begin_policy,
+                                   .propose = propose,
+                                   .end = end_policy};
 
 static nas_status begin(nas_search *s) { return nas__trials_begin(s, &policy); }
 

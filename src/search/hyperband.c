@@ -47,10 +47,15 @@ static void promote(nas__hyperband *h, const nas__trials *t) {
     h->begun = 0;
 }
 
+static bool ends(const nas__hyperband *h) { return h->rung == h->rungs.n - 1 || h->size < h->rungs.eta; }
+
+bool nas__hyperband_waits(const nas__hyperband *h, const nas__trials *t) {
+    return h->begun == h->size && !ends(h) && t->n_open > 0;
+}
+
 const nas__trial *nas__hyperband_next(nas__hyperband *h, const nas__trials *t, double *share) {
     if (h->begun == h->size) {
-        bool ends = h->rung == h->rungs.n - 1 || h->size < h->rungs.eta;
-        ends ? open_bracket(h, h->bracket > 0 ? h->bracket - 1 : h->rungs.n - 1) : promote(h, t);
+        ends(h) ? open_bracket(h, h->bracket > 0 ? h->bracket - 1 : h->rungs.n - 1) : promote(h, t);
     }
     *share = nas__rung_share(&h->rungs, h->rung);
     return h->members ? t->done[h->members[h->begun]] : NULL;
@@ -107,6 +112,9 @@ static void end_policy(nas__trials *t) {
 static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     band *b = t->memory;
     const band_options *o = options_of(t);
+    if (nas__hyperband_waits(&b->schedule, t)) {
+        return NAS__WAIT;
+    }
     const nas__trial *up = nas__hyperband_next(&b->schedule, t, &trial->share);
     if (up) {
         nas__architecture_assign(trial->architecture, up->architecture);
@@ -122,10 +130,12 @@ static void accept(nas__trials *t, const nas__trial *trial) {
     nas__hyperband_accept(&((band *)t->memory)->schedule);
 }
 
-static const nas__policy policy = {
-    .memory_size = sizeof(band), .begin = begin_policy, .propose = propose, .accept = accept, .end = end_policy};
+#define BAND_POLICY                                                                                                    \
+    .memory_size = sizeof(band), .begin = begin_policy, .propose = propose, .accept = accept, .end = end_policy
+static const nas__policy without_model = {BAND_POLICY, .ahead = NAS__FAR_AHEAD}, with_model = {BAND_POLICY};
 
-static nas_status begin(nas_search *s) { return nas__trials_begin(s, &policy); }
+static nas_status begin_hyperband(nas_search *s) { return nas__trials_begin(s, &without_model); }
+static nas_status begin_bohb(nas_search *s) { return nas__trials_begin(s, &with_model); }
 
 const nas_strategy nas__strategy_hyperband = {
     .name = "hyperband",
@@ -134,7 +144,7 @@ const nas_strategy nas__strategy_hyperband = {
     .options = hyperband_options,
     .options_size = sizeof(band_options),
     .state_size = sizeof(nas__trials),
-    .begin = begin,
+    .begin = begin_hyperband,
     NAS__TRIAL_STRATEGY,
 };
 
@@ -145,6 +155,6 @@ const nas_strategy nas__strategy_bohb = {
     .options = bohb_options,
     .options_size = sizeof(band_options),
     .state_size = sizeof(nas__trials),
-    .begin = begin,
+    .begin = begin_bohb,
     NAS__TRIAL_STRATEGY,
 };

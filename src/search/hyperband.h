@@ -17,6 +17,8 @@ typedef struct nas__hyperband {
 
 void nas__hyperband_begin(nas__hyperband *h, nas__rungs rungs);
 void nas__hyperband_end(nas__hyperband *h);
+/* A round begins when all of the one before are done. */
+bool nas__hyperband_waits(const nas__hyperband *h, const nas__trials *t);
 /* The trial that is to be promoted next, or NULL when a new architecture is wanted; its share through *share. */
 const nas__trial *nas__hyperband_next(nas__hyperband *h, const nas__trials *t, double *share);
 /* The proposal counts; after trial `t->n_done` of a round the next round or bracket begins by itself. */

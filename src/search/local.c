@@ -76,7 +76,7 @@ static bool known(const nas__trials *t, const local *l, edit e) {
     bool found = true;
     if (a) {
         a->bits[e.choice] = e.set;
-        found = nas__trials_find(t, nas_architecture_hash(a), 1) != NULL;
+        found = nas__trials_begun(t, nas_architecture_hash(a), 1);
     }
     nas_architecture_free(a);
     return found;
@@ -87,14 +87,15 @@ static void start_anew(local *l) {
     l->starts = 0;
 }
 
-/* Moves on until there is something to try: to a better neighbour, past known ones, or away from a peak. */
-static void settle(nas__trials *t, local *l) {
+/* Moves on until there is something to try: to a better neighbour, past known ones, or away from a peak. False: what is
+ * open decides. */
+static bool settle(nas__trials *t, local *l) {
     while (l->place) {
         while (l->next < l->n_edits && known(t, l, l->edits[l->next])) {
             l->next++;
         }
-        if (l->next < l->n_edits) {
-            return;
+        if (l->next < l->n_edits || t->n_open > 0) {
+            return l->next < l->n_edits;
         }
         if (l->best && l->best->fitness > l->place->fitness) {
             move_to(t, l, l->best);
@@ -102,11 +103,14 @@ static void settle(nas__trials *t, local *l) {
             start_anew(l);
         }
     }
+    return l->starts + (int)t->n_open < options_of(t)->starts;
 }
 
 static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     local *l = t->memory;
-    settle(t, l);
+    if (!settle(t, l)) {
+        return NAS__WAIT;
+    }
     if (!l->place) {
         nas_architecture_random(trial->architecture, rng);
         return NAS__PROPOSED;

@@ -83,6 +83,9 @@ static const nas__trial *tournament(const nas__trials *t, nas_rng *rng) {
 
 static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     const nsga2 *m = t->memory;
+    if (m->n_members - m->n_parents + (int)t->n_open == options_of(t)->population) {
+        return NAS__WAIT; /* the next generation is chosen from all of this one */
+    }
     if (m->n_parents == 0) {
         nas_architecture_random(trial->architecture, rng);
         return NAS__PROPOSED;
@@ -113,6 +116,7 @@ static void observe(nas__trials *t, const nas__trial *trial) {
 
 static const nas__policy policy = {.memory_size = sizeof(nsga2),
                                    .fresh_only = true,
+                                   .ahead = NAS__FAR_AHEAD,
                                    .begin = begin_policy,
                                    .propose = propose,
                                    .observe = observe,

@@ -103,7 +103,11 @@ static double log_probability(const rl *m, const double *table, const int *value
 
 static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     rl *m = t->memory;
+    const rl_options *o = options_of(t);
     double p[MOST_VALUES];
+    if (o->update == PPO && m->n_batch + (int)t->n_open == o->samples) {
+        return NAS__WAIT; /* all of a batch are drawn from the same logits */
+    }
     int *values = nas__alloc((size_t)m->genes.n * sizeof *values);
     for (int i = 0; values && i < m->genes.n; i++) {
         softmax(m, m->logits, i, p);

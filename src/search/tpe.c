@@ -145,7 +145,7 @@ static int draw(const nas__trials *t, int gene, nas_rng *rng) {
 
 static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     tpe *m = t->memory;
-    if (t->n_done < (size_t)options_of(t)->startup) {
+    if (nas__trials_proposed(t) < (size_t)options_of(t)->startup) {
         nas_architecture_random(trial->architecture, rng);
         return NAS__PROPOSED;
     }

@@ -96,6 +96,18 @@ static nas_status accept_space(const nas_trainer *t) {
     return nas__fail(status, "%s; strategies that take this space: %s", reason, fitting);
 }
 
+/* Side by side are trials, which not every strategy has. */
+static nas_status accept_runner(const nas_trainer *t) {
+    const nas_strategy *strategy = t->s.strategy;
+    if (!t->config.runner || (strategy->conclude && nas_options_find(strategy->options, "evaluate"))) {
+        return NAS_OK;
+    }
+    return nas__fail(NAS_UNSUPPORTED,
+                     "%s trains one network with all choices: it has no trials that could run side by side; leave out "
+                     "--jobs, or take a strategy of trials, such as random or evolution",
+                     strategy->name);
+}
+
 static nas_status prepare(nas_trainer *t) {
     t->s.strategy = t->config.custom ? t->config.custom : nas__strategy_find(t->config.strategy);
     t->s.config = &t->config;
@@ -103,6 +115,7 @@ static nas_status prepare(nas_trainer *t) {
     nas_status status = t->s.strategy ? apply_defaults(t) : nas_error_status();
     t->s.optimizer = t->config.optimizer;
     nas_set_threads(t->config.threads);
+    status = status ? status : accept_runner(t);
     status = status ? status : read_options(t);
     t->s.space = status ? NULL : nas_space_new(t->config.model);
     if (!t->s.space) {

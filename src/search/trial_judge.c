@@ -25,9 +25,7 @@ static nas_optimizer *optimizer_like(const nas_optimizer *o) {
     return o->is_adam ? nas_adam_new(&o->adam) : nas_sgd_new(&o->sgd);
 }
 
-/* Where a training that was given only a share waits to be given more. NULL, without an error: nowhere, so it would be
- * repeated from its beginning, with the same result. */
-static char *waiting_place(const nas_trainer *t, const nas__trial *trial) {
+char *nas__trial_place(const nas_trainer *t, const nas__trial *trial) {
     char *place = t->config.run_dir ? nas__format("%s/%s/%016llx", t->config.run_dir, NAS__TRIALS_DIRECTORY,
                                                   (unsigned long long)trial->hash)
                                     : NULL;
@@ -39,10 +37,9 @@ static char *waiting_place(const nas_trainer *t, const nas__trial *trial) {
 }
 
 /* A share is the beginning of the whole training: its schedule is not squeezed. */
-static nas_status train(nas_trainer *t, nas_module *model, const nas__trial *trial) {
+static nas_status train(nas_trainer *t, nas_module *model, double share, const char *place) {
     const nas_trainer_config *c = &t->config;
-    training goal = {.s = &t->s, .epochs = (int)fmax(1, lround(trial->share * c->num_epochs))};
-    char *place = waiting_place(t, trial);
+    training goal = {.s = &t->s, .epochs = (int)fmax(1, lround(share * c->num_epochs))};
     nas_fit_config fit = {.model = model,
                           .space_name = c->space_name,
                           .loss = c->loss,
@@ -65,17 +62,16 @@ static nas_status train(nas_trainer *t, nas_module *model, const nas__trial *tri
                           .on_step = out_of_time,
                           .on_epoch = trained_enough,
                           .user = &goal};
-    nas_status status = fit.optimizer && !nas_error_status() ? nas_fit(&fit, NULL) : nas_error_status();
-    free(place);
-    return status;
+    return fit.optimizer && !nas_error_status() ? nas_fit(&fit, NULL) : nas_error_status();
 }
 
-static nas_status standalone(nas_trainer *t, nas__trial *trial) {
+nas_status nas__trial_alone(nas_trainer *t, const nas_architecture *a, double share, const char *place,
+                            double *metrics) {
     nas_evaluation result;
     nas_module *model = t->config.new_model(t->config.user);
-    char *json = nas_architecture_json(trial->architecture, false);
+    char *json = nas_architecture_json(a, false);
     nas_status status = model && json ? nas_apply_fixed_architecture_text(model, json) : nas_error_status();
-    status = status ? status : train(t, model, trial);
+    status = status ? status : train(t, model, share, place);
     if (!status && !nas_search_interrupted(&t->s)) {
         nas_transform plain =
             t->config.transform ? *t->config.transform : nas_transform_default(t->config.dataset_train, false);
@@ -88,10 +84,18 @@ static nas_status standalone(nas_trainer *t, nas__trial *trial) {
                               &result);
     }
     for (int i = 0; i < t->n_metrics && !status; i++) {
-        trial->metrics[i] = result.metrics[i];
+        metrics[i] = result.metrics[i];
     }
     free(json);
     nas_module_free(model);
+    return status;
+}
+
+static nas_status standalone(nas_trainer *t, nas__trial *trial) {
+    char *place = nas__trial_place(t, trial);
+    nas_status status = nas_error_status();
+    status = status ? status : nas__trial_alone(t, trial->architecture, trial->share, place, trial->metrics);
+    free(place);
     return status;
 }
 
@@ -128,6 +132,13 @@ static nas_status guess(nas_trainer *t, nas__trial *trial) {
     return status ? status : nas_error_status();
 }
 
+void nas__trial_failed(nas__trials *t, nas__trial *trial, const char *reason) {
+    nas_search_note(t->s, NAS_LOG_WARN, "trial", "trial %lld failed: %s", (long long)trial->index + 1, reason);
+    for (int i = 0; i < NAS__MOST_METRICS; i++) {
+        trial->metrics[i] = NAN;
+    }
+}
+
 /* A network that does not train is a bad one, and no reason to end the search. */
 static nas_status forgive(nas__trials *t, nas__trial *trial, nas_status status) {
     if (status != NAS_NUMERIC) {
@@ -136,10 +147,7 @@ static nas_status forgive(nas__trials *t, nas__trial *trial, nas_status status) 
     char message[256];
     snprintf(message, sizeof message, "%s", nas_error_message());
     nas_error_clear();
-    nas_search_note(t->s, NAS_LOG_WARN, "trial", "trial %lld failed: %s", (long long)trial->index + 1, message);
-    for (int i = 0; i < NAS__MOST_METRICS; i++) {
-        trial->metrics[i] = NAN;
-    }
+    nas__trial_failed(t, trial, message);
     return NAS_OK;
 }
 
@@ -156,8 +164,5 @@ nas_status nas__judge_trial(nas__trials *t, nas__trial *trial) {
                                    : standalone(trainer, trial);
     status = forgive(t, trial, status);
     trial->seconds = nas__now() - start;
-    if (status || nas_search_interrupted(t->s)) {
-        return status;
-    }
-    return nas__score_remember(trainer, trial->architecture, trial->hash, trial->metrics, trial->share, trial->seconds);
+    return status;
 }

@@ -1,4 +1,4 @@
-/* trials.c - see trials.h: the loop. */
+/* trials.c - see trials.h: trials, and what they share with the trainer of strategies. */
 #include "core/file.h"
 #include "search/trials.h"
 #include "space/space.h"
@@ -9,13 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    PURPOSE_PATH = 0x7a1a01,
-    PURPOSE_PROPOSAL = 0x7a1a02,
-    MOST_DRAWS = 10000,
-    MOST_REPEATS = 1000,
-    DEFAULT_TRIALS = 100
-};
+enum { PURPOSE_PATH = 0x7a1a01, DEFAULT_TRIALS = 100 };
 
 static const nas__trial_options *options_of(const nas_search *s) { return s->options; }
 
@@ -52,53 +46,9 @@ const nas__trial *nas__trials_find(const nas__trials *t, uint64_t hash, double s
     return NULL;
 }
 
-/* --- proposing --------------------------------------------------------------------------------------------------- */
-/* Draws until there is one that counts. */
-static bool draw(nas__trials *t, nas_rng *rng, nas__trial *trial) {
-    for (int i = 0; i < MOST_DRAWS; i++) {
-        trial->share = 1;
-        if (t->policy->propose(t, rng, trial) != NAS__PROPOSED || nas_error_status()) {
-            return false;
-        }
-        trial->hash = nas_architecture_hash(trial->architecture);
-        bool known = t->policy->fresh_only && nas__trials_find(t, trial->hash, trial->share);
-        if (!known && nas__within_limits(nas__trainer_of(t->s), trial->architecture)) {
-            return !nas_error_status();
-        }
-    }
-    return false;
-}
-
-nas__trial *nas__trials_propose(nas__trials *t) {
-    nas_rng rng = nas_rng_new(t->s->config->seed, (uint64_t)PURPOSE_PROPOSAL << 40 ^ (uint64_t)t->n_done);
-    nas__trial *trial = nas__trial_new(t);
-    if (!trial || !draw(t, &rng, trial)) {
-        nas__trial_free(trial);
-        return NULL;
-    }
-    trial->index = (int64_t)t->n_done;
-    if (t->policy->accept) {
-        t->policy->accept(t, trial);
-    }
-    return trial;
-}
-
-void nas__trials_observe(nas__trials *t, nas__trial *trial) {
-    if (!nas__grow(&t->done, t->n_done, sizeof *t->done)) {
-        nas__trial_free(trial);
-        return;
-    }
-    t->done[t->n_done++] = trial;
-    t->evaluations += !trial->repeated;
-    if (t->policy->observe) {
-        t->policy->observe(t, trial);
-    }
-}
-
-/* --- the loop ---------------------------------------------------------------------------------------------------- */
-static int64_t wanted_trials(const nas_search *s) {
+int64_t nas__trials_wanted(const nas__trials *t) {
+    const nas_search *s = t->s;
     int given = options_of(s)->trials, budget = s->config->budget.trials;
-    const nas__trials *t = s->memory;
     return given > 0                       ? given
            : budget > 0                    ? budget
            : s->config->budget.minutes > 0 ? INT64_MAX
@@ -106,42 +56,14 @@ static int64_t wanted_trials(const nas_search *s) {
                                            : DEFAULT_TRIALS;
 }
 
-static nas_status judge(nas__trials *t, nas__trial *trial) {
-    const nas__trial *known = nas__trials_find(t, trial->hash, trial->share);
-    if (known) {
-        memcpy(trial->metrics, known->metrics, sizeof trial->metrics);
-        trial->repeated = true;
-    } else if (nas__judge_trial(t, trial)) {
-        return nas_error_status();
-    }
-    double value = trial->metrics[0];
-    trial->fitness = isnan(value) ? -INFINITY : t->s->config->metrics[0].lower_is_better ? -value : value;
-    return NAS_OK;
-}
-
-static nas_status run_one(nas__trials *t, bool *over) {
-    nas__trial *trial = nas__trials_propose(t);
-    if (!trial) {
-        *over = true;
-        return nas_error_status();
-    }
-    nas_status status = judge(t, trial);
-    if (status || nas_search_interrupted(t->s)) { /* what was cut short is judged again by a resumed search */
-        nas__trial_free(trial);
-        *over = true;
-        return status;
-    }
-    nas__trials_observe(t, trial);
-    return nas_error_status() ? nas_error_status()
-                              : nas__journal_trial(t->s, t->evaluations, wanted_trials(t->s), trial->metrics[0]);
-}
-
+/* --- the search -------------------------------------------------------------------------------------------------- */
 static int remove_entry(const char *path, const struct stat *about, int type, struct FTW *walk) {
     (void)about, (void)type, (void)walk;
     return remove(path);
 }
 
-/* Trainings that wait for more will not get it when the search is over. */
+/* Trainings that wait for more will not get it when the search is over, and what is known of trials is in its
+ * checkpoint. */
 static void remove_waiting(const nas_search *s) {
     char *place = s->config->run_dir ? nas__join(s->config->run_dir, NAS__TRIALS_DIRECTORY) : NULL;
     if (place && nas__is_directory(place)) {
@@ -151,27 +73,9 @@ static void remove_waiting(const nas_search *s) {
 }
 
 nas_status nas__trials_conclude(nas_search *s) {
-    nas__trials *t = s->memory;
-    int64_t wanted = wanted_trials(s), before;
-    nas_status status = nas__history_replay(t);
-    int repeats = 0;
-    for (bool over = false; !status && !over && t->evaluations < wanted && repeats < MOST_REPEATS;) {
-        before = t->evaluations;
-        status = run_one(t, &over);
-        repeats = t->evaluations > before ? 0 : repeats + 1;
-        over = over || nas_search_interrupted(s);
-    }
-    if (repeats == MOST_REPEATS) {
-        nas_search_note(s, NAS_LOG_INFO, "repeats",
-                        "the last %d proposals were known already: the search ends after %lld trials", MOST_REPEATS,
-                        (long long)t->evaluations);
-    }
-    if (!status && t->evaluations == 0 && !nas_search_interrupted(s)) {
-        status =
-            nas__fail(NAS_UNSUPPORTED, "%s: no architecture within the limits was found in %d draws; widen --limit",
-                      s->strategy->name, MOST_DRAWS);
-    }
+    nas_status status = nas__trials_run(s->memory);
     if (!status && !nas__trainer_of(s)->stop) {
+        status = nas__checkpoint_save(nas__trainer_of(s)); /* what waits is needed until the end is saved */
         remove_waiting(s);
     }
     return status;
@@ -196,7 +100,15 @@ nas_status nas__trials_begin(nas_search *s, const nas__policy *policy) {
         return nas_error_status();
     }
     int evaluate = options_of(s)->evaluate;
-    bool own = evaluate == NAS__JUDGE_PROXY || (evaluate == NAS__JUDGE_STANDALONE && !s->config->trial);
+    const nas_trial_runner *runner = s->config->runner;
+    if (runner && evaluate == NAS__JUDGE_SHARED) {
+        return nas__fail(NAS_UNSUPPORTED,
+                         "%s judges trials by weights that all share, in the process that trains these: not side by "
+                         "side; leave out --jobs, or set evaluate=standalone",
+                         s->strategy->name);
+    }
+    t->runner = evaluate == NAS__JUDGE_STANDALONE ? runner : NULL; /* looks take no time */
+    bool own = evaluate == NAS__JUDGE_PROXY || (evaluate == NAS__JUDGE_STANDALONE && !s->config->trial && !runner);
     if (own && !s->config->new_model) {
         return nas__fail(NAS_USAGE,
                          "%s judges each architecture alone, in a network of its own: give .new_model or .trial, or "
@@ -217,7 +129,12 @@ void nas__trials_end(nas_search *s) {
     for (size_t i = 0; i < t->n_done; i++) {
         nas__trial_free(t->done[i]);
     }
+    for (size_t i = 0; i < t->n_open; i++) {
+        nas__trial_free(t->open[i]);
+    }
     nas__history_free(t->loaded);
+    nas__outcomes_free(t->outcomes);
+    free(t->open);
     free(t->done);
     free(t->memory);
 }

@@ -4,7 +4,10 @@
  * judged (trial_judge.c) is independent of them: trained alone for some epochs, run with shared weights that were
  * trained before, looked up in a table, or guessed from random weights. What was proposed and found is one history
  * (trials_history.c): a resumed search gives it to its policy again and goes on, so policies store nothing. Proposal i
- * draws from a random stream of its own. */
+ * draws from a random stream of its own.
+ *
+ * Trials may run side by side (nas_trial_runner). Results are observed in the order of proposals, and how many trials
+ * are open when one is proposed is fixed: so what is proposed does not depend on who is done first. */
 #ifndef SEARCH_TRIALS_H
 #define SEARCH_TRIALS_H
 
@@ -24,21 +27,27 @@ typedef struct nas__trial {
     double metrics[NAS__MOST_METRICS];
     double fitness; /* the first metric, turned so that higher is better; -infinity: the trial failed */
     double seconds;
-    bool repeated; /* known from an earlier trial: costs nothing, and counts as no evaluation */
+    bool repeated;  /* known from an earlier trial: costs nothing, and counts as no evaluation */
+    int64_t window; /* open trials that it was proposed among, at most, itself included */
+    enum { NAS__WAITING, NAS__RUNNING, NAS__JUDGED } state;
 } nas__trial;
 
-typedef enum nas__proposal { NAS__PROPOSED, NAS__EXHAUSTED } nas__proposal;
+typedef enum nas__proposal { NAS__PROPOSED, NAS__WAIT, NAS__EXHAUSTED } nas__proposal;
+
+/* Of policies whose proposals need no results, but those that they wait for. */
+enum { NAS__FAR_AHEAD = 4 };
 
 typedef struct nas__policy {
     size_t memory_size; /* zeroed */
-    bool fresh_only;    /* an architecture that was tried before at this share is drawn anew */
+    bool fresh_only;    /* an architecture that was begun before at this share is drawn anew */
+    int ahead;          /* of trials side by side, how many for each of them may be open; 0: 1 */
     nas_status (*begin)(nas__trials *t);
     /* Writes an architecture (over the first one of the space) and, below 1, a share. Called again when what it
      * proposed does not count: it is beyond the limits, or known although fresh_only; `accept` is told what counts.
-     * WAIT: not before a running trial is done. */
+     * WAIT: not before an open trial is done. */
     nas__proposal (*propose)(nas__trials *t, nas_rng *rng, nas__trial *trial);
     void (*accept)(nas__trials *t, const nas__trial *trial);
-    /* In the order in which trials are done. */
+    /* In the order of their proposals, whichever is judged first. */
     void (*observe)(nas__trials *t, const nas__trial *trial);
     void (*end)(nas__trials *t);
     /* How many there are when neither options nor a budget say so; NULL: 100. */
@@ -101,8 +110,13 @@ struct nas__trials { /* first in a strategy's memory */
     void *memory; /* the policy's */
     nas__trial **done;
     size_t n_done;
-    int64_t evaluations;         /* of them, not repeated */
-    struct nas__history *loaded; /* of a checkpoint, until it has been given to the policy */
+    nas__trial **open; /* proposed, and not observed yet; in this order */
+    size_t n_open;
+    const nas_trial_runner *runner; /* NULL: trials are judged here, one by one */
+    int64_t evaluations;            /* of those done, not repeated */
+    int repeats;                    /* the last ones, that were */
+    struct nas__history *loaded;    /* of a checkpoint */
+    struct nas__outcomes *outcomes; /* what is known of trials behind it */
 };
 
 /* --- for strategies: these are their functions ------------------------------------------------------------------ */
@@ -122,20 +136,45 @@ static inline const nas_space *nas__trials_space(const nas__trials *t) { return 
 static inline const void *nas__trials_options(const nas__trials *t) { return t->s->options; }
 /* A trial with this hash that is done at this share or a larger one, or NULL. */
 const nas__trial *nas__trials_find(const nas__trials *t, uint64_t hash, double share);
+/* Is such a trial done, or open? */
+bool nas__trials_begun(const nas__trials *t, uint64_t hash, double share);
+/* Trials that were proposed so far. */
+static inline size_t nas__trials_proposed(const nas__trials *t) { return t->n_done + t->n_open; }
 /* Copies one architecture's choices to another's. */
 void nas__architecture_assign(nas_architecture *to, const nas_architecture *from);
 
 /* --- inside ------------------------------------------------------------------------------------------------------ */
 nas__trial *nas__trial_new(const nas__trials *t);
 void nas__trial_free(nas__trial *trial);
-/* trial_judge.c: fills metrics; fails only when the search cannot go on. A trial that fails has NaN metrics. */
+/* The number of trials that are wanted; INT64_MAX: as many as the time allows. */
+int64_t nas__trials_wanted(const nas__trials *t);
+/* trials_queue.c: proposes, has judged and observes, until there is no more to propose or the search is interrupted. */
+nas_status nas__trials_run(nas__trials *t);
+/* Takes a trial that is judged over into the history, and tells the policy. */
+void nas__trials_observe(nas__trials *t, nas__trial *trial);
+/* trial_judge.c: metrics and seconds; fails only when the search cannot go on. A trial that fails has NaN metrics. */
 nas_status nas__judge_trial(nas__trials *t, nas__trial *trial);
+void nas__trial_failed(nas__trials *t, nas__trial *trial, const char *reason);
+/* Where the training of a trial waits that was, or will be, given only a share (new, free()). NULL, without an error:
+ * nowhere, so it would be repeated from its beginning, with the same result. */
+char *nas__trial_place(const nas_trainer *t, const nas__trial *trial);
+/* Trains an architecture alone, the share of the whole from where it waits (NULL: from the beginning), and scores it.
+ */
+nas_status nas__trial_alone(nas_trainer *t, const nas_architecture *a, double share, const char *place,
+                            double *metrics);
 /* trials_history.c */
 nas_status nas__history_bind(nas__trials *t, nas_state *state);
-nas_status nas__history_replay(nas__trials *t);
+/* Trials that a checkpoint knows. The window of one of them; what came of it, which fails when it is not what was
+ * proposed. */
+size_t nas__history_size(const nas__trials *t);
+int64_t nas__history_window(const nas__trials *t, size_t i);
+nas_status nas__history_recall(const nas__trials *t, nas__trial *trial);
+nas_status nas__history_check(const nas__trials *t);
 void nas__history_free(struct nas__history *history);
-/* trials.c: the next one, to be judged and observed or freed; NULL when there is none, or on an error. */
-nas__trial *nas__trials_propose(nas__trials *t);
-void nas__trials_observe(nas__trials *t, nas__trial *trial);
+/* trials_outcomes.c: a line for every trial that was judged, written at once, so that a search that dies loses none. */
+nas_status nas__outcomes_open(nas__trials *t);
+nas_status nas__outcomes_add(nas__trials *t, const nas__trial *trial);
+bool nas__outcomes_recall(const nas__trials *t, nas__trial *trial);
+void nas__outcomes_free(struct nas__outcomes *outcomes);
 
 #endif

@@ -1,5 +1,5 @@
-/* trials_history.c - the history of trials in a checkpoint, and its replay: a policy that is given the same history
- * proposes the same again, so a resumed search needs nothing else. */
+/* trials_history.c - the history of trials in a checkpoint: a policy that is given the same history proposes the same
+ * again, so a resumed search needs nothing else. */
 #include "search/trials.h"
 #include "space/space.h"
 
@@ -8,11 +8,11 @@
 
 typedef struct nas__history {
     uint64_t *sets; /* (trials, choices) */
-    double *values; /* (trials, VALUES): share, seconds, fitness, repeated, metrics */
+    double *values; /* (trials, VALUES): share, seconds, window, metrics */
     size_t n_sets, n_values;
 } nas__history;
 
-enum { METRICS = 4, VALUES = METRICS + NAS__MOST_METRICS };
+enum { METRICS = 3, VALUES = METRICS + NAS__MOST_METRICS };
 
 void nas__history_free(nas__history *h) {
     if (h) {
@@ -23,7 +23,7 @@ void nas__history_free(nas__history *h) {
 }
 
 static void describe(const nas__trial *trial, double *values) {
-    memcpy(values, (const double[METRICS]){trial->share, trial->seconds, trial->fitness, trial->repeated},
+    memcpy(values, (const double[METRICS]){trial->share, trial->seconds, (double)trial->window},
            METRICS * sizeof *values);
     memcpy(values + METRICS, trial->metrics, sizeof trial->metrics);
 }
@@ -69,41 +69,27 @@ static nas_status differs(const nas__trials *t, size_t i) {
                      t->s->config->run_dir, i + 1, t->s->strategy->name);
 }
 
-/* The i-th trial that was done, as it was; it must be among those that the policy proposes. */
-static nas_status replay_one(nas__trials *t, const nas__history *h, size_t i) {
-    const uint64_t *sets = h->sets + i * (size_t)nas_space_size(t->s->space);
-    const double *values = h->values + i * VALUES;
-    nas__trial *trial = nas__trials_propose(t);
-    if (!trial) {
-        return nas_error_status() ? nas_error_status() : differs(t, i);
-    }
-    bool same = trial->share == values[0];
-    for (int c = 0; same && c < nas_space_size(t->s->space); c++) {
-        same = trial->architecture->bits[c] == sets[c];
-    }
-    if (!same) {
-        nas__trial_free(trial);
+size_t nas__history_size(const nas__trials *t) { return t->loaded ? t->loaded->n_values / VALUES : 0; }
+
+int64_t nas__history_window(const nas__trials *t, size_t i) { return (int64_t)t->loaded->values[i * VALUES + 2]; }
+
+nas_status nas__history_recall(const nas__trials *t, nas__trial *trial) {
+    size_t i = (size_t)trial->index, choices = (size_t)nas_space_size(t->s->space);
+    const double *values = t->loaded->values + i * VALUES;
+    const uint64_t *sets = t->loaded->sets + i * choices;
+    if (trial->share != values[0] || memcmp(trial->architecture->bits, sets, choices * sizeof *sets) != 0) {
         return differs(t, i);
     }
     trial->seconds = values[1];
-    trial->fitness = values[2];
-    trial->repeated = values[3] != 0;
     memcpy(trial->metrics, values + METRICS, sizeof trial->metrics);
-    nas__trials_observe(t, trial);
-    return nas_error_status();
+    trial->state = NAS__JUDGED;
+    return NAS_OK;
 }
 
-nas_status nas__history_replay(nas__trials *t) {
-    nas__history *h = t->loaded;
-    size_t choices = (size_t)nas_space_size(t->s->space), n = h ? h->n_values / VALUES : 0;
-    nas_status status =
-        h && (h->n_sets != n * choices || h->n_values != n * VALUES)
-            ? nas__fail(NAS_INVALID, "%s: the saved history of trials does not fit together", t->s->config->run_dir)
-            : NAS_OK;
-    for (size_t i = 0; !status && i < n; i++) {
-        status = replay_one(t, h, i);
-    }
-    nas__history_free(h);
-    t->loaded = NULL;
-    return status;
+nas_status nas__history_check(const nas__trials *t) {
+    const nas__history *h = t->loaded;
+    size_t n = nas__history_size(t);
+    return h && (h->n_sets != n * (size_t)nas_space_size(t->s->space) || h->n_values != n * VALUES)
+               ? nas__fail(NAS_INVALID, "%s: the saved history of trials does not fit together", t->s->config->run_dir)
+               : NAS_OK;
 }
