@@ -22,9 +22,12 @@ COMPILE_SECONDS = float(os.environ.get("ESPALIER_COMPILE_SECONDS", "600"))
 CHECK_BATCH = 8
 # row, benchmark, batch
 ROWS = (("W1", "darts", 64), ("W2", "darts-second", 64), ("W3", "nb201", 64), ("W4", "gdas", 64),
-        ("W5", "proxyless", 64), ("W5", "proxyless-224", 16), ("W6", "fbnet", 64),
+        ("W5", "proxyless", 64), ("W5", "proxyless-224", 16), ("W6", "fbnet", 64), ("W7", "spos", 64), ("W7", "spos-224", 16),
+        ("W8", "enas", 64), ("W8b", "spos-evaluation", 64),
         ("W9", "darts-train", 64), ("W9", "darts-train", 96),
         ("W10", "darts-inference", 1), ("W10", "darts-inference", 64), ("W11", "resnet18", 64), ("W11", "mobilenetv2", 64))
+# an evaluation is of another path every time: all that there are
+STEPS = {"spos-evaluation": 20}
 SHORT = (("W1", "darts", 64), ("W3", "nb201", 64), ("W9", "darts-train", 64), ("W11", "resnet18", 64), ("W11", "mobilenetv2", 64))
 EAGER = ("eager", "channels_last")
 MODES = EAGER + ("bf16", "compile")
@@ -86,10 +89,11 @@ def check(args, name, directory):
 def alternate(args, name, batch, mode, alternations, directory):
     path = os.path.join(directory, f"{name}.safetensors")
     own, other = [], []
+    steps = str(STEPS.get(name, args.steps))
     for i in range(alternations):
-        own.append(ours(args, name, batch, "--steps", str(args.steps), *(("--first-step", path) if i == 0 else ())))
+        own.append(ours(args, name, batch, "--steps", steps, *(("--first-step", path) if i == 0 else ())))
         if mode:
-            other.append(peer(args, name, path, "--mode", mode, "--steps", str(args.steps),
+            other.append(peer(args, name, path, "--mode", mode, "--steps", steps,
                               seconds=COMPILE_SECONDS if mode == "compile" else None))
             if "step_ms" not in other[-1]:
                 break
@@ -155,7 +159,7 @@ def summary(runs):
 def line(label, runs, model, factor=None):
     """Of one side; `model` is our result, which knows what a step has to do."""
     median, best = summary(runs)
-    text = f"  {label:15} {median:9.1f} {best:9.1f} {1e3 * model['batch'] / median:9.1f} {model['step_gflop'] / median * 1e3:8.0f}"
+    text = f"  {label:15} {median:9.1f} {best:9.1f} {1e3 * model.get('images', model['batch']) / median:9.1f} {model['step_gflop'] / median * 1e3:8.0f}"
     text += f" {100 * model['bound_ms'] / median:5.0f}% {max(r['peak_bytes'] for r in runs) / 1e9:7.2f}"
     if "reorders" in runs[0]:
         return text + f" {max(r['reorders'] for r in runs):8.3g} {max(r['allocations'] for r in runs):6.3g}"
@@ -227,9 +231,9 @@ def parse():
     parser.add_argument("--store", default="build/bench")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    known = {row for row, _, _ in ROWS}
-    if args.rows and set(args.rows.split(",")) - known:
-        parser.error(f"--rows: there are {', '.join(sorted(known, key=lambda w: int(w[1:])))}, not {args.rows}")
+    known = list(dict.fromkeys(row for row, _, _ in ROWS))
+    if args.rows and set(args.rows.split(",")) - set(known):
+        parser.error(f"--rows: there are {', '.join(known)}, not {args.rows}")
     args.python = find_peer()
     args.known = {}
     return args

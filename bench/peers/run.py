@@ -82,7 +82,7 @@ def prepare(args, arrays, layout, dtype=torch.float32):
     model = model.to(dtype=dtype, memory_format=layout).train(kind is not steps.Inference)
     alphas = {key: torch.nn.Parameter(alpha.detach().to(dtype)) for key, alpha in alphas.items()}
     common.load(model, alphas, arrays)
-    batches = [common.batch(arrays, part, layout, dtype) if part + ".x" in arrays else None for part in ("train", "arch")]
+    batches = [common.batch(arrays, part, layout, dtype) if part + ".x" in arrays else None for part in kind.parts]
     step = kind(model, forward_of(args.mode, model, batches[0][0]), common.native_names(model), alphas)
     step.given(arrays)
     return step, batches

@@ -1,4 +1,5 @@
-"""One step of each kind: first- and second-order DARTS, GDAS, FBNet, ProxylessNAS, training of a fixed network, inference.
+"""One step of each kind: first- and second-order DARTS, GDAS, FBNet, ProxylessNAS, a single path, an evaluation of one, training of
+a fixed network, inference.
 
 A step leaves the gradients of its updates, before clipping, in `gradients` under the names of the first step's file while
 that is a dictionary.
@@ -12,6 +13,8 @@ LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, CLIP = 0.025, 0.9, 3e-4, 5.0
 
 
 class Step:
+    parts = ("train", "arch")  # of the images: what a step is called with
+
     def __init__(self, model, forward):
         self.model, self.forward = model, forward
         self.weights = list(model.parameters())
@@ -34,6 +37,12 @@ class Step:
         nn.utils.clip_grad_norm_(self.weights, CLIP, foreach=True)
         self.sgd.step()
         return float(loss.detach())
+
+
+def chosen(arrays, paths):
+    """Paths by choice: the index of the candidate."""
+    bits = {name[len("path."):]: t.reshape(paths, -1) for name, t in arrays.items() if name.startswith("path.")}
+    return [{key: int(t[i].argmax()) for key, t in bits.items()} for i in range(paths)]
 
 
 class Training(Step):
@@ -177,6 +186,51 @@ class TwoPaths(Drawing):
                 alpha[self.pairs[key]] -= shift
 
 
+class SinglePath(Training):
+    """The weights of the path in the file; what is off the path has no gradient and stays as it is."""
+
+    def given(self, arrays):
+        self.path = chosen(arrays, 1)[0]
+
+    def __call__(self, train, arch):
+        return self.update_weights(F.cross_entropy(self.forward(train[0], self.path), train[1]), self.names)
+
+
+class Evaluation(Step):
+    """The statistics of a path's batch norms as means over batches, then its outputs under them; each time the next path of
+    the file."""
+
+    parts = ("train", "score")
+    batches, paths = 4, 20
+
+    def __init__(self, model, forward, names, alphas):
+        super().__init__(model, forward)
+        self.norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        self.done = 0
+
+    def given(self, arrays):
+        self.drawn = chosen(arrays, self.paths)
+        for norm in self.norms:
+            norm.momentum = None
+
+    def set_training(self, training):
+        for norm in self.norms:
+            norm.training = training
+
+    def __call__(self, train, score):
+        path = self.drawn[self.done % self.paths]
+        self.done += 1
+        with torch.inference_mode():
+            for norm in self.norms:
+                norm.reset_running_stats()
+            self.set_training(True)
+            for x in train[0].chunk(self.batches):
+                self.forward(x, path)
+            self.set_training(False)
+            self.output = self.forward(score[0], path)
+        return None
+
+
 class Inference(Step):
     def __init__(self, model, forward, names, alphas):
         super().__init__(model, forward)
@@ -188,5 +242,7 @@ class Inference(Step):
 
 
 KINDS = {"darts": Search, "nb201": Search, "darts-second": SecondOrder, "gdas": Drawing, "fbnet": Masks, "proxyless": TwoPaths,
-         "proxyless-224": TwoPaths, "darts-train": Training, "resnet18": Training, "mobilenetv2": Training, "darts-inference": Inference}
-NETWORKS = {"darts-second": "darts", "proxyless-224": "proxyless_224", "darts-train": "darts_network", "darts-inference": "darts_network"}
+         "proxyless-224": TwoPaths, "spos": SinglePath, "spos-224": SinglePath, "enas": SinglePath, "spos-evaluation": Evaluation,
+         "darts-train": Training, "resnet18": Training, "mobilenetv2": Training, "darts-inference": Inference}
+NETWORKS = {"darts-second": "darts", "proxyless-224": "proxyless_224", "spos": "shufflenet", "spos-224": "shufflenet_224",
+            "enas": "enas_micro", "spos-evaluation": "shufflenet", "darts-train": "darts_network", "darts-inference": "darts_network"}

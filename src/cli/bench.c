@@ -50,13 +50,13 @@ static double share_of_machine(const scaling *s) { return s->step / fmin(s->gemm
 static json_t *result_json(const cli_args *a, const nas__bench_result *r, const nas__bench_peaks *peaks,
                            const scaling *s) {
     double bound = nas__bench_bound(r, peaks);
-    json_t *json = json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:i, s:i}", "name",
-                             r->workload->name, "step_ms", 1e3 * r->step_seconds, "step_ms_min", 1e3 * r->best_seconds,
-                             "images_per_s", (double)r->batch / r->step_seconds, "gflops",
-                             1e-9 * r->flops / r->step_seconds, "roofline_share", bound / r->step_seconds, "bound_ms",
-                             1e3 * bound, "step_gflop", 1e-9 * r->flops, "step_gb", 1e-9 * r->bytes, "peak_bytes",
-                             (json_int_t)r->peak_bytes, "reorders", r->reorders, "allocations", r->allocations,
-                             "wait_ms", 1e3 * r->wait_seconds, "batch", (int)r->batch, "steps", r->steps);
+    json_t *json = json_pack(
+        "{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:i, s:i, s:i}", "name", r->workload->name,
+        "step_ms", 1e3 * r->step_seconds, "step_ms_min", 1e3 * r->best_seconds, "images_per_s",
+        (double)r->images / r->step_seconds, "gflops", 1e-9 * r->flops / r->step_seconds, "roofline_share",
+        bound / r->step_seconds, "bound_ms", 1e3 * bound, "step_gflop", 1e-9 * r->flops, "step_gb", 1e-9 * r->bytes,
+        "peak_bytes", (json_int_t)r->peak_bytes, "reorders", r->reorders, "allocations", r->allocations, "wait_ms",
+        1e3 * r->wait_seconds, "batch", (int)r->batch, "images", (int)r->images, "steps", r->steps);
     if (json && isfinite(r->first_loss)) {
         json_object_set_new(json, "first_loss", json_real(r->first_loss));
     }
@@ -78,7 +78,7 @@ static void print_result(const cli_args *a, const nas__bench_result *r, const na
            (int)r->batch);
     printf("  step         %.*f ms (fastest %.*f), %.1f images/s\n", r->step_seconds < 0.1 ? 2 : 0,
            1e3 * r->step_seconds, r->step_seconds < 0.1 ? 2 : 0, 1e3 * r->best_seconds,
-           (double)r->batch / r->step_seconds);
+           (double)r->images / r->step_seconds);
     printf("  rate         %.1f GFLOP/s; %.0f%% of the bound of %.*f ms (%.4g GFLOP, %.3g GB)\n",
            1e-9 * r->flops / r->step_seconds, 100 * bound / r->step_seconds, bound < 0.1 ? 2 : 0, 1e3 * bound,
            1e-9 * r->flops, 1e-9 * r->bytes);

@@ -67,6 +67,7 @@ nas_status nas__bench_run(const nas__bench_workload *w, const nas__bench_config 
     *r = (nas__bench_result){.workload = w, .first_loss = NAN};
     nas_status status = seconds ? nas__bench_open(&b, w, config, steps + NAS__BENCH_WARM_UP) : nas_error_status();
     r->batch = b.batch;
+    r->images = b.batch * (w->kind == NAS__BENCH_EVALUATION ? 2 * NAS__BENCH_PART : 1);
     status = status ? status : warm_up(&b, config, r);
     status = status ? status : time_steps(&b, steps, seconds, r);
     if (!status) {

@@ -12,14 +12,19 @@ typedef struct nas__bench_peaks {
 nas_status nas__bench_measure_peaks(nas__bench_peaks *peaks);
 
 /* --- workloads ----------------------------------------------------------------------------------- */
-typedef enum nas__bench_kind { NAS__BENCH_SEARCH, NAS__BENCH_TRAINING, NAS__BENCH_INFERENCE } nas__bench_kind;
+typedef enum nas__bench_kind {
+    NAS__BENCH_SEARCH,
+    NAS__BENCH_EVALUATION, /* of an architecture with the shared weights, each time of another one */
+    NAS__BENCH_TRAINING,
+    NAS__BENCH_INFERENCE
+} nas__bench_kind;
 typedef struct nas__bench_workload {
     const char *name, *summary;
     nas__bench_kind kind;
     int64_t batch;                                     /* images of a step, unless the configuration says otherwise */
     int side;                                          /* height and width of an image */
     const char *space, *space_options;                 /* "a=1,b=2"; NULL: the space's defaults */
-    const char *strategy, *strategy_options;           /* of a search */
+    const char *strategy, *strategy_options;           /* of a search or evaluation */
     const char *architecture;                          /* JSON: what the space is fixed to; NULL for a search */
     nas_module *(*network)(int channels, int outputs); /* instead of a space */
 } nas__bench_workload;
@@ -42,6 +47,7 @@ typedef struct nas__bench_result {
     const nas__bench_workload *workload;
     int steps, threads;
     int64_t batch;                     /* images of the step of the weights, or of the inference */
+    int64_t images;                    /* of a whole evaluation; of the others the batch */
     double first_loss;                 /* loss of the very first step */
     double step_seconds, best_seconds; /* median and minimum */
     double flops, bytes;          /* of a step: products of convolutions and linear layers, and compulsory traffic */

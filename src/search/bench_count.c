@@ -7,7 +7,7 @@
  * no arithmetic: an implementation need not keep it. All other results are compulsory traffic. */
 static bool needs_no_memory(const char *name) {
     static const char *const fleeting[] = {"relu",   "relu6",   "batch_norm", "depthwise", "scale", "mul_scalar",
-                                           "concat", "reshape", "reorder",    "pad",       "slice"};
+                                           "concat", "reshape", "reorder",    "pad",       "slice", "split_even_odd"};
     for (size_t i = 0; i < sizeof fleeting / sizeof *fleeting; i++) {
         if (strcmp(fleeting[i], name) == 0) {
             return true;

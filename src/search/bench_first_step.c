@@ -46,14 +46,31 @@ static nas_status add_parameter(const char *path, nas_tensor *t, nas_role role, 
     return add_values(user, "model.", path, t);
 }
 
+/* The next n images. */
+static void add_images(nas__first_step *f, const char *prefix, nas_loader *loader, int64_t n) {
+    const int64_t side = f->subject->workload->side, values = NAS__BENCH_CHANNELS * side * side;
+    float *x = add(f, prefix, "x", 4, (int64_t[]){n, NAS__BENCH_CHANNELS, side, side}), *y = add(f, prefix, "y", 1, &n);
+    const nas_batch *batch;
+    for (int64_t done = 0; x && y && done < n && (batch = nas_loader_next(loader)); done += batch->n) {
+        memcpy(x + done * values, batch->x, (size_t)(batch->n * values) * sizeof *x);
+        memcpy(y + done, batch->y, (size_t)batch->n * sizeof *y);
+    }
+}
+
 static void add_batch(nas__first_step *f, const char *prefix, nas_loader *loader) {
-    const nas_batch *batch = nas_loader_next(loader);
-    if (batch) {
-        int64_t dims[4] = {batch->n, NAS__BENCH_CHANNELS, f->subject->workload->side, f->subject->workload->side};
-        float *x = add(f, prefix, "x", 4, dims), *y = add(f, prefix, "y", 1, dims);
-        if (x && y) {
-            memcpy(x, batch->x, nas__array_bytes(&f->arrays[f->n - 2]));
-            memcpy(y, batch->y, nas__array_bytes(&f->arrays[f->n - 1]));
+    add_images(f, prefix, loader, f->subject->batch);
+}
+
+static void add_evaluation(nas__first_step *f) {
+    const nas__bench_subject *b = f->subject;
+    const nas_space *space = b->trainer->s.space;
+    add_images(f, "train.", b->trainer->calibration_loader, NAS__BENCH_PART * b->batch);
+    add_images(f, "score.", b->trainer->valid_loader, NAS__BENCH_PART * b->batch);
+    for (int i = 0; i < nas_space_size(space); i++) {
+        const nas_choice *choice = nas_space_choice(space, i);
+        float *values = add(f, "path.", choice->key, 2, (int64_t[]){NAS__BENCH_PATHS, choice->n});
+        for (int k = 0; values && k < NAS__BENCH_PATHS * choice->n; k++) {
+            values[k] = (float)(nas_architecture_get(b->paths[k / choice->n], i) >> k % choice->n & 1);
         }
     }
 }
@@ -128,6 +145,21 @@ static void add_gated_gradients(nas__first_step *f) {
     }
 }
 
+/* The path of the pass that was just differentiated, of a search that draws one in every step. */
+static void add_path(nas__first_step *f) {
+    const nas_search *s = &f->subject->trainer->s;
+    if (strcmp(s->strategy->name, "spos") != 0 && strcmp(s->strategy->name, "enas") != 0) {
+        return;
+    }
+    for (int i = 0; i < nas_space_size(s->space); i++) {
+        const nas_choice *choice = nas_space_choice(s->space, i);
+        float *values = add(f, "path.", choice->key, 1, (int64_t[]){choice->n});
+        for (int k = 0; values && k < choice->n; k++) {
+            values[k] = (float)(nas_decision_of(s->space, i).run >> k & 1);
+        }
+    }
+}
+
 static void on_update(void *user, const nas_optimizer *o, bool done) {
     nas__first_step *f = user;
     nas_trainer *t = f->subject->trainer;
@@ -139,6 +171,7 @@ static void on_update(void *user, const nas_optimizer *o, bool done) {
     }
     if (t && o == t->s.optimizer) {
         add_gates(f, "gate.train.");
+        add_path(f);
     }
     if (t && o != t->s.optimizer) {
         add_choices(f, o);
@@ -156,8 +189,12 @@ nas__first_step *nas__first_step_begin(nas__bench_subject *b) {
     f->watcher = (nas__update_watcher){on_update, f};
     nas_visit_parameters(b->model, add_parameter, f);
     add_gated_alphas(f);
-    add_batch(f, "train.", b->trainer ? b->trainer->train_loader : b->loader);
-    if (b->trainer) {
+    if (b->workload->kind == NAS__BENCH_EVALUATION) {
+        add_evaluation(f);
+    } else {
+        add_batch(f, "train.", b->trainer ? b->trainer->train_loader : b->loader);
+    }
+    if (b->workload->kind == NAS__BENCH_SEARCH) {
         add_batch(f, "arch.", b->trainer->arch_loader);
     }
     nas__bench_rewind(b);
@@ -173,6 +210,12 @@ nas_status nas__first_step_end(nas__first_step *f, const char *path) {
     add_gates(f, "gate.arch."); /* of the last pass */
     add_gated_gradients(f);
     const nas__bench_workload *w = f->subject->workload;
+    if (w->kind == NAS__BENCH_EVALUATION && path) {
+        float *values = add(f, "", "output", 2, (int64_t[]){NAS__BENCH_PART * f->subject->batch, NAS__BENCH_CLASSES});
+        if (values) {
+            nas__bench_outputs(f->subject, values);
+        }
+    }
     if (f->subject->output) {
         float *values = add(f, "", "output", 2, (int64_t[]){f->subject->batch, NAS__BENCH_CLASSES});
         if (values) {

@@ -55,7 +55,8 @@ static nas_module *build(const nas__bench_workload *w) {
 static nas_status open_search(nas__bench_subject *b, const nas__bench_config *config) {
     const nas__bench_workload *w = b->workload;
     b->arch = random_images(config->seed, 1, b->batch * ARCH_BATCHES, w->side);
-    b->score = random_images(config->seed, 2, b->batch, w->side);
+    b->score =
+        random_images(config->seed, 2, b->batch * (w->kind == NAS__BENCH_EVALUATION ? NAS__BENCH_PART : 1), w->side);
     if (!b->arch || !b->score) {
         return nas_error_status();
     }
@@ -72,6 +73,19 @@ static nas_status open_search(nas__bench_subject *b, const nas__bench_config *co
                                                        .seed = config->seed,
                                                        .threads = config->threads});
     return nas_error_status();
+}
+
+static nas_status open_evaluation(nas__bench_subject *b, const nas__bench_config *config) {
+    nas_rng rng = nas_rng_new(config->seed, 0x70617468u);
+    nas_status status = open_search(b, config);
+    for (int i = 0; !status && i < NAS__BENCH_PATHS; i++) {
+        b->paths[i] = nas_architecture_new(b->trainer->s.space);
+        status = b->paths[i] ? NAS_OK : nas_error_status();
+        if (!status) {
+            nas_architecture_random(b->paths[i], &rng);
+        }
+    }
+    return status;
 }
 
 /* Running estimates that belong to these weights: those of a fresh network let its values fade to nothing. */
@@ -116,14 +130,20 @@ nas_status nas__bench_open(nas__bench_subject *b, const nas__bench_workload *w, 
                            int steps) {
     *b = (nas__bench_subject){.workload = w, .batch = config->batch > 0 ? config->batch : w->batch};
     b->model = build(w);
-    b->train = b->model ? random_images(config->seed, 0, b->batch * steps, w->side) : NULL;
+    int batches = w->kind == NAS__BENCH_EVALUATION ? NAS__BENCH_PART : steps;
+    b->train = b->model ? random_images(config->seed, 0, b->batch * batches, w->side) : NULL;
     if (!b->train) {
         return nas_error_status();
     }
-    return w->kind == NAS__BENCH_SEARCH ? open_search(b, config) : open_network(b, config);
+    return w->kind == NAS__BENCH_SEARCH       ? open_search(b, config)
+           : w->kind == NAS__BENCH_EVALUATION ? open_evaluation(b, config)
+                                              : open_network(b, config);
 }
 
 void nas__bench_close(nas__bench_subject *b) {
+    for (int i = 0; i < NAS__BENCH_PATHS; i++) {
+        nas_architecture_free(b->paths[i]);
+    }
     nas_trainer_free(b->trainer);
     nas_loader_free(b->loader);
     nas_tape_free(b->tape);
@@ -153,6 +173,11 @@ static nas_status search_step(nas__bench_subject *b, double *loss) {
     return status;
 }
 
+static nas_status evaluation_step(nas__bench_subject *b) {
+    double metrics[NAS__MOST_METRICS];
+    return nas__score_path(b->trainer, b->paths[b->step++ % NAS__BENCH_PATHS], 1, metrics);
+}
+
 static nas_status training_step(nas__bench_subject *b, const nas_batch *batch, double *loss) {
     enum { CLIP = 5 };
     double lr = nas_optimizer_lr(b->optimizer);
@@ -180,6 +205,10 @@ static const nas_batch *next_batch(nas__bench_subject *b) {
 
 nas_status nas__bench_step(nas__bench_subject *b, double *loss) {
     *loss = NAN;
+    if (b->workload->kind == NAS__BENCH_EVALUATION) {
+        nas_status scored = evaluation_step(b);
+        return scored ? scored : nas_error_status();
+    }
     if (b->trainer) {
         nas_status searched = search_step(b, loss);
         return searched ? searched : nas_error_status();
@@ -216,10 +245,51 @@ static nas_status count_network(nas__bench_subject *b, nas__bench_counts *counts
     return status ? status : nas__bench_rewind(b);
 }
 
+static nas_status count_part(nas__bench_subject *b, nas_loader *loader, nas__bench_counts *counts) {
+    nas_status status = nas_loader_seek(loader, 0, 0);
+    for (const nas_batch *batch; !status && (batch = nas_loader_next(loader));) {
+        nas__bench_counted pass = {.model = b->model, .batch = batch, .info = nas_dataset_describe(b->train)};
+        status = nas__bench_count(&pass, counts);
+    }
+    return status ? status : nas_error_status();
+}
+
+/* The mean of all paths. */
+static nas_status count_evaluations(nas__bench_subject *b, nas__bench_counts *counts) {
+    nas_trainer *t = b->trainer;
+    nas_status status = NAS_OK;
+    for (int i = 0; !status && i < NAS__BENCH_PATHS; i++) {
+        nas_architecture_apply(b->paths[i], t->s.space);
+        status = count_part(b, t->calibration_loader, counts);
+        status = status ? status : count_part(b, t->valid_loader, counts);
+    }
+    counts->flops /= NAS__BENCH_PATHS;
+    counts->bytes /= NAS__BENCH_PATHS;
+    return status;
+}
+
+nas_status nas__bench_outputs(nas__bench_subject *b, float *output) {
+    nas_trainer *t = b->trainer;
+    nas_status status = nas_loader_seek(t->valid_loader, 0, 0);
+    for (const nas_batch *batch; !status && (batch = nas_loader_next(t->valid_loader));) {
+        nas_tape_begin(t->tape, &(nas_tape_config){.bn = NAS_BN_CALIBRATED});
+        nas_tensor *y = nas_forward(b->model, nas__batch_input(batch, nas_dataset_describe(b->train)));
+        if (y) {
+            nas_tensor_read(y, output);
+            output += nas_tensor_count(y);
+        }
+        nas_tape_reset(t->tape);
+        status = nas_error_status();
+    }
+    return status ? status : nas_error_status();
+}
+
 nas_status nas__bench_counted_step(nas__bench_subject *b, double *loss, nas__bench_counts *counts) {
     nas_trainer *t = b->trainer;
     *counts = (nas__bench_counts){0};
-    nas_status status = t ? NAS_OK : count_network(b, counts);
+    nas_status status = b->workload->kind == NAS__BENCH_EVALUATION ? count_evaluations(b, counts)
+                        : t                                        ? NAS_OK
+                                                                   : count_network(b, counts);
     if (!status &&
         b->workload->kind == NAS__BENCH_INFERENCE) { /* as a network is readied for use, once it is counted */
         status = nas_fold_batch_norm(b->model, NULL);

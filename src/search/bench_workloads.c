@@ -24,6 +24,8 @@ static const char darts_v2[] = "{\"normal/edge_2_0\": \"sep_conv_3x3\", \"normal
                                " \"reduce/node_5/inputs\": [\"edge_5_1\", \"edge_5_2\"]}";
 
 enum { BATCH = 64, SIDE = 32 };
+/* Draws of a dropout cannot be repeated elsewhere. */
+#define NO_DROPOUT "dropout=0"
 /* In every step one of the weights, one of alpha. */
 #define PROXYLESS "warmup_epochs=0,alpha_period=1"
 
@@ -42,6 +44,14 @@ const nas__bench_workload nas__bench_workloads[] = {
      "mobilenet", "depths=3-3-3", "proxyless", PROXYLESS, NULL, NULL},
     {"proxyless-224", "ProxylessNAS's space, 21 blocks, 224x224; ProxylessNAS, two paths", NAS__BENCH_SEARCH, 16, 224,
      "mobilenet", NULL, "proxyless", PROXYLESS, NULL, NULL},
+    {"spos", "ShuffleNetV2's space; SPOS, one path", NAS__BENCH_SEARCH, BATCH, SIDE, "shufflenet", NO_DROPOUT, "spos",
+     NULL, NULL, NULL},
+    {"spos-224", "ShuffleNetV2's space, 224x224; SPOS, one path", NAS__BENCH_SEARCH, 16, 224, "shufflenet", NO_DROPOUT,
+     "spos", NULL, NULL, NULL},
+    {"enas", "ENAS' micro space, C=20, 6+2 cells; ENAS, a step of the weights", NAS__BENCH_SEARCH, BATCH, SIDE,
+     "enas-micro", NO_DROPOUT, "enas", NULL, NULL, NULL},
+    {"spos-evaluation", "ShuffleNetV2's space; a path's batch norms calibrated, the path scored", NAS__BENCH_EVALUATION,
+     BATCH, SIDE, "shufflenet", NO_DROPOUT, "spos", NULL, NULL, NULL},
     {"darts-train", "training of the DARTS network, C=36, 20 cells", NAS__BENCH_TRAINING, BATCH, SIDE, "darts",
      "channels=36,layers=20", NULL, NULL, darts_v2, NULL},
     {"darts-inference", "inference of the DARTS network, C=36, 20 cells", NAS__BENCH_INFERENCE, BATCH, SIDE, "darts",

@@ -1,5 +1,5 @@
-/* What a step of ProxylessNAS's gates computes, counted while it runs, against the networks of its two paths; and what
- * of it the file of the first step has. */
+/* What a step of ProxylessNAS's gates computes, counted while it runs, against the networks of its two paths; what the
+ * file of the first step has of drawn paths; and an evaluation of a path, repeated from that file. */
 #include "support.h"
 
 #include "core/file.h"
@@ -125,8 +125,116 @@ static void the_gates_are_in_the_file(void **state) {
     remove_directory(directory);
 }
 
+/* --- one path ------------------------------------------------------------------------------------- */
+/* The first step of a benchmark as a file. */
+static nas__safetensors *first_step(const char *name, nas__bench_result *r) {
+    char *directory = temporary_directory(), *path = nas__join(directory, "first.safetensors");
+    nas__bench_config config = {.steps = 1, .batch = BATCH, .first_step = path};
+    assert_int_equal(nas__bench_run(nas__bench_find(name), &config, r), NAS_OK);
+    nas__safetensors *file = nas__safetensors_read(path);
+    assert_non_null(file);
+    free(path);
+    remove_directory(directory);
+    return file;
+}
+
+static int the_one(const float *bits, int n) {
+    int one = -1;
+    for (int k = 0; k < n; k++) {
+        assert_true(bits[k] == 0 || (bits[k] == 1 && one < 0));
+        one = bits[k] == 1 ? k : one;
+    }
+    assert_true(one >= 0);
+    return one;
+}
+
+enum { BLOCKS = 20, FORMS = 4 };
+static const char *const forms[FORMS] = {"shuffle_3", "shuffle_5", "shuffle_7", "xception"};
+
+static void what_is_on_the_path_has_gradients(void **state) {
+    (void)state;
+    nas__bench_result r;
+    nas__safetensors *file = first_step("spos", &r);
+    for (int i = 1; i <= BLOCKS; i++) {
+        char name[96];
+        snprintf(name, sizeof name, "path.block_%d", i);
+        int drawn = the_one(numbers(file, name, FORMS), FORMS);
+        for (int k = 0; k < FORMS; k++) {
+            snprintf(name, sizeof name, "grad.model.block_%d.%s.main.1.%s", i, forms[k],
+                     k == FORMS - 1 ? "conv.weight" : "0.weight");
+            assert_true((nas__safetensors_find(file, name) != NULL) == (k == drawn));
+        }
+    }
+    nas__safetensors_free(file);
+}
+
+static void values_are_read_and_operated_on(void **state) {
+    (void)state;
+    nas__bench_result r;
+    nas__safetensors *file = first_step("enas", &r);
+    the_one(numbers(file, "path.normal/input_6_1", 6), 6);
+    the_one(numbers(file, "path.reduce/op_2_0", 5), 5);
+    nas__safetensors_free(file);
+    assert_true(0 < r.first_loss && r.first_loss < 5);
+}
+
+/* --- an evaluation -------------------------------------------------------------------------------- */
+static void take_first_path(nas_space *space, const nas__safetensors *file) {
+    nas_architecture *a = nas_architecture_new(space);
+    for (int i = 0; i < BLOCKS; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "path.%s", nas_space_choice(space, i)->key);
+        int drawn = the_one(numbers(file, name, NAS__BENCH_PATHS * FORMS), FORMS);
+        assert_int_equal(nas_architecture_set(a, i, (uint64_t)1 << drawn), NAS_OK);
+    }
+    nas_architecture_apply(a, space);
+    nas_architecture_free(a);
+}
+
+static nas_status load(const char *path, nas_tensor *t, nas_role role, void *file) {
+    char name[128];
+    snprintf(name, sizeof name, "model.%s", path);
+    (void)role;
+    return nas_tensor_write(t, numbers(file, name, (size_t)nas_tensor_count(t)));
+}
+
+static void an_evaluation_can_be_repeated(void **state) {
+    (void)state;
+    enum { IMAGES = NAS__BENCH_PART * BATCH, VALUES = 3 * 32 * 32, CLASSES = NAS__BENCH_CLASSES };
+    nas__bench_result r;
+    nas__safetensors *file = first_step("spos-evaluation", &r);
+    assert_int_equal(r.images, 2 * IMAGES);
+    assert_true(isnan(r.first_loss));
+    nas_module *model = nas_space_build(
+        "shufflenet", &(nas_space_config){.channels = 3, .height = 32, .width = 32, .outputs = CLASSES});
+    assert_int_equal(nas_initialise(model, 1), NAS_OK);
+    assert_int_equal(nas_visit_parameters(model, load, file), NAS_OK);
+    nas_space *space = nas_space_new(model);
+    take_first_path(space, file);
+    nas_tape *tape = nas_tape_new();
+    const float *train = numbers(file, "train.x", IMAGES * VALUES);
+    for (int i = 0; i < NAS__BENCH_PART; i++) {
+        nas_tape_begin(tape, &(nas_tape_config){.bn = NAS_BN_CALIBRATE});
+        nas_forward(model, nas_input(4, (int64_t[]){BATCH, 3, 32, 32}, train + i * BATCH * VALUES));
+        nas_tape_reset(tape);
+    }
+    nas_tape_begin(tape, &(nas_tape_config){.bn = NAS_BN_CALIBRATED});
+    nas_tensor *y =
+        nas_forward(model, nas_input(4, (int64_t[]){IMAGES, 3, 32, 32}, numbers(file, "score.x", IMAGES * VALUES)));
+    assert_non_null(y);
+    float values[IMAGES * CLASSES];
+    nas_tensor_read(y, values);
+    assert_memory_equal(values, numbers(file, "output", IMAGES * CLASSES), sizeof values);
+    nas_tape_free(tape);
+    nas_space_free(space);
+    nas_free(model);
+    nas__safetensors_free(file);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(two_paths_cost_no_more_than_their_networks),
-                                       cmocka_unit_test(the_gates_are_in_the_file)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_paths_cost_no_more_than_their_networks), cmocka_unit_test(the_gates_are_in_the_file),
+        cmocka_unit_test(what_is_on_the_path_has_gradients), cmocka_unit_test(values_are_read_and_operated_on),
+        cmocka_unit_test(an_evaluation_can_be_repeated)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

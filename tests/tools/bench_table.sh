@@ -7,7 +7,7 @@ trap 'rm -rf "$work"' EXIT
 
 cat > "$work/espalier" <<'STUB'
 #!/bin/sh
-echo "$2 $4" >> "$(dirname "$0")/calls"
+echo "$2 $4 $*" >> "$(dirname "$0")/calls"
 scaling=
 case "$*" in *--scaling*) scaling='"scaling": {"threads": 2, "gemm": 2.0, "triad": 1.5, "step": 1.8, "share": 1.2},' ;; esac
 cat <<JSON
@@ -72,7 +72,11 @@ export ESPALIER_COMPILE_SECONDS
 run 0 --rows W1 --modes compile
 shows '^  compile +not done after 1 s$'
 
-run 2 --rows W7
+# as many evaluations as there are paths
+run 0 --rows W8b --modes channels_last
+grep -q '^spos-evaluation 64 .*--steps 20' "$work/calls" || fail "other than 20 evaluations"
+
+run 2 --rows W12
 grep -q 'there are W1' "$work/err" || fail "an unknown row is not refused"
 
 ESPALIER_PEER_PYTHON=/nowhere python3 bench/table.py "$work/espalier" --threads 2 --rows W11 > "$work/out" 2> "$work/err"

@@ -29,8 +29,8 @@ nas_module *nas__enas_reduce_new(int in, int out) {
     return nas__module_complete(r, r->even && r->odd && r->bn);
 }
 
-nas_module *nas__enas_head(int in, int outputs) {
-    return nas_sequential(nas_pool(.kind = NAS_POOL_GLOBAL), nas_dropout_new(0.1f),
+nas_module *nas__enas_head(int in, double dropout, int outputs) {
+    return nas_sequential(nas_pool(.kind = NAS_POOL_GLOBAL), nas_dropout_new((float)dropout),
                           nas_dense(.in = in, .out = outputs, .no_bias = true));
 }
 

@@ -6,8 +6,8 @@
 
 /* The factorized reduction as their program has it: no ReLU before it. `out` must be even. */
 nas_module *nas__enas_reduce_new(int in, int out);
-/* Global average pooling, dropout of one in ten, a linear layer without bias. */
-nas_module *nas__enas_head(int in, int outputs);
+/* Global average pooling, dropout, a linear layer without bias. */
+nas_module *nas__enas_head(int in, double dropout, int outputs);
 
 /* Architectures as a row of numbers. */
 typedef struct nas__tokens {

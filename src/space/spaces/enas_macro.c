@@ -8,6 +8,7 @@ enum { MOST_LAYERS = 32, OPS = 6, STAGES = 3 };
 
 typedef struct macro_options {
     int channels, layers;
+    double dropout;
 } macro_options;
 
 /* Adds the skips, and normalises the sum. */
@@ -172,7 +173,7 @@ static nas_module *build(const nas_space_config *config, const void *options) {
         complete = add_op(n, l, o->channels) && (l == 0 || add_sum(n, l, o->channels));
     }
     complete = complete && add_reductions(n, o->channels);
-    n->head = complete ? nas_child(n, "head", nas__enas_head(o->channels, config->outputs)) : NULL;
+    n->head = complete ? nas_child(n, "head", nas__enas_head(o->channels, o->dropout, config->outputs)) : NULL;
     return nas__module_complete(n, n->head != NULL);
 }
 
@@ -224,6 +225,8 @@ static const nas_option options_table[] = {
      "channels of every layer; an even number"},
     {"layers", NAS_OPTION_INT, offsetof(macro_options, layers), "12", 2, MOST_LAYERS, NULL,
      "layers; behind those at a third and two thirds the image is halved"},
+    {"dropout", NAS_OPTION_FLOAT, offsetof(macro_options, dropout), "0.1", 0, 0.99, NULL,
+     "probability, before the classifier"},
     {NULL},
 };
 

@@ -8,6 +8,7 @@ enum { MOST_LAYERS = 64, KINDS = 2, FIRST = 2, SLOTS = 2 };
 
 typedef struct micro_options {
     int channels, layers, nodes;
+    double dropout;
     bool strided;
 } micro_options;
 
@@ -126,7 +127,7 @@ static nas_module *build(const nas_space_config *config, const void *options) {
         channels *= reduces ? 2 : 1;
         complete = add_layer(n, o, i, reduces, channels, last);
     }
-    n->head = complete ? nas_child(n, "head", nas__enas_head(channels, config->outputs)) : NULL;
+    n->head = complete ? nas_child(n, "head", nas__enas_head(channels, o->dropout, config->outputs)) : NULL;
     return nas__module_complete(n, n->head != NULL);
 }
 
@@ -183,6 +184,8 @@ static const nas_option options_table[] = {
     {"strided", NAS_OPTION_BOOL, offsetof(micro_options, strided), "0", 0, 0, NULL,
      "reduction cells halve by the stride of operations on their inputs, as in the paper's final networks, instead of "
      "by a factorized reduction before them"},
+    {"dropout", NAS_OPTION_FLOAT, offsetof(micro_options, dropout), "0.1", 0, 0.99, NULL,
+     "probability, before the classifier"},
     {NULL},
 };
 
