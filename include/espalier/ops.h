@@ -20,6 +20,15 @@ typedef struct nas_conv_args {
 #define NAS_SAME (-2)
 /* x (N,C,H,W), weight (O, C/groups, kh, kw), bias (O) or NULL -> (N,O,OH,OW). */
 NAS_API nas_tensor *nas_conv2d(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas_conv_args args);
+/* What dense convolutions of a search or training multiply: bf16 (8 bits of precision, f32's range) where the processor
+ * has instructions for it. Weights, sums, statistics and everything else stay f32 (docs/performance.md). */
+typedef enum nas_precision {
+    NAS_F32 = 0,
+    NAS_BF16, /* every shape of convolution that has a fast implementation of it */
+    NAS_AUTO  /* each shape as measured, when it first comes up, to be faster */
+} nas_precision;
+/* Why nothing can be computed in bf16 here; NULL: it can. */
+NAS_API const char *nas_bf16_missing(void);
 /* x (N, in), weight (out, in), bias (out) or NULL -> (N, out). */
 NAS_API nas_tensor *nas_linear(nas_tensor *x, nas_tensor *weight, nas_tensor *bias);
 

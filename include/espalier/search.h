@@ -94,7 +94,8 @@ typedef struct nas_trainer_config {
     int workers;       /* prefetch threads of each loader; 0 = 1 */
     int log_frequency; /* steps per log line; 0 = a line every 10 seconds; NAS_NONE = none */
     uint64_t seed;
-    int threads; /* 0 = all cores */
+    int threads;             /* 0 = all cores */
+    nas_precision precision; /* of dense convolutions while it trains and scores; what was chosen is in checkpoints */
     nas_budget budget;
     const char *limits; /* of what may be exported: "macs=30M,params=1M,latency=5ms", some or all of them; multiply-adds
                          * of one sample and parameters are counted, latencies those of candidates measured here at the
@@ -169,10 +170,11 @@ typedef struct nas_fit_config {
     int num_epochs;                 /* 0 = 50 */
     nas_dataset *dataset_train;     /* borrowed */
     nas_dataset *dataset_valid;     /* watched each epoch; NULL: nothing is watched. Never used to choose weights */
-    const nas_transform *transform; /* these four as of a search */
+    const nas_transform *transform; /* these six as of a search */
     int workers, log_frequency;
     uint64_t seed;
     int threads;
+    nas_precision precision;
     nas_budget budget;     /* minutes only */
     int64_t limit_batches; /* per epoch, of training and of watching; 0 = no limit */
     bool quiet;            /* no lines in the log */

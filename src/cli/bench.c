@@ -60,6 +60,9 @@ static json_t *result_json(const cli_args *a, const nas__bench_result *r, const 
     if (json && isfinite(r->first_loss)) {
         json_object_set_new(json, "first_loss", json_real(r->first_loss));
     }
+    if (json && r->precision[0]) {
+        json_object_set_new(json, "precision", json_string(r->precision));
+    }
     if (json && a->op_times) {
         json_object_set_new(json, "ops", cli_op_times_json(&r->times, r->steps));
     }
@@ -85,6 +88,9 @@ static void print_result(const cli_args *a, const nas__bench_result *r, const na
     printf("  memory       %.2f GB at most; per step %.3g reorders, %.3g allocations\n", 1e-9 * (double)r->peak_bytes,
            r->reorders, r->allocations);
     printf("  data         %.1f ms of waiting per step\n", 1e3 * r->wait_seconds);
+    if (r->precision[0]) {
+        printf("  precision    %s\n", r->precision);
+    }
     if (a->scaling) {
         printf("  1 -> %d       step %.2fx; products %.2fx, memory %.2fx: %.2f of the smaller\n", s->threads, s->step,
                s->gemm, s->triad, share_of_machine(s));
@@ -124,6 +130,7 @@ static nas_status run_one(bench *b, const nas__bench_workload *w) {
                                 .threads = (int)a->threads,
                                 .batch = a->batch,
                                 .seed = (uint64_t)a->seed,
+                                .precision = cli_precision(a),
                                 .first_step = a->first_step};
     nas__bench_result r;
     scaling s = {0};

@@ -57,6 +57,32 @@ static void visit(const nas__bench_kernel *k, void *user) {
     }
 }
 
+/* --- bf16 ------------------------------------------------------------------------------------------ */
+static void visit_precision(const nas__bench_precision *row, void *user) {
+    table *t = user;
+    if (t->rows) {
+        json_array_append_new(t->rows, json_pack("{s:s, s:o, s:o}", "shape", row->shape, "f32_ms",
+                                                 seconds_json(row->f32), "bf16_ms", seconds_json(row->bf16)));
+        return;
+    }
+    printf("  %-30s", row->shape);
+    print_seconds(row->f32);
+    print_seconds(row->bf16);
+    if (isfinite(row->bf16)) {
+        printf("  %s %.2fx", row->bf16 < row->f32 ? "bf16" : "f32",
+               fmax(row->f32, row->bf16) / fmin(row->f32, row->bf16));
+    }
+    printf("\n");
+}
+
+static nas_status precisions(table *t) {
+    if (!t->rows) {
+        printf("  %-30s %8s %8s  (convolutions behind a ReLU, forward and backward, conversions included)\n",
+               "f32 beside bf16", "f32 ms", "bf16 ms");
+    }
+    return nas__bench_precisions(false, visit_precision, t);
+}
+
 nas_status cli_bench_ops(cli_args *a, json_t *machine, const nas__bench_peaks *peaks) {
     table t = {.peaks = peaks, .rows = a->json ? json_array() : NULL};
     if (!a->json) {
@@ -64,10 +90,16 @@ nas_status cli_bench_ops(cli_args *a, json_t *machine, const nas__bench_peaks *p
                "GB/s", "share");
     }
     nas_status status = nas__bench_kernels(false, visit, &t);
+    table p = {.rows = a->json ? json_array() : NULL};
+    if (!status && cli_precision(a) != NAS_F32 && !nas_bf16_missing()) {
+        status = precisions(&p);
+    }
     if (!status && a->json) {
-        return cli_print_json(json_pack("{s:o, s:o}", "machine", machine, "kernels", t.rows));
+        return cli_print_json(
+            json_pack("{s:o, s:o, s:o}", "machine", machine, "kernels", t.rows, "precisions", p.rows));
     }
     json_decref(machine);
     json_decref(t.rows);
+    json_decref(p.rows);
     return status;
 }

@@ -205,7 +205,8 @@ const char *cli_class_name(const cli_network *n, int64_t index, char *text, size
 
 /* --- retraining ----------------------------------------------------------------------------------- */
 const cli_command *cli_retrain_command(void);
-const char *cli_precision_in_effect(void);
+nas_precision cli_precision(const cli_args *a);
+const char *cli_precision_in_effect(const cli_args *a);
 /* Checks --precision, notes when it cannot be had here. */
 nas_status cli_precision_check(const cli_args *a);
 /* Data and budget as a retraining takes them. */

@@ -52,7 +52,7 @@ char *cli_config_text(const cli_args *a, json_t *settings, json_t *more) {
     json_object_set_new(root, "command_line", json_string(a->command_line));
     json_object_set_new(root, "options", options);
     if (cli_takes(a->command, cli_option_find("precision"))) { /* what was decided here */
-        json_object_set_new(root, "plan", json_pack("{s:s}", "precision", cli_precision_in_effect()));
+        json_object_set_new(root, "plan", json_pack("{s:s}", "precision", cli_precision_in_effect(a)));
     }
     if (more) {
         json_object_update(root, more);

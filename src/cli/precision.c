@@ -2,21 +2,24 @@
 #include "cli/cli.h"
 
 #include "core/error.h"
-#include "kernels/kernels.h"
 
 #include <string.h>
 
-const char *cli_precision_in_effect(void) { return "f32"; /* there are no other kernels */ }
+nas_precision cli_precision(const cli_args *a) {
+    bool f32 = !a->precision || strcmp(a->precision, "f32") == 0;
+    return f32 ? NAS_F32 : strcmp(a->precision, "bf16") == 0 ? NAS_BF16 : NAS_AUTO;
+}
+
+const char *cli_precision_in_effect(const cli_args *a) {
+    return a->precision && !nas_bf16_missing() ? a->precision : "f32";
+}
 
 nas_status cli_precision_check(const cli_args *a) {
-    if (!a->precision || strcmp(a->precision, "f32") == 0 || strcmp(a->precision, "auto") == 0) {
-        return NAS_OK;
-    }
-    if (strcmp(a->precision, "bf16") != 0) {
+    if (cli_precision(a) == NAS_AUTO && strcmp(a->precision, "auto") != 0) {
         return nas__fail(NAS_USAGE, "--precision: there are f32, bf16 and auto, not \"%s\"", a->precision);
     }
-    cli_note("--precision bf16 is off: %s; computing in f32",
-             nas__cpu_has_amx_bf16() ? "this version has no bf16 kernels yet"
-                                     : "this processor has no AMX (amx_bf16), and without it bf16 is not faster");
+    if (cli_precision(a) == NAS_BF16 && nas_bf16_missing()) {
+        cli_note("--precision bf16 is off: %s; computing in f32", nas_bf16_missing());
+    }
     return NAS_OK;
 }

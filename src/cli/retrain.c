@@ -246,6 +246,7 @@ static nas_status fit(retrain *r) {
                                                   : 0,
         .seed = (uint64_t)a->seed,
         .threads = (int)a->threads,
+        .precision = cli_precision(a),
         .budget = r->budget,
         .limit_batches = a->limit_batches,
         .keep_weights = a->inherit,

@@ -282,6 +282,7 @@ static nas_trainer_config config_of(search *s) {
         .dataset_score = s->parts[2],
         .seed = (uint64_t)a->seed,
         .threads = (int)a->threads,
+        .precision = cli_precision(a),
         .limit_batches = a->limit_batches,
         .score_steps = (int)a->score_steps,
         .new_model = new_model,

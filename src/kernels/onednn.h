@@ -10,22 +10,22 @@ typedef struct nas__conv_shape {
     int n, ic, ih, iw, oc, oh, ow;
     int kh, kw, stride, dilation, pad_h, pad_w, groups;
     int plain_src, plain_dst; /* layouts of the two activations: 0 blocked, 1 plain */
+    int bf16; /* instead: both of bf16 with the channels innermost; weights, bias and their gradients f32 as ever */
 } nas__conv_shape;
 
 typedef enum nas__direction { NAS__FORWARD, NAS__BACKWARD_DATA, NAS__BACKWARD_WEIGHTS } nas__direction;
 
 /* bias may be NULL. */
-nas_status nas__conv_forward(const nas__conv_shape *s, const float *src, const float *weight, const float *bias,
-                             float *dst);
+nas_status nas__conv_forward(const nas__conv_shape *s, const void *src, const float *weight, const float *bias,
+                             void *dst);
 /* Weights that are used often are better kept in the layout that the primitive wants. Floats of it; 0: the plain one.
  * *form (not 0) tells layouts apart. */
 size_t nas__conv_weights_size(const nas__conv_shape *s, bool bias, uint64_t *form);
 nas_status nas__conv_weights(const nas__conv_shape *s, bool bias, const float *weight, float *prepared);
 nas_status nas__conv_forward_prepared(const nas__conv_shape *s, const float *src, const float *prepared,
                                       const float *bias, float *dst);
-nas_status nas__conv_backward_data(const nas__conv_shape *s, const float *diff_dst, const float *weight,
-                                   float *diff_src);
-nas_status nas__conv_backward_weights(const nas__conv_shape *s, const float *src, const float *diff_dst,
+nas_status nas__conv_backward_data(const nas__conv_shape *s, const void *diff_dst, const float *weight, void *diff_src);
+nas_status nas__conv_backward_weights(const nas__conv_shape *s, const void *src, const void *diff_dst,
                                       float *diff_weight, float *diff_bias);
 /* Is there a fast implementation (not "ref", not "gemm") for all of this shape's directions that `backward` asks for?
  */

@@ -5,9 +5,9 @@
 
 #if DNNL_VERSION_MAJOR >= 3
 
-nas__md nas__md_tag(int ndims, const int64_t *dims, dnnl_format_tag_t tag) {
+nas__md nas__md_typed(int ndims, const int64_t *dims, dnnl_data_type_t type, dnnl_format_tag_t tag) {
     nas__md md = NULL;
-    return dnnl_memory_desc_create_with_tag(&md, ndims, dims, dnnl_f32, tag) ? NULL : md;
+    return dnnl_memory_desc_create_with_tag(&md, ndims, dims, type, tag) ? NULL : md;
 }
 nas__md nas__md_strides(int ndims, const int64_t *dims, const int64_t *strides) {
     nas__md md = NULL;
@@ -59,9 +59,9 @@ static nas__md keep(dnnl_status_t status, const dnnl_memory_desc_t *value) {
     }
     return md;
 }
-nas__md nas__md_tag(int ndims, const int64_t *dims, dnnl_format_tag_t tag) {
+nas__md nas__md_typed(int ndims, const int64_t *dims, dnnl_data_type_t type, dnnl_format_tag_t tag) {
     dnnl_memory_desc_t md;
-    return keep(dnnl_memory_desc_init_by_tag(&md, ndims, dims, dnnl_f32, tag), &md);
+    return keep(dnnl_memory_desc_init_by_tag(&md, ndims, dims, type, tag), &md);
 }
 nas__md nas__md_strides(int ndims, const int64_t *dims, const int64_t *strides) {
     dnnl_memory_desc_t md;
@@ -114,6 +114,9 @@ dnnl_status_t nas__pd_eltwise_backward(dnnl_primitive_desc_t *pd, dnnl_engine_t 
 
 #endif
 
+nas__md nas__md_tag(int ndims, const int64_t *dims, dnnl_format_tag_t tag) {
+    return nas__md_typed(ndims, dims, dnnl_f32, tag);
+}
 nas__cmd nas__pd_md(const_dnnl_primitive_desc_t pd, int arg) {
     return dnnl_primitive_desc_query_md(pd, dnnl_query_exec_arg_md, arg);
 }

@@ -15,7 +15,8 @@ typedef const dnnl_memory_desc_t *nas__cmd;
 #endif
 
 /* NULL on failure; freed with nas__md_free. */
-nas__md nas__md_tag(int ndims, const int64_t *dims, dnnl_format_tag_t tag);
+nas__md nas__md_tag(int ndims, const int64_t *dims, dnnl_format_tag_t tag); /* of f32 */
+nas__md nas__md_typed(int ndims, const int64_t *dims, dnnl_data_type_t type, dnnl_format_tag_t tag);
 nas__md nas__md_strides(int ndims, const int64_t *dims, const int64_t *strides);
 void nas__md_free(nas__md md);
 bool nas__md_equal(nas__cmd a, nas__cmd b);

@@ -14,16 +14,23 @@ typedef struct request {
     bool bias;
 } request;
 
-static dnnl_format_tag_t activation_tag(int plain) {
-    return plain ? dnnl_nchw : nas__kernel_table()->block == 16 ? dnnl_nChw16c : dnnl_nChw8c;
+static nas__md activation_md(const nas__conv_shape *s, int channels, int height, int width, int plain) {
+    const int64_t dims[] = {s->n, channels, height, width};
+    if (s->bf16) {
+        return nas__md_typed(4, dims, dnnl_bf16, dnnl_nhwc);
+    }
+    return nas__md_tag(4, dims, plain ? dnnl_nchw : nas__kernel_table()->block == 16 ? dnnl_nChw16c : dnnl_nChw8c);
 }
 
-static nas__md weight_md(const nas__conv_shape *s, bool plain) {
+/* As we have them, or as the primitive likes them. */
+static nas__md weight_md(const nas__conv_shape *s, nas__direction direction, bool plain) {
+    const dnnl_data_type_t type = s->bf16 && !plain && direction != NAS__BACKWARD_WEIGHTS ? dnnl_bf16 : dnnl_f32;
     if (s->groups == 1) {
-        return nas__md_tag(4, (const int64_t[]){s->oc, s->ic, s->kh, s->kw}, plain ? dnnl_oihw : dnnl_format_tag_any);
+        const int64_t dims[] = {s->oc, s->ic, s->kh, s->kw};
+        return nas__md_typed(4, dims, type, plain ? dnnl_oihw : dnnl_format_tag_any);
     }
     const int64_t dims[] = {s->groups, s->oc / s->groups, s->ic / s->groups, s->kh, s->kw};
-    return nas__md_tag(5, dims, plain ? dnnl_goihw : dnnl_format_tag_any);
+    return nas__md_typed(5, dims, type, plain ? dnnl_goihw : dnnl_format_tag_any);
 }
 
 static void free_desc(nas__conv_desc *d) {
@@ -38,11 +45,20 @@ static bool make_desc(nas__conv_desc *d, const nas__conv_shape *s, bool bias) {
                           .dilates = {s->dilation - 1, s->dilation - 1},
                           .padding_l = {s->pad_h, s->pad_w},
                           .padding_r = {s->pad_h, s->pad_w}};
-    d->src = nas__md_tag(4, (const int64_t[]){s->n, s->ic, s->ih, s->iw}, activation_tag(s->plain_src));
-    d->dst = nas__md_tag(4, (const int64_t[]){s->n, s->oc, s->oh, s->ow}, activation_tag(s->plain_dst));
-    d->weight = weight_md(s, false);
+    d->src = activation_md(s, s->ic, s->ih, s->iw, s->plain_src);
+    d->dst = activation_md(s, s->oc, s->oh, s->ow, s->plain_dst);
+    d->weight = weight_md(s, NAS__FORWARD, false);
     d->bias = bias ? nas__md_tag(1, (const int64_t[]){s->oc}, dnnl_x) : NULL;
     return d->src && d->dst && d->weight && (d->bias || !bias);
+}
+
+/* The forward pass's weights may be of another type than their gradient. */
+static dnnl_status_t make_backward_weights(dnnl_primitive_desc_t *pd, const request *r, nas__conv_desc *d,
+                                           const_dnnl_primitive_desc_t forward) {
+    nas__md_free(d->weight);
+    d->weight = weight_md(r->shape, NAS__BACKWARD_WEIGHTS, false);
+    return d->weight ? nas__pd_conv_backward_weights(pd, nas__plan_engine(), d, forward, nas__plan_attr())
+                     : dnnl_out_of_memory;
 }
 
 /* Backward descriptors need that of the forward pass as a hint. */
@@ -57,7 +73,7 @@ static dnnl_status_t make_pd(dnnl_primitive_desc_t *pd, const request *r) {
         *pd = forward;
     } else {
         status = r->direction == NAS__BACKWARD_DATA ? nas__pd_conv_backward_data(pd, engine, &d, forward, attr)
-                                                    : nas__pd_conv_backward_weights(pd, engine, &d, forward, attr);
+                                                    : make_backward_weights(pd, r, &d, forward);
         dnnl_primitive_desc_destroy(forward);
     }
     free_desc(&d);
@@ -87,7 +103,7 @@ static nas_status build(nas__plan *plan, const void *what) {
     if (nas__onednn_check(make_pd(&pd, r), describe(r, text))) {
         return nas_error_status();
     }
-    nas__md plain = weight_md(r->shape, true);
+    nas__md plain = weight_md(r->shape, r->direction, true);
     nas_status status = plain ? nas__plan_primitive(plan, labels[r->direction], pd, 3 + r->bias, args[r->direction])
                               : nas__fail(NAS_NO_MEMORY, "no memory for %s", text);
     if (!status) {
@@ -99,8 +115,9 @@ static nas_status build(nas__plan *plan, const void *what) {
 }
 
 static nas__plan_key key_of(const nas__conv_shape *s, nas__plan_kind kind, int variant) {
-    return (nas__plan_key){{(int32_t)kind, 0, variant, s->n, s->ic, s->ih, s->iw, s->oc, s->oh, s->ow, s->kh, s->kw,
-                            s->stride, s->dilation, s->pad_h, s->pad_w, s->groups, s->plain_src, s->plain_dst}};
+    return (nas__plan_key){{(int32_t)kind, 0,        variant,   s->n,         s->ic,        s->ih,     s->iw,
+                            s->oc,         s->oh,    s->ow,     s->kh,        s->kw,        s->stride, s->dilation,
+                            s->pad_h,      s->pad_w, s->groups, s->plain_src, s->plain_dst, s->bf16}};
 }
 
 static nas__plan *plan_of(const request *r) {
@@ -115,8 +132,8 @@ static nas_status run(const request *r, const void *const *data) {
     return plan ? nas__plan_run(plan, data) : nas_error_status();
 }
 
-nas_status nas__conv_forward(const nas__conv_shape *s, const float *src, const float *weight, const float *bias,
-                             float *dst) {
+nas_status nas__conv_forward(const nas__conv_shape *s, const void *src, const float *weight, const float *bias,
+                             void *dst) {
     return run(&(request){s, NAS__FORWARD, bias != NULL}, (const void *[]){src, weight, dst, bias});
 }
 
@@ -137,12 +154,12 @@ nas_status nas__conv_forward_prepared(const nas__conv_shape *s, const float *src
     return plan ? nas__plan_run_prepared(plan, (const void *[]){src, prepared, dst, bias}) : nas_error_status();
 }
 
-nas_status nas__conv_backward_data(const nas__conv_shape *s, const float *diff_dst, const float *weight,
-                                   float *diff_src) {
+nas_status nas__conv_backward_data(const nas__conv_shape *s, const void *diff_dst, const float *weight,
+                                   void *diff_src) {
     return run(&(request){s, NAS__BACKWARD_DATA, false}, (const void *[]){diff_dst, weight, diff_src});
 }
 
-nas_status nas__conv_backward_weights(const nas__conv_shape *s, const float *src, const float *diff_dst,
+nas_status nas__conv_backward_weights(const nas__conv_shape *s, const void *src, const void *diff_dst,
                                       float *diff_weight, float *diff_bias) {
     return run(&(request){s, NAS__BACKWARD_WEIGHTS, diff_bias != NULL},
                (const void *[]){src, diff_weight, diff_dst, diff_bias});

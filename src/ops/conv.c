@@ -240,6 +240,9 @@ nas_tensor *nas_conv2d(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas_
     if (nas__is_unit(x, bias, &s)) {
         return nas__conv_unit(x, weight, bias, &s);
     }
+    if (nas__is_bf16(x, bias, &s)) {
+        return nas__conv_bf16(x, weight, bias, &s);
+    }
     if (nas__is_pointwise(x, bias, &s)) {
         return nas__conv_pointwise(x, weight, bias, &s);
     }

@@ -26,6 +26,10 @@ nas_tensor *nas__conv_pointwise(nas_tensor *x, nas_tensor *weight, nas_tensor *b
 /* A dense 3x3 convolution with stride 1. */
 nas_tensor *nas__conv_winograd(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, const nas__conv_shape *s);
 
+/* Before these two: is it to be computed in bf16 (ops/precision.h), by oneDNN between conversions of ours? */
+bool nas__is_bf16(const nas_tensor *x, const nas_tensor *bias, const nas__conv_shape *s);
+nas_tensor *nas__conv_bf16(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, const nas__conv_shape *s);
+
 /* Is that one of few groups of 1x1? Then nas__dense_weight() makes (out, in, 1, 1) of its weights, zeros between the
  * groups: the weights of a dense convolution with the same result. */
 bool nas__is_grouped_pointwise(const nas__conv_shape *s);

@@ -65,7 +65,9 @@ nas_status nas__bench_run(const nas__bench_workload *w, const nas__bench_config 
     int steps = config->steps > 0 ? config->steps : DEFAULT_STEPS;
     double *seconds = nas__alloc((size_t)steps * sizeof *seconds);
     *r = (nas__bench_result){.workload = w, .first_loss = NAN};
-    nas_status status = seconds ? nas__bench_open(&b, w, config, steps + NAS__BENCH_WARM_UP) : nas_error_status();
+    nas__precision *precision = nas__precision_new(config->precision), *before = nas__precision_use(precision);
+    nas_status status =
+        seconds && precision ? nas__bench_open(&b, w, config, steps + NAS__BENCH_WARM_UP) : nas_error_status();
     r->batch = b.batch;
     r->images = b.batch * (w->kind == NAS__BENCH_EVALUATION ? 2 * NAS__BENCH_PART : 1);
     status = status ? status : warm_up(&b, config, r);
@@ -73,6 +75,11 @@ nas_status nas__bench_run(const nas__bench_workload *w, const nas__bench_config 
     if (!status) {
         summarise(steps, seconds, r);
     }
+    if (!status && precision->mode != NAS_F32) {
+        nas__precision_text(precision, r->precision, sizeof r->precision);
+    }
+    nas__precision_use(before);
+    nas__precision_free(precision);
     nas__bench_close(&b);
     free(seconds);
     nas__memory_trim();

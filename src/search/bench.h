@@ -39,6 +39,7 @@ typedef struct nas__bench_config {
     int threads;   /* 0 = all cores */
     int64_t batch; /* 0 = the workload's */
     uint64_t seed;
+    nas_precision precision;
     const char *first_step; /* file for the numbers of the first step, by name, so that another system can repeat it; or
                                NULL */
 } nas__bench_config;
@@ -55,6 +56,7 @@ typedef struct nas__bench_result {
     double wait_seconds;          /* of a step, for the loader */
     size_t peak_bytes;
     nas__op_times times; /* of all timed steps */
+    char precision[512]; /* what is computed in bf16; empty: nothing was asked for */
 } nas__bench_result;
 nas_status nas__bench_run(const nas__bench_workload *workload, const nas__bench_config *config,
                           nas__bench_result *result);

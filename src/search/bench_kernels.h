@@ -16,4 +16,12 @@ typedef struct nas__bench_kernel {
 /* Calls visit for each of them, in a fixed order. With `quick` each runs once, at small shapes (for the tests). */
 nas_status nas__bench_kernels(bool quick, void (*visit)(const nas__bench_kernel *kernel, void *user), void *user);
 
+/* A dense convolution behind a ReLU, forward and backward, in f32 and in bf16: what --precision auto chooses by. */
+typedef struct nas__bench_precision {
+    char shape[48];
+    double f32, bf16; /* seconds; bf16 NaN: oneDNN has but a slow reference for it */
+} nas__bench_precision;
+/* Of the same shapes; only where nas_bf16_missing() is NULL. */
+nas_status nas__bench_precisions(bool quick, void (*visit)(const nas__bench_precision *row, void *user), void *user);
+
 #endif

@@ -11,6 +11,7 @@ enum { KEPT = 1 };
 typedef struct fit {
     nas_fit_config config;
     nas_tape *tape;
+    nas__precision *precision;
     nas_loader *loader;
     nas_transform plain;
     nas__pace pace;
@@ -50,6 +51,7 @@ typedef struct saved {
 static void bind(fit *f, nas_state *st, saved *v) {
     nas_state_u64(st, "fit.counters", &v->format, 4);
     nas_state_f64(st, "fit.values", &v->used_seconds, 4);
+    nas__precision_state(f->precision, f->config.precision, st);
     nas_state_model(st, "model.", f->config.model);
     nas_state_optimizer(st, "optimizer.", f->config.optimizer);
 }
@@ -269,6 +271,7 @@ static nas_status prepare(fit *f) {
     f->plain = c->transform ? *c->transform : nas_transform_default(c->dataset_train, false);
     nas_transform augmented = c->transform ? *c->transform : nas_transform_default(c->dataset_train, true);
     f->tape = nas_tape_new();
+    f->precision = nas__precision_new(c->precision);
     f->loader = nas_loader_new(&(nas_loader_config){.data = c->dataset_train,
                                                     .batch_size = c->batch_size,
                                                     .shuffle = true,
@@ -287,7 +290,10 @@ static nas_status prepare(fit *f) {
 nas_status nas_fit(const nas_fit_config *config, int *epochs_done) {
     fit f = {.config = *config};
     nas_status status = prepare(&f);
+    nas__precision *before = nas__precision_use(f.precision);
     status = status ? status : run(&f);
+    nas__precision_use(before);
+    nas__precision_journal(f.precision, config->precision, f.run, f.epoch, (int64_t)f.total_step);
     char *weights = !status && config->run_dir ? nas__join(config->run_dir, "weights.safetensors") : NULL;
     if (weights) {
         status = nas_save_weights(config->model, weights);
@@ -306,6 +312,7 @@ nas_status nas_fit(const nas_fit_config *config, int *epochs_done) {
     }
     nas_loader_free(f.loader);
     nas_tape_free(f.tape);
+    nas__precision_free(f.precision);
     nas_optimizer_free(f.config.optimizer);
     return status ? status : closed;
 }

@@ -126,6 +126,7 @@ static nas_status prepare(nas_trainer *t) {
     status = status ? status : nas_optimizer_bind_model(t->s.optimizer, t->config.model);
     status = status ? status : nas__parts_open(t);
     t->tape = nas_tape_new();
+    t->precision = nas__precision_new(t->config.precision);
     t->s.memory = nas__alloc(t->s.strategy->state_size);
     status = status ? status : nas_error_status();
     status = status ? status : nas__limits_open(t);
@@ -162,6 +163,7 @@ void nas_trainer_free(nas_trainer *t) {
     nas__truth_free(t->truth);
     nas__parts_close(t);
     nas_tape_free(t->tape);
+    nas__precision_free(t->precision);
     nas_architecture_free(t->best);
     nas_architecture_free(t->derived);
     nas__search_depth_close(t);
@@ -267,8 +269,11 @@ static nas_status conclude(nas_trainer *t) {
 }
 
 nas_status nas_trainer_train(nas_trainer *t) {
+    nas__precision *before = nas__precision_use(t->precision);
     nas_status status = run_epochs(t);
     status = status ? status : conclude(t);
+    nas__precision_use(before);
+    nas__precision_journal(t->precision, t->config.precision, t->run, t->s.epoch, (int64_t)t->s.total_step);
     t->stopped = t->stop != 0;
     if (status) {
         nas__run_event(t->run, NAS_LOG_ERROR, "failed", t->s.epoch + 1, (int64_t)t->s.total_step, nas_error_message());

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "ops/precision.h"
 #include "run/run.h"
 #include "search/limits.h"
 #include "search/pace.h"
@@ -35,6 +36,7 @@ struct nas_trainer {
     int settle_steps;
     nas__limits limits;
     nas_tape *tape;
+    nas__precision *precision;
     bool recompute;      /* of the strategy's options */
     uint64_t passes;     /* forward passes so far: the key of dropout and its like */
     uint64_t arch_drawn; /* batches of the arch part so far */
@@ -148,6 +150,9 @@ nas_status nas__journal_epoch(nas_trainer *t, double mean_loss, nas_progress *pr
 /* collapse.c: the eigenvalue of this epoch, from a strategy; and the look at the end of an epoch, which tells once. */
 nas_status nas__watch_eigenvalue(nas_search *s, double value);
 void nas__watch_collapse(nas_trainer *t, double entropy);
+/* precision.c: what was chosen is part of a run's state, and comes into its log when it ends, unless f32 was wanted. */
+void nas__precision_state(nas__precision *p, nas_precision wanted, nas_state *st);
+void nas__precision_journal(const nas__precision *p, nas_precision wanted, nas__run *run, int epoch, int64_t step);
 /* checkpoint.c */
 nas_status nas__checkpoint_save(nas_trainer *t);
 /* The newest one of a run's directory. Returns the number of finished epochs through *epochs (0: nothing to resume). */

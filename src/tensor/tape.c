@@ -13,7 +13,11 @@
 static _Thread_local nas_tape *current;
 static _Thread_local const nas__watcher *watching;
 
-void nas__watch(const nas__watcher *watcher) { watching = watcher; }
+const nas__watcher *nas__watch(const nas__watcher *watcher) {
+    const nas__watcher *before = watching;
+    watching = watcher;
+    return before;
+}
 
 bool nas__watches_relus(void) { return watching && watching->relus; }
 
@@ -37,7 +41,13 @@ static void flush_denormals(void) {
 
 nas_tape *nas_tape_new(void) { return nas__alloc(sizeof(nas_tape)); }
 
+static void release_bf16(nas_tensor *t) {
+    nas__buffer_unref(t->bf16);
+    t->bf16 = NULL;
+}
+
 static void release(nas_tensor *t) {
+    release_bf16(t);
     nas__buffer_unref(t->buffer);
     nas__buffer_unref(t->grad.buffer);
     for (int i = 0; i < t->n_more; i++) {
@@ -319,6 +329,9 @@ static void retire(nas__node *node) {
     release_saved(node);
     for (int i = 0; i < node->n_outputs; i++) {
         nas_tensor *t = node->outputs[i];
+        if (t->relu) { /* read behind, it is nobody's output itself */
+            release_bf16(t->relu);
+        }
         if (!t->retained) {
             release(t);
         }

@@ -53,10 +53,11 @@ struct nas_tensor {
     float *grad_data; /* persistent tensors, inside grad_buffer; plain */
     bool frozen;      /* persistent: see tensor/prepared.h */
     _Atomic(nas__prepared_form *) prepared;
-    nas_tape *tape;   /* owner of an intermediate tensor */
-    nas_tensor *twin; /* the same values in the other layout */
-    nas_tensor *relu; /* max(t, 0), when something asked for it: shared by all that read it */
-    nas__late *late;  /* how to compute the values when somebody asks for them; NULL: they were computed at once */
+    nas_tape *tape;    /* owner of an intermediate tensor */
+    nas_tensor *twin;  /* the same values in the other layout */
+    nas_tensor *relu;  /* max(t, 0), when something asked for it: shared by all that read it */
+    nas__buffer *bf16; /* the values as bf16 convolutions read them, for all that do; late or not */
+    nas__late *late;   /* how to compute the values when somebody asks for them; NULL: they were computed at once */
     struct nas__pool_pair *pools; /* poolings of this tensor (tensor/late.h) */
     double *moments;   /* [2][padded]: sums of the values and of their squares per channel, if the kernel made them */
     double *grad_sums; /* [2][padded]: see nas__grad_sums() */
@@ -112,8 +113,8 @@ typedef struct nas__watcher {
     bool relus; /* wants every ReLU as an operation of its own, "relu" or "relu6", whose output has values: none is left
                    to whoever reads it */
 } nas__watcher;
-/* Of the calling thread's passes, until it is replaced; NULL: nobody watches. Borrowed. */
-void nas__watch(const nas__watcher *watcher);
+/* Of the calling thread's passes, until it is replaced; NULL: nobody watches. Borrowed. Returns who did before. */
+const nas__watcher *nas__watch(const nas__watcher *watcher);
 bool nas__watches_relus(void);
 
 /* --- making results ------------------------------------------------------------------------------ */

@@ -5,8 +5,10 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "ops/precision.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 static long requests, refused; /* the refused one, from 1; 0: none */
 
@@ -84,6 +86,18 @@ REFUSED(preprocessing)
 REFUSED(read_twice)
 REFUSED(computed_late)
 
+/* The choice of what is computed in bf16 is made in the middle of a step, too. */
+static void bf16_refused(void **state) {
+    (void)state;
+    setenv("ESPALIER_BF16", "force", 1);
+    nas__precision *precision = nas__precision_new(NAS_BF16);
+    nas__precision_use(precision);
+    refuse_each(cell, false);
+    assert_true(precision->n > 0 || nas_bf16_missing());
+    nas__precision_use(NULL);
+    nas__precision_free(precision);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(sep_conv_refused, open_tape, close_tape),
@@ -96,6 +110,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(preprocessing_refused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(read_twice_refused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(computed_late_refused, open_tape, close_tape),
+        cmocka_unit_test_setup_teardown(bf16_refused, open_tape, close_tape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -177,6 +177,27 @@ static void kernels_are_timed(void **state) {
     assert_true(s.compared > 0 || strcmp(nas__kernel_table()->isa, "generic") == 0);
 }
 
+static void count_precision(const nas__bench_precision *row, void *user) {
+    assert_true(row->f32 > 0 && row->bf16 > 0);
+    ++*(int *)user;
+}
+
+static void bf16_is_timed_and_steady(void **state) {
+    (void)state;
+    int n = 0;
+    nas__bench_result b;
+    setenv("ESPALIER_BF16", "force", 1);
+    assert_int_equal(nas__bench_run(&small, &(nas__bench_config){.steps = 2, .precision = NAS_BF16}, &b), NAS_OK);
+    if (!nas_bf16_missing()) {
+        assert_int_equal(nas__bench_precisions(true, count_precision, &n), NAS_OK);
+        assert_int_equal(n, 4);
+        assert_non_null(strstr(b.precision, "shapes of dense convolutions"));
+    }
+    assert_true(b.reorders == 0 && b.allocations == 0);
+    assert_true(fabs(b.first_loss - r.first_loss) < 0.02);
+    unsetenv("ESPALIER_BF16");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_those_that_run),
@@ -184,6 +205,7 @@ int main(void) {
         cmocka_unit_test(trainings_and_inferences_run),
         cmocka_unit_test(every_benchmark_has_a_network),
         cmocka_unit_test(kernels_are_timed),
+        cmocka_unit_test(bf16_is_timed_and_steady),
         cmocka_unit_test(steady_steps_neither_reorder_nor_allocate),
         cmocka_unit_test(the_first_step_can_be_repeated),
         cmocka_unit_test(unknown_names_are_refused),
