@@ -16,6 +16,23 @@ NAS_API nas_status nas_load_weights(nas_module *model, const char *path);
  * serves, too. */
 NAS_API nas_status nas_inherit_weights(nas_module *model, const char *path, int *loaded);
 
+/* --- networks for other tools ------------------------------------------------------------------------- */
+/* What is written beside the network itself. Texts may be NULL: left out. */
+typedef struct nas_export_config {
+    int ndim; /* of one sample: 1 to 4 */
+    int64_t dims[NAS_MAX_DIMS - 1];
+    const char *space, *architecture; /* a name, and the choices as JSON */
+    int n_classes;
+    const char *const *class_names;
+    /* The network was trained on (pixel * scale - mean) / std, per channel; std[0] 0: not known. */
+    float scale, mean[4], std[4];
+    bool normalise; /* ONNX: the file does that itself and is given pixels as they are */
+} nas_export_config;
+/* A model with a fixed architecture as an ONNX file (opset 13): input "input" (batch, dims...), output "output"; any
+ * batch. Batch norms are in it as they are in the model: nas_fold_batch_norm() before leaves few. NAS_UNSUPPORTED when
+ * an operation has no place in such a file. Written atomically. */
+NAS_API nas_status nas_export_onnx(nas_module *model, const nas_export_config *config, const char *path);
+
 /* --- the named numbers of a checkpoint ------------------------------------------------------------- */
 /* One function names them, for saving and for loading: `nas_state_f32(state, "alpha", ptr, n)` writes or reads, so the
  * two cannot disagree. */

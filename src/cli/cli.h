@@ -15,13 +15,13 @@ enum { CLI_MOST_SETTINGS = 64, CLI_MOST_JOBS = 256 };
 /* What the options of all subcommands fill in; texts are borrowed from argv, or kept (cli_keep). */
 typedef struct cli_args {
     const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *limit, *input, *first_step,
-        *precision, *strategy_plugin, *pick, *truth;
+        *precision, *strategy_plugin, *pick, *truth, *onnx;
     const char *set[CLI_MOST_SETTINGS];
     int n_set;
     int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,
         score_steps, random, seeds, samples, jobs;
     double lr, weight_decay, label_smoothing, drop_path, valid_share;
-    bool resume, inherit, json, quiet, verbose, csv, op_times, scaling, help;
+    bool resume, inherit, json, quiet, verbose, csv, op_times, scaling, keep_batch_norm, raw_pixels, help;
     uint64_t given;     /* bit i: row i of the options was on the command line */
     const char **names; /* arguments that are no options */
     int n_names;
@@ -183,7 +183,7 @@ char *cli_retrain_directory(const char *run, bool resume);
 
 /* --- retrained networks (network.c) --------------------------------------------------------------- */
 /* What later subcommands need to know of a network without its data set, for config.json: shape, classes, constants. */
-json_t *cli_network_json(const cli_space *space, const nas_dataset_info *info, const nas_transform *transform);
+json_t *cli_network_json(const cli_space *space, const nas_dataset *data, const nas_transform *transform);
 /* Shape of the input and number of outputs from a config of a run. */
 nas_status cli_space_input_stored(cli_space *s, json_t *config, const char *directory);
 /* The options of a run's space: name and settings of its config, unless the command line says otherwise. */
@@ -197,7 +197,9 @@ typedef struct cli_network {
     nas_transform transform; /* the constants alone */
     bool regression;
 } cli_network;
-/* The newest finished retraining of a run, ready to compute: batch norm is folded into the convolutions. */
+/* The newest finished retraining of a run; opened, ready to compute: batch norm is folded into the convolutions. Closed
+ * by the caller in any case. */
+nas_status cli_network_load(cli_network *n, const char *run);
 nas_status cli_network_open(cli_network *n, const char *run);
 void cli_network_close(cli_network *n);
 /* Name of a class, or its number as text. */
@@ -223,6 +225,7 @@ nas_status cli_compare(cli_args *a);
 nas_status cli_correlate(cli_args *a);
 nas_status cli_eval(cli_args *a);
 nas_status cli_predict(cli_args *a);
+nas_status cli_export(cli_args *a);
 nas_status cli_profile(cli_args *a);
 nas_status cli_bench(cli_args *a);
 nas_status cli_log(cli_args *a);

@@ -4,11 +4,13 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "data/dataset.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-json_t *cli_network_json(const cli_space *space, const nas_dataset_info *info, const nas_transform *transform) {
+json_t *cli_network_json(const cli_space *space, const nas_dataset *data, const nas_transform *transform) {
+    const nas_dataset_info *info = nas_dataset_describe(data);
     json_t *network =
         json_pack("{s:i, s:i, s:i, s:i, s:b}", "channels", space->config.channels, "height", space->config.height,
                   "width", space->config.width, "outputs", space->config.outputs, "regression", info->classes == 0);
@@ -20,6 +22,7 @@ json_t *cli_network_json(const cli_space *space, const nas_dataset_info *info, c
     for (int i = 0; info->class_names && i < info->classes; i++) {
         json_array_append_new(names, json_string(info->class_names[i]));
     }
+    json_object_set_new(network, "scale", json_real(nas__dataset_scale(data)));
     json_object_set_new(network, "mean", mean);
     json_object_set_new(network, "std", deviation);
     json_object_set_new(network, "classes", names);
@@ -68,7 +71,6 @@ static nas_status fix_model(cli_network *n) {
     n->model = status ? NULL : cli_space_model(&n->space);
     status = n->model ? nas_apply_fixed_architecture_text(n->model, architecture) : nas_error_status();
     status = status ? status : nas_load_weights(n->model, weights);
-    status = status ? status : nas_fold_batch_norm(n->model, NULL);
     free(architecture);
     free(weights);
     return status;
@@ -83,7 +85,7 @@ static void read_constants(cli_network *n) {
     }
 }
 
-nas_status cli_network_open(cli_network *n, const char *run) {
+nas_status cli_network_load(cli_network *n, const char *run) {
     *n = (cli_network){.directory = cli_finished_retrain(run)};
     n->config = n->directory ? cli_config_read(n->directory) : NULL;
     cli_args stored = {.command = cli_retrain_command()};
@@ -92,6 +94,11 @@ nas_status cli_network_open(cli_network *n, const char *run) {
     status = status ? status : fix_model(n);
     read_constants(n);
     return status;
+}
+
+nas_status cli_network_open(cli_network *n, const char *run) {
+    nas_status status = cli_network_load(n, run);
+    return status ? status : nas_fold_batch_norm(n->model, NULL);
 }
 
 void cli_network_close(cli_network *n) {

@@ -210,7 +210,7 @@ static bool on_epoch(const nas_progress *p, void *user) {
 static nas_status describe(retrain *r) {
     json_t *more = json_object();
     json_object_set_new(more, "architecture", architecture_json(r));
-    json_object_set_new(more, "network", cli_network_json(&r->space, nas_dataset_describe(r->train), &r->transform));
+    json_object_set_new(more, "network", cli_network_json(&r->space, r->train, &r->transform));
     if (r->run) {
         json_object_set_new(more, "search", json_string(r->run));
     }

@@ -40,6 +40,8 @@ static inline const nas_dataset *nas__dataset_root(const nas_dataset *d) { retur
 static inline int64_t nas__dataset_place(const nas_dataset *d, int64_t index) {
     return d->indices ? d->indices[index] : index;
 }
+/* What a stored number is multiplied by before its constants: bytes stand for 0..1. */
+static inline double nas__dataset_scale(const nas_dataset *d) { return nas__dataset_root(d)->bytes ? 1.0 / 255 : 1; }
 /* Keeps the n samples that `indices` (ascending) name, in a root that holds its samples in memory. */
 void nas__dataset_keep(nas_dataset *d, int64_t n, const int32_t *indices);
 

@@ -352,6 +352,16 @@ static void locate_error(const nas_module *module) {
     }
 }
 
+static _Thread_local const nas__forward_watcher *watching;
+
+void nas__watch_forward(const nas__forward_watcher *watcher) { watching = watcher; }
+
+static void tell(const nas_module *module, bool done) {
+    if (watching) {
+        watching->event(watching->user, module, done);
+    }
+}
+
 nas_tensor *nas_forward(nas_module *module, nas_tensor *x) {
     if (!module || !x) {
         return nas__fail_null(NAS_INVALID, "nas_forward: the %s is NULL", module ? "input" : "module");
@@ -359,7 +369,9 @@ nas_tensor *nas_forward(nas_module *module, nas_tensor *x) {
     if (!module->state->initialised && !nas__dry() && nas__initialise_once(module)) {
         return NULL;
     }
+    tell(module, false);
     nas_tensor *y = module->forward(module, x);
+    tell(module, true);
     if (!y) {
         nas__fail(NAS_INVALID, "the forward function returned NULL");
         locate_error(module);

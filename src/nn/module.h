@@ -64,6 +64,15 @@ nas_module *nas__module_complete(void *module, bool complete);
 /* nas_identity_new()? */
 bool nas__is_identity(const nas_module *module);
 
+/* --- watching ------------------------------------------------------------------------------------ */
+/* Called on its own thread when the forward function of a module begins and when it has ended. */
+typedef struct nas__forward_watcher {
+    void (*event)(void *user, const nas_module *module, bool done);
+    void *user;
+} nas__forward_watcher;
+/* Of the calling thread's passes, until it is replaced; NULL: nobody watches. Borrowed. */
+void nas__watch_forward(const nas__forward_watcher *watcher);
+
 /* --- parameters ---------------------------------------------------------------------------------- */
 /* As nas_visit_parameters, with what the initialiser needs and without initialising anything. */
 typedef nas_status (*nas__parameter_fn)(const char *path, nas__parameter *parameter, void *user);

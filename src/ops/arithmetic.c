@@ -167,7 +167,7 @@ nas_tensor *nas_scale(nas_tensor *x, float factor) {
         return y;
     }
     if (nas__dry()) {
-        return nas__traced("scale", 1, &x, y);
+        return nas__traced_as("scale", &(nas__told){.number = factor}, 1, &x, y);
     }
     nas__kernel_table()->axpby(nas__storage(x), factor, nas__data(x), 0, y->data);
     nas__node *node = nas__record("scale", sum_backward, 1, &x, 1, &y, sizeof(sum_state));

@@ -231,6 +231,13 @@ static nas_tensor *normalise(nas_tensor *x, const nas_bn_state *s) {
     return s->relu ? nas_relu(y) : y;
 }
 
+static nas_tensor *traced(nas_tensor *x, const nas_bn_state *s) {
+    nas_tensor *inputs[] = {x, s->gamma, s->beta, s->running_mean, s->running_var};
+    nas_tensor *y = nas__traced_as("batch_norm", &(nas__told){.number = s->eps > 0 ? s->eps : 1e-5f}, 5, inputs,
+                                   nas__new(x->ndim, x->dims, NAS__BLOCKED));
+    return s->relu ? nas_relu(y) : y;
+}
+
 nas_tensor *nas_batch_norm(nas_tensor *x, const nas_bn_state *s) {
     if (!x || !s) {
         return nas__null_input("nas_batch_norm");
@@ -247,8 +254,7 @@ nas_tensor *nas_batch_norm(nas_tensor *x, const nas_bn_state *s) {
         }
     }
     if (!nas__tape() || nas__dry()) {
-        return nas__traced("batch_norm", 3, (nas_tensor *[]){x, s->gamma, s->beta},
-                           nas__new(x->ndim, x->dims, NAS__BLOCKED));
+        return traced(x, s);
     }
     if (!uses_batch(s) && !s->running_mean) {
         return nas__fail_null(NAS_USAGE, "nas_batch_norm: there are no running estimates to use");

@@ -72,7 +72,7 @@ nas_tensor *nas_channel_shuffle(nas_tensor *x, int groups) {
     x = nas__as(x, NAS__BLOCKED);
     nas_tensor *y = x ? nas__like(x) : NULL;
     if (!y || nas__dry()) {
-        return nas__traced("channel_shuffle", 1, &x, y);
+        return nas__traced_as("channel_shuffle", &(nas__told){.groups = groups}, 1, &x, y);
     }
     const order o = {groups, x->dims[1] / groups};
     const float *values = nas__data(x);
@@ -146,7 +146,7 @@ bool nas_split_even_odd(nas_tensor *x, nas_tensor *parts[2]) {
         return split(x, parts);
     }
     for (int half = 0; x && half < 2; half++) {
-        parts[half] = nas__traced("split_even_odd", 1, &x, half_of(x));
+        parts[half] = nas__traced_as("split_even_odd", &(nas__told){.dim = 1, .from = half}, 1, &x, half_of(x));
     }
     return parts[0] && parts[1];
 }

@@ -206,6 +206,13 @@ static bool read_shape(const nas_tensor *x, const nas_tensor *w, const nas_tenso
     return true;
 }
 
+static nas_tensor *traced(const char *name, nas_tensor *x, nas_tensor *weight, nas_tensor *bias,
+                          const nas__conv_shape *s, const int64_t out[4]) {
+    const nas__told told = {
+        .stride = s->stride, .dilation = s->dilation, .groups = s->groups, .pad_h = s->pad_h, .pad_w = s->pad_w};
+    return nas__traced_as(name, &told, bias ? 3 : 2, (nas_tensor *[]){x, weight, bias}, nas__new(4, out, NAS__BLOCKED));
+}
+
 nas_tensor *nas_conv2d(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas_conv_args args) {
     nas__conv_shape s;
     if (!x || !weight || !read_shape(x, weight, bias, &args, &s)) {
@@ -222,13 +229,11 @@ nas_tensor *nas_conv2d(nas_tensor *x, nas_tensor *weight, nas_tensor *bias, nas_
         return NULL;
     }
     if (s.groups == s.ic && s.groups == s.oc && s.groups > 1) {
-        nas_tensor *y = nas__dry()
-                            ? nas__traced("depthwise", 2, (nas_tensor *[]){x, weight}, nas__new(4, out, NAS__BLOCKED))
-                            : nas__depthwise(x, weight, &s);
+        nas_tensor *y = nas__dry() ? traced("depthwise", x, weight, NULL, &s, out) : nas__depthwise(x, weight, &s);
         return bias ? channel_bias(y, bias) : y;
     }
     if (nas__dry()) {
-        return nas__traced("conv", bias ? 3 : 2, (nas_tensor *[]){x, weight, bias}, nas__new(4, out, NAS__BLOCKED));
+        return traced("conv", x, weight, bias, &s, out);
     }
     if (nas__is_grouped_pointwise(&s)) {
         weight = nas__dense_weight(weight, s.groups);

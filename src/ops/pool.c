@@ -104,7 +104,14 @@ static nas_tensor *pool(const char *op, nas_tensor *x, const nas_pool_args *args
     }
     x = nas__as(x, NAS__BLOCKED);
     if (!x || nas__dry()) {
-        return nas__traced(op, 1, &x, x ? nas__new(4, out, NAS__BLOCKED) : NULL);
+        const nas__pool_shape *s = &detail.shape;
+        return nas__traced_as(op,
+                              &(nas__told){.kernel = s->kernel,
+                                           .stride = s->stride,
+                                           .pad_h = s->pad,
+                                           .pad_w = s->pad,
+                                           .count_padding = s->count_padding},
+                              1, &x, x ? nas__new(4, out, NAS__BLOCKED) : NULL);
     }
     nas_tensor *y =
         nas__postpone(&(nas__late){.kind = NAS__LATE_POOL, .compute = pool_compute, .source = x}, out, sizeof detail);

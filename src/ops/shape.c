@@ -190,7 +190,7 @@ nas_tensor *nas_concat(int n, nas_tensor *const *x, int dim) {
     }
     nas__layout layout = concat_layout(n, x);
     if (nas__dry()) {
-        return nas__traced("concat", n, x, nas__new(x[0]->ndim, dims, layout));
+        return nas__traced_as("concat", &(nas__told){.dim = dim}, n, x, nas__new(x[0]->ndim, dims, layout));
     }
     nas_tensor **list = nas__tape() ? nas__arena_alloc(&nas__tape()->arena, (size_t)n * sizeof *list) : NULL;
     for (int i = 0; list && i < n; i++) {
@@ -239,7 +239,7 @@ nas_tensor *nas_slice(nas_tensor *x, int dim, int64_t begin, int64_t length) {
     }
     nas_tensor *y = nas__new(x->ndim, dims, x->layout);
     if (!y || nas__dry()) {
-        return nas__traced("slice", 1, &x, y);
+        return nas__traced_as("slice", &(nas__told){.dim = dim, .from = begin}, 1, &x, y);
     }
     float *values = nas__data(x);
     if (!values) {
@@ -358,7 +358,7 @@ nas_tensor *nas_pad(nas_tensor *x, int top, int bottom, int left, int right) {
         return nas_zero(4, dims);
     }
     if (nas__dry()) {
-        return nas__traced("pad", 1, &x, nas__new(4, dims, x->layout));
+        return nas__traced_as("pad", &(nas__told){.pad_h = top, .pad_w = left}, 1, &x, nas__new(4, dims, x->layout));
     }
     if (x->layout == NAS__BLOCKED && top <= 0 && bottom <= 0 && left <= 0 && right <= 0) {
         return late_crop(x, dims, -top, -left);

@@ -260,8 +260,8 @@ bool nas__wants(const nas_tensor *t) {
     return t->persistent ? current && !t->frozen && (t->role & current->config.grad) : t->needs_grad;
 }
 
-nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_inputs, nas_tensor *const *inputs,
-                       int n_outputs, nas_tensor *const *outputs, size_t state_bytes) {
+static nas__node *record(const char *name, const nas__told *told, void (*backward)(nas__node *), int n_inputs,
+                         nas_tensor *const *inputs, int n_outputs, nas_tensor *const *outputs, size_t state_bytes) {
     bool wanted = false;
     for (int i = 0; i < n_inputs; i++) {
         wanted |= nas__wants(inputs[i]);
@@ -276,6 +276,7 @@ nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_in
             current->recorded_macs = current->macs;
         }
         tell(NAS__COMPUTED, &(nas__node){.name = name,
+                                         .told = told,
                                          .macs = macs,
                                          .n_inputs = n_inputs,
                                          .n_outputs = n_outputs,
@@ -307,11 +308,21 @@ nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_in
     return node;
 }
 
-nas_tensor *nas__traced(const char *name, int n_inputs, nas_tensor *const *inputs, nas_tensor *y) {
+nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_inputs, nas_tensor *const *inputs,
+                       int n_outputs, nas_tensor *const *outputs, size_t state_bytes) {
+    return record(name, NULL, backward, n_inputs, inputs, n_outputs, outputs, state_bytes);
+}
+
+nas_tensor *nas__traced_as(const char *name, const nas__told *told, int n_inputs, nas_tensor *const *inputs,
+                           nas_tensor *y) {
     if (y) {
-        nas__record(name, NULL, n_inputs, inputs, 1, &y, 0);
+        record(name, told, NULL, n_inputs, inputs, 1, &y, 0);
     }
     return y;
+}
+
+nas_tensor *nas__traced(const char *name, int n_inputs, nas_tensor *const *inputs, nas_tensor *y) {
+    return nas__traced_as(name, NULL, n_inputs, inputs, y);
 }
 
 /* --- the backward pass --------------------------------------------------------------------------- */

@@ -66,6 +66,16 @@ struct nas_tensor {
 
 enum { NAS__MAX_SAVED = 6 };
 
+/* What an operation does beside its inputs; what it has not is zero. */
+typedef struct nas__told {
+    int kernel, stride, dilation, groups; /* kernel: of poolings; groups: of shuffles, too */
+    int pad_h, pad_w;                     /* of a frame: what it adds above and to the left */
+    bool count_padding;
+    int dim;      /* that it works along */
+    int64_t from; /* the first one of a slice; 0: even, 1: odd channels */
+    float number; /* a factor, a term, an epsilon */
+} nas__told;
+
 /* One recorded operation. backward() reads the gradients of the outputs and gives the inputs theirs. */
 typedef struct nas__node nas__node;
 struct nas__node {
@@ -77,6 +87,7 @@ struct nas__node {
     nas__buffer *saved[NAS__MAX_SAVED]; /* one reference each, given back after the backward step */
     void *state;                        /* in the tape's arena */
     uint64_t macs;                      /* multiply-adds of the forward step */
+    const nas__told *told;              /* in dry passes; NULL: nothing */
 };
 
 struct nas_tape {
@@ -142,6 +153,8 @@ nas__node *nas__record(const char *name, void (*backward)(nas__node *), int n_in
 /* What an operation returns in a dry pass: y, told to whoever watches as any other result, and known to depend on its
  * inputs. NULL passes through. Nothing is fused in a dry pass: it shows the graph as it was written. */
 nas_tensor *nas__traced(const char *name, int n_inputs, nas_tensor *const *inputs, nas_tensor *y);
+nas_tensor *nas__traced_as(const char *name, const nas__told *told, int n_inputs, nas_tensor *const *inputs,
+                           nas_tensor *y);
 /* Does a pass have to deliver the gradient of t? */
 bool nas__wants(const nas_tensor *t);
 
