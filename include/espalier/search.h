@@ -116,6 +116,9 @@ typedef struct nas_trainer_config {
     nas_trial_fn trial; /* such an architecture is trained and scored by this instead; NULL: here, on the valid part */
     const nas_trial_runner *runner; /* borrowed; ... or by this, several at a time; NULL: one by one, in this process.
                                      * Strategies without such trials refuse it */
+    /* A guess of how good an architecture is, higher is better, in place of the one that the option warm_start names;
+     * NULL: that. */
+    double (*guess)(const nas_architecture *a, void *user);
     /* on_epoch: after every epoch, and after every trial that is the best so far; on_step: after steps and trials. */
     nas_progress_fn on_epoch, on_step;
     void *user;

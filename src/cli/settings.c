@@ -146,9 +146,25 @@ char *cli_strategy_options(const cli_strategy *s) {
 }
 
 /* --- --set -------------------------------------------------------------------------------------- */
+/* Of another strategy: "evolution, tpe"; false: of none. */
+static bool strategies_with(const char *key, char *text, size_t size) {
+    size_t used = 0;
+    for (const nas_strategy_info *i = nas_strategies(); i->name && used < size; i++) {
+        if (nas_options_find(i->options, key)) {
+            used += (size_t)snprintf(text + used, size - used, "%s%s", used ? ", " : "", i->name);
+        }
+    }
+    return used > 0;
+}
+
 static nas_status unknown_key(const char *key, const cli_strategy *strategy, const cli_space *space) {
     const char *names[256];
+    char others[512];
     size_t n = 0;
+    if (strategy && strategies_with(key, others, sizeof others)) {
+        return nas__fail(NAS_USAGE, "--set: %s has no option \"%s\"; that is one of %s", strategy->info->name, key,
+                         others);
+    }
     for (const nas_option *row = strategy ? strategy->info->options : NULL; row && row->name && n < 128; row++) {
         names[n++] = row->name;
     }

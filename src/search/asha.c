@@ -52,13 +52,23 @@ static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
             return NAS__PROPOSED;
         }
     }
-    nas_architecture_random(trial->architecture, rng);
+    nas__trials_new(t, rng, trial->architecture);
     trial->share = nas__rung_share(r, 0);
     return NAS__PROPOSED;
 }
 
-static const nas__policy policy = {
-    .memory_size = sizeof(nas__rungs), .fresh_only = true, .ahead = AHEAD, .begin = begin_policy, .propose = propose};
+/* As many as it takes for one to reach the top. */
+static size_t beginning(const nas__trials *t) {
+    const nas__rungs *r = t->memory;
+    return (size_t)lround(pow(r->eta, r->n - 1));
+}
+
+static const nas__policy policy = {.beginning = beginning,
+                                   .memory_size = sizeof(nas__rungs),
+                                   .fresh_only = true,
+                                   .ahead = AHEAD,
+                                   .begin = begin_policy,
+                                   .propose = propose};
 
 static nas_status begin(nas_search *s) { return nas__trials_begin(s, &policy); }
 

@@ -42,7 +42,7 @@ static const nas__trial *best_of_sample(const nas__trials *t, nas_rng *rng) {
 
 static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     if (nas__trials_proposed(t) < (size_t)options_of(t)->population || t->n_done == 0) {
-        nas_architecture_random(trial->architecture, rng);
+        nas__trials_new(t, rng, trial->architecture);
         return NAS__PROPOSED;
     }
     nas__architecture_assign(trial->architecture, best_of_sample(t, rng)->architecture);
@@ -52,7 +52,9 @@ static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     return nas__architecture_mutate(trial->architecture, rng) < 0 ? NAS__EXHAUSTED : NAS__PROPOSED;
 }
 
-static const nas__policy policy = {.propose = propose};
+static size_t beginning(const nas__trials *t) { return (size_t)options_of(t)->population; }
+
+static const nas__policy policy = {.propose = propose, .beginning = beginning};
 
 static nas_status begin(nas_search *s) { return nas__trials_begin(s, &policy); }
 

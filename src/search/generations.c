@@ -68,7 +68,7 @@ static void cross(const nas__trials *t, const memory *m, nas_rng *rng, nas_archi
 static void draw(const nas__trials *t, int64_t tries, nas_rng *rng, nas_architecture *a) {
     const nas_architecture *meets = nas__trainer_of(t->s)->limits.meets;
     double keep = 1 - pow(0.5, (double)(tries / RANDOM_TRIES));
-    nas_architecture_random(a, rng);
+    nas__trials_new(t, rng, a);
     for (int i = 0; meets && keep > 0 && i < a->space->n_choices; i++) {
         a->bits[i] = nas_rng_uniform(rng) < keep ? meets->bits[i] : a->bits[i];
     }
@@ -138,7 +138,10 @@ static void accept(nas__trials *t, const nas__trial *trial) {
     m->tries[RANDOM] = 0;
 }
 
+static size_t beginning(const nas__trials *t) { return (size_t)options_of(t)->population; }
+
 const nas__policy nas__generations_policy = {
+    .beginning = beginning,
     .memory_size = sizeof(memory),
     .fresh_only = true,
     .ahead = NAS__FAR_AHEAD,

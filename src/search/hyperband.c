@@ -120,7 +120,7 @@ static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
         nas__architecture_assign(trial->architecture, up->architecture);
     } else if (!has_model(t) || nas_rng_uniform(rng) < o->random ||
                !nas__kde_draw(&b->models, t, o->candidates, o->bandwidth_factor, rng, trial->architecture)) {
-        nas_architecture_random(trial->architecture, rng);
+        nas__trials_new(t, rng, trial->architecture);
     }
     return nas_error_status() ? NAS__EXHAUSTED : NAS__PROPOSED;
 }
@@ -130,8 +130,15 @@ static void accept(nas__trials *t, const nas__trial *trial) {
     nas__hyperband_accept(&((band *)t->memory)->schedule);
 }
 
+/* The first round of the first bracket. */
+static size_t beginning(const nas__trials *t) {
+    const nas__rungs *r = &((const band *)t->memory)->schedule.rungs;
+    return (size_t)nas__bracket_size(r, r->n - 1);
+}
+
 #define BAND_POLICY                                                                                                    \
-    .memory_size = sizeof(band), .begin = begin_policy, .propose = propose, .accept = accept, .end = end_policy
+    .memory_size = sizeof(band), .begin = begin_policy, .propose = propose, .accept = accept, .end = end_policy,       \
+    .beginning = beginning
 static const nas__policy without_model = {BAND_POLICY, .ahead = NAS__FAR_AHEAD}, with_model = {BAND_POLICY};
 
 static nas_status begin_hyperband(nas_search *s) { return nas__trials_begin(s, &without_model); }

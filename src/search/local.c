@@ -112,7 +112,7 @@ static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
         return NAS__WAIT;
     }
     if (!l->place) {
-        nas_architecture_random(trial->architecture, rng);
+        nas__trials_new(t, rng, trial->architecture);
         return NAS__PROPOSED;
     }
     nas__architecture_assign(trial->architecture, l->place->architecture);
@@ -135,8 +135,14 @@ static void observe(nas__trials *t, const nas__trial *trial) {
 
 static void end_policy(nas__trials *t) { free(((local *)t->memory)->edits); }
 
-static const nas__policy policy = {
-    .memory_size = sizeof(local), .fresh_only = true, .propose = propose, .observe = observe, .end = end_policy};
+static size_t beginning(const nas__trials *t) { return (size_t)options_of(t)->starts; }
+
+static const nas__policy policy = {.memory_size = sizeof(local),
+                                   .beginning = beginning,
+                                   .fresh_only = true,
+                                   .propose = propose,
+                                   .observe = observe,
+                                   .end = end_policy};
 
 static nas_status begin(nas_search *s) { return nas__trials_begin(s, &policy); }
 

@@ -87,7 +87,7 @@ static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
         return NAS__WAIT; /* the next generation is chosen from all of this one */
     }
     if (m->n_parents == 0) {
-        nas_architecture_random(trial->architecture, rng);
+        nas__trials_new(t, rng, trial->architecture);
         return NAS__PROPOSED;
     }
     nas__architecture_assign(trial->architecture, tournament(t, rng)->architecture);
@@ -114,7 +114,10 @@ static void observe(nas__trials *t, const nas__trial *trial) {
     }
 }
 
+static size_t beginning(const nas__trials *t) { return (size_t)options_of(t)->population; }
+
 static const nas__policy policy = {.memory_size = sizeof(nsga2),
+                                   .beginning = beginning,
                                    .fresh_only = true,
                                    .ahead = NAS__FAR_AHEAD,
                                    .begin = begin_policy,

@@ -146,7 +146,7 @@ static int draw(const nas__trials *t, int gene, nas_rng *rng) {
 static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     tpe *m = t->memory;
     if (nas__trials_proposed(t) < (size_t)options_of(t)->startup) {
-        nas_architecture_random(trial->architecture, rng);
+        nas__trials_new(t, rng, trial->architecture);
         return NAS__PROPOSED;
     }
     seen *list = divide(t);
@@ -162,8 +162,14 @@ static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     return list ? NAS__PROPOSED : NAS__EXHAUSTED;
 }
 
-static const nas__policy policy = {
-    .memory_size = sizeof(tpe), .begin = begin_policy, .propose = propose, .observe = observe, .end = end_policy};
+static size_t beginning(const nas__trials *t) { return (size_t)options_of(t)->startup; }
+
+static const nas__policy policy = {.memory_size = sizeof(tpe),
+                                   .beginning = beginning,
+                                   .begin = begin_policy,
+                                   .propose = propose,
+                                   .observe = observe,
+                                   .end = end_policy};
 
 static nas_status begin(nas_search *s) { return nas__trials_begin(s, &policy); }
 

@@ -109,27 +109,33 @@ static nas_status look_up(nas_trainer *t, nas__trial *trial) {
     return nas_error_status();
 }
 
-/* By its random weights, on the first training batch. What search and journal call better stays better: where less is,
- * the score is negative. */
-static nas_status guess(nas_trainer *t, nas__trial *trial) {
+/* By its random weights, on the first training batch. */
+nas_status nas__proxy_of(nas_trainer *t, const nas_architecture *a, nas__proxy proxy, double *score) {
     const nas_trainer_config *c = &t->config;
-    double score = NAN;
     nas_module *model = c->new_model(c->user);
-    char *json = nas_architecture_json(trial->architecture, false);
+    char *json = nas_architecture_json(a, false);
     nas_status status = model && json ? nas_apply_fixed_architecture_text(model, json) : nas_error_status();
     status = status ? status : nas_initialise(model, c->seed);
     status = status ? status : nas_loader_seek(t->calibration_loader, 0, 0);
     const nas_batch *batch = status ? NULL : nas_loader_next(t->calibration_loader);
     if (batch) {
         nas__proxy_look look = {batch, nas_dataset_describe(c->dataset_train), c->loss};
-        status = nas__proxy_score(model, ((const nas__trial_options *)t->s.options)->proxy, &look, &score);
-    }
-    for (int i = 0; i < t->n_metrics; i++) {
-        trial->metrics[i] = i > 0 ? NAN : c->metrics[0].lower_is_better ? -score : score;
+        status = nas__proxy_score(model, proxy, &look, score);
     }
     free(json);
     nas_module_free(model);
     return status ? status : nas_error_status();
+}
+
+/* What search and journal call better stays better: where less is, the score is negative. */
+static nas_status guess(nas_trainer *t, nas__trial *trial) {
+    double score = NAN;
+    nas_status status =
+        nas__proxy_of(t, trial->architecture, ((const nas__trial_options *)t->s.options)->proxy, &score);
+    for (int i = 0; i < t->n_metrics; i++) {
+        trial->metrics[i] = i > 0 ? NAN : t->config.metrics[0].lower_is_better ? -score : score;
+    }
+    return status;
 }
 
 void nas__trial_failed(nas__trials *t, nas__trial *trial, const char *reason) {

@@ -1,6 +1,7 @@
 /* trials.c - see trials.h: trials, and what they share with the trainer of strategies. */
 #include "core/file.h"
 #include "search/trials.h"
+#include "search/warm.h"
 #include "space/space.h"
 
 #include <ftw.h>
@@ -76,7 +77,9 @@ nas_status nas__trials_conclude(nas_search *s) {
     nas_status status = nas__trials_run(s->memory);
     if (!status && !nas__trainer_of(s)->stop) {
         status = nas__checkpoint_save(nas__trainer_of(s)); /* what waits is needed until the end is saved */
-        remove_waiting(s);
+        if (!status) {
+            remove_waiting(s);
+        }
     }
     return status;
 }
@@ -118,7 +121,7 @@ nas_status nas__trials_begin(nas_search *s, const nas__policy *policy) {
     if (evaluate == NAS__JUDGE_TABLE && open_table(s)) {
         return nas_error_status();
     }
-    return policy->begin ? policy->begin(t) : NAS_OK;
+    return nas__warm_check(t) || !policy->begin ? nas_error_status() : policy->begin(t);
 }
 
 void nas__trials_end(nas_search *s) {
@@ -135,6 +138,7 @@ void nas__trials_end(nas_search *s) {
     nas__history_free(t->loaded);
     nas__outcomes_free(t->outcomes);
     free(t->open);
+    free(t->warm);
     free(t->done);
     free(t->memory);
 }

@@ -52,6 +52,9 @@ typedef struct nas__policy {
     void (*end)(nas__trials *t);
     /* How many there are when neither options nor a budget say so; NULL: 100. */
     int64_t (*trials)(const nas__trials *t);
+    /* How many of its first architectures are random (nas__trials_new): a warm start fills these. NULL: it has no such
+     * beginning. */
+    size_t (*beginning)(const nas__trials *t);
 } nas__policy;
 
 typedef enum nas__judge { NAS__JUDGE_STANDALONE, NAS__JUDGE_SHARED, NAS__JUDGE_TABLE, NAS__JUDGE_PROXY } nas__judge;
@@ -63,6 +66,7 @@ typedef struct nas__trial_options {
     double search_share;
     bool recompute;
     int proxy; /* nas__proxy */
+    int warm_start, warm_samples;
     char table[NAS_OPTION_TEXT_SIZE];
 } nas__trial_options;
 
@@ -78,6 +82,17 @@ typedef struct nas__trial_options {
      "looked up in `table`, or by a `proxy`: a score of its untrained weights"},                                       \
         {"proxy", NAS_OPTION_CHOICE, offsetof(struct_type, trial.proxy), "synflow", 0,                                 \
          0,       NAS__PROXY_WORDS,  "for evaluate=proxy: which one"},                                                 \
+        {"warm_start",                                                                                                 \
+         NAS_OPTION_CHOICE,                                                                                            \
+         offsetof(struct_type, trial.warm_start),                                                                      \
+         "none",                                                                                                       \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         "none|" NAS__PROXY_WORDS "|macs|params",                                                                      \
+         "the random beginning is the best of `warm_samples` random architectures by this score of untrained "         \
+         "networks"},                                                                                                  \
+        {"warm_samples", NAS_OPTION_INT, offsetof(struct_type, trial.warm_samples), "200", 1,                          \
+         100000,         NULL,           "for warm_start: how many are scored"},                                       \
         {"table",                                                                                                      \
          NAS_OPTION_TEXT,                                                                                              \
          offsetof(struct_type, trial.table),                                                                           \
@@ -116,6 +131,8 @@ struct nas__trials { /* first in a strategy's memory */
     int64_t evaluations;            /* of those done, not repeated */
     int repeats;                    /* the last ones, that were */
     struct nas__history *loaded;    /* of a checkpoint */
+    uint64_t *warm;                 /* of a warm start (warm.h): sets of each, the best first */
+    size_t n_warm;                  /* numbers of it */
     struct nas__outcomes *outcomes; /* what is known of trials behind it */
 };
 
@@ -136,6 +153,8 @@ static inline const nas_space *nas__trials_space(const nas__trials *t) { return 
 static inline const void *nas__trials_options(const nas__trials *t) { return t->s->options; }
 /* A trial with this hash that is done at this share or a larger one, or NULL. */
 const nas__trial *nas__trials_find(const nas__trials *t, uint64_t hash, double share);
+/* A new architecture: the next of the warm start, else a random one. */
+void nas__trials_new(const nas__trials *t, nas_rng *rng, nas_architecture *a);
 /* Is such a trial done, or open? */
 bool nas__trials_begun(const nas__trials *t, uint64_t hash, double share);
 /* Trials that were proposed so far. */
@@ -158,6 +177,8 @@ void nas__trial_failed(nas__trials *t, nas__trial *trial, const char *reason);
 /* Where the training of a trial waits that was, or will be, given only a share (new, free()). NULL, without an error:
  * nowhere, so it would be repeated from its beginning, with the same result. */
 char *nas__trial_place(const nas_trainer *t, const nas__trial *trial);
+/* A proxy's score of the untrained network of an architecture. */
+nas_status nas__proxy_of(nas_trainer *t, const nas_architecture *a, nas__proxy proxy, double *score);
 /* Trains an architecture alone, the share of the whole from where it waits (NULL: from the beginning), and scores it.
  */
 nas_status nas__trial_alone(nas_trainer *t, const nas_architecture *a, double share, const char *place,

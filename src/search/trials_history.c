@@ -1,6 +1,7 @@
 /* trials_history.c - the history of trials in a checkpoint: a policy that is given the same history proposes the same
  * again, so a resumed search needs nothing else. */
 #include "search/trials.h"
+#include "search/warm.h"
 #include "space/space.h"
 
 #include <stdlib.h>
@@ -48,6 +49,7 @@ static void save(nas__trials *t, nas_state *state) {
 }
 
 nas_status nas__history_bind(nas__trials *t, nas_state *state) {
+    nas__warm_state(t, state);
     if (!nas_state_is_loading(state)) {
         save(t, state);
         return NAS_OK;

@@ -1,6 +1,7 @@
 /* trials_queue.c - see trials.h: the trials between their proposal and their observation. Those of a checkpoint go the
  * same way, but for being judged: so a resumed search asks its policy exactly what it was asked before. */
 #include "search/trials.h"
+#include "search/warm.h"
 #include "space/space.h"
 
 #include <math.h>
@@ -227,6 +228,7 @@ nas_status nas__trials_run(nas__trials *t) {
         forget_scores(t);
     }
     status = status ? status : nas__outcomes_open(t);
+    status = status ? status : nas__warm_begin(t);
     while (!status) {
         status = propose_all(t);
         if (status || t->n_open == 0) {

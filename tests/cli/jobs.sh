@@ -37,6 +37,13 @@ expect 0 log crash
 # shellcheck disable=SC2086
 expect 0 search $tiny --strategy asha --set rungs=2 --budget trials=3 --jobs 2 --out asha
 
+# the first trials are the best of some untrained ones
+# shellcheck disable=SC2086
+expect 0 search $tiny --strategy evolution --set warm_start=synflow --set warm_samples=5 --set population=2 --set sample=1 \
+    --budget trials=3 --jobs 2 --out warm
+in_file err 'the best 2 of 5 random architectures'
+refused 'darts has no option "warm_start"; that is one of' search --strategy darts --set warm_start=macs
+
 # a search whose trials are long, until two of them run
 children() { ps -o pid= --ppid "$1" 2>/dev/null | wc -l; }
 begin() {
