@@ -1,6 +1,6 @@
 /* asha.c - asynchronous successive halving (Li et al., MLSys 2020): many architectures with little training, the better
  * of them with more. From the top rung down, whoever is among the best 1/eta of his rung and was not promoted yet is;
- * when nobody is, a new architecture begins at the bottom. */
+ * when nobody is, a new architecture begins at the bottom (docs/decisions/0014). */
 #include "search/rungs.h"
 
 typedef struct asha_options {

@@ -330,6 +330,59 @@ static void without_relation_chance_finds_as_much(void **unused) {
     assert_in_range(right, 0, 13); /* of 24, of which chance finds 6 with a deviation of 2.1 */
 }
 
+/* The weights as they began. */
+static void untrained_weights_find_nothing(void **unused) {
+    (void)unused;
+    int right = 0;
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        planted p = planted_new(PLANTED_CLASSES, 3000, seed);
+        p.config.optimizer = nas_sgd(.lr = 1e-12);
+        p.config.strategy = "bender";
+        p.config.options = "ghost=16,r=0.1,search=evolution,population=20,generations=2";
+        nas_trainer *t = nas_trainer_new(&p.config);
+        assert_no_error();
+        assert_int_equal(nas_trainer_train(t), NAS_OK);
+        right += planted_found(nas_trainer_best(t, NULL), seed);
+        nas_trainer_free(t);
+        planted_free(&p);
+    }
+    assert_in_range(right, 0, 13);
+}
+
+/* --- evolution against as many random draws --------------------------------------------------------------------- */
+static nas_status count_right(const nas_architecture *a, double share, double *metrics, void *user) {
+    (void)share;
+    metrics[0] = planted_found(a, *(const uint64_t *)user);
+    return NAS_OK;
+}
+
+/* The mean over ten seeds of the best of 120. */
+static double mean_best(const char *search) {
+    double sum = 0, best;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        planted p = planted_new(PLANTED_CLASSES, 400, seed);
+        char options[128];
+        snprintf(options, sizeof options, "evaluate=standalone,search=%s,population=20,generations=5", search);
+        p.config.trial = count_right;
+        p.config.user = &seed;
+        nas_trainer *t = trainer_of(&p, options);
+        assert_int_equal(nas_trainer_train(t), NAS_OK);
+        assert_int_equal(trials_of(t)->n_done, 120);
+        nas_trainer_best(t, &best);
+        sum += best / 10;
+        nas_trainer_free(t);
+        planted_free(&p);
+    }
+    return sum;
+}
+
+static void evolution_beats_as_many_random_draws(void **unused) {
+    (void)unused;
+    double at_random = mean_best("random"), evolved = mean_best("evolution");
+    assert_true(at_random >= 3 && at_random < PLANTED_CHOICES);
+    assert_true(evolved > at_random + 0.3);
+}
+
 static void resumes_to_the_same_bits(void **unused) {
     (void)unused;
     static const int stops[] = {14, 30 + 17}; /* in the second epoch; at the 17th trial */
@@ -346,6 +399,8 @@ int main(void) {
         cmocka_unit_test(what_cannot_be_summed_is_refused),
         cmocka_unit_test(finds_what_was_planted),
         cmocka_unit_test(without_relation_chance_finds_as_much),
+        cmocka_unit_test(untrained_weights_find_nothing),
+        cmocka_unit_test(evolution_beats_as_many_random_draws),
         cmocka_unit_test(resumes_to_the_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

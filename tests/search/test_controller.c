@@ -9,7 +9,7 @@
 static void check_normalised(nas_module *model, nas__controller_config config, int sequences, int architectures) {
     fixture f = open_fixture(model, config);
     spread_parameters(f.c, 8);
-    double sum = 0;
+    double sum = 0, of_all = 0, of_tokens = 0; /* entropy of the sequences, and the mean of what samples say */
     int count = 0, distinct = 0;
     static uint64_t seen[600];
     for (bool first = true; next_sequence(&f, first); first = false) {
@@ -22,11 +22,14 @@ static void check_normalised(nas_module *model, nas__controller_config config, i
             seen[distinct++] = hash;
         }
         sum += exp(f.sample.log_pi);
+        of_all -= exp(f.sample.log_pi) * f.sample.log_pi;
+        of_tokens += exp(f.sample.log_pi) * f.sample.entropy;
         count++;
     }
     assert_int_equal(count, sequences);
     assert_int_equal(distinct, architectures);
     assert_true(fabs(sum - 1) < 1e-5);
+    assert_true(of_all > 0.5 && fabs(of_all - of_tokens) < 1e-4); /* the chain rule */
     close_fixture(&f);
 }
 

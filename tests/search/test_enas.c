@@ -302,12 +302,15 @@ static nas_module *nb201(void) {
     return model;
 }
 
-static outcome run(const char *directory, uint64_t seed, int last_epoch, bool resume) {
+static outcome run(const char *update, const char *directory, uint64_t seed, int last_epoch, bool resume) {
     nas_module *model = nb201();
     nas_dataset *train = stripes(1), *valid = stripes(2);
     nas_trainer_config c = small(model, train, valid);
     outcome o;
-    c.options = "controller_steps=3,samples=3,hidden=8,final_samples=2,controller_lr=0.05";
+    char options[128];
+    snprintf(options, sizeof options,
+             "controller_steps=3,samples=3,hidden=8,final_samples=2,controller_lr=0.05,update=%s", update);
+    c.options = options;
     c.num_epochs = 3;
     c.seed = seed;
     c.limit_batches = 4;
@@ -335,23 +338,32 @@ static bool same(outcome a, outcome b) {
     return a.weights == b.weights && a.controller == b.controller && a.best == b.best && a.score == b.score;
 }
 
+static const char *const updates[] = {"reinforce", "ppo"};
+
 static void same_seed_same_search(void **state) {
     (void)state;
-    outcome a = run(NULL, 5, 3, false), b = run(NULL, 5, 3, false), other = run(NULL, 6, 3, false);
-    assert_true(same(a, b));
-    assert_true(other.weights != a.weights && other.controller != a.controller);
+    outcome first[2];
+    for (int u = 0; u < 2; u++) {
+        outcome a = first[u] = run(updates[u], NULL, 5, 3, false), b = run(updates[u], NULL, 5, 3, false);
+        outcome other = run(updates[u], NULL, 6, 3, false);
+        assert_true(same(a, b));
+        assert_true(other.weights != a.weights && other.controller != a.controller);
+    }
+    assert_true(first[0].controller != first[1].controller);
 }
 
 static void resumed_is_uninterrupted(void **state) {
     (void)state;
-    char *directory = temporary_directory(), path[256];
-    snprintf(path, sizeof path, "%s/run", directory);
-    outcome whole = run(NULL, 5, 3, false), part = run(path, 5, 1, false);
-    assert_false(same(whole, part));
-    outcome second = run(path, 5, 2, true);
-    assert_false(same(whole, second));
-    assert_true(same(whole, run(path, 5, 3, true)));
-    remove_directory(directory);
+    for (int u = 0; u < 2; u++) {
+        char *directory = temporary_directory(), path[256];
+        snprintf(path, sizeof path, "%s/run", directory);
+        outcome whole = run(updates[u], NULL, 5, 3, false), part = run(updates[u], path, 5, 1, false);
+        assert_false(same(whole, part));
+        outcome second = run(updates[u], path, 5, 2, true);
+        assert_false(same(whole, second));
+        assert_true(same(whole, run(updates[u], path, 5, 3, true)));
+        remove_directory(directory);
+    }
 }
 
 /* --- refusals --------------------------------------------------------------------------------------- */

@@ -476,6 +476,28 @@ static void finds_what_was_planted(void **unused) {
     }
 }
 
+/* Without a relation to the labels, and with weights as they began, the best is any architecture. */
+static void nothing_is_found_without_its_parts(void **unused) {
+    (void)unused;
+    for (int untrained = 0; untrained < 2; untrained++) {
+        int right = 0;
+        for (uint64_t seed = 1; seed <= 4; seed++) {
+            planted p = planted_new(untrained ? PLANTED_CLASSES : PLANTED_SHUFFLED, 3000, seed);
+            p.config.num_epochs = untrained ? 1 : 6;
+            p.config.strategy = "spos";
+            p.config.options = "population=20,generations=2,mutants=10,children=10";
+            p.config.optimizer = nas_sgd(.lr = untrained ? 1e-12 : 0.05);
+            nas_trainer *t = nas_trainer_new(&p.config);
+            assert_no_error();
+            assert_int_equal(nas_trainer_train(t), NAS_OK);
+            right += planted_found(nas_trainer_best(t, NULL), seed);
+            nas_trainer_free(t);
+            planted_free(&p);
+        }
+        assert_in_range(right, 0, 13); /* of 24, of which chance finds 6 with a deviation of 2.1 */
+    }
+}
+
 static void resumes_to_the_same_bits(void **unused) {
     (void)unused;
     static const int stops[] = {14, 14 + 43}; /* in the second epoch; at the 27th trial */
@@ -519,6 +541,7 @@ int main(void) {
         cmocka_unit_test(the_constants_solve_twenty_genes),
         cmocka_unit_test(limits_hold_and_nothing_is_judged_twice),
         cmocka_unit_test(finds_what_was_planted),
+        cmocka_unit_test(nothing_is_found_without_its_parts),
         cmocka_unit_test(resumes_to_the_same_bits),
         cmocka_unit_test(fairness_needs_equal_choices),
     };

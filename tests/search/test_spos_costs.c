@@ -1,4 +1,5 @@
-/* SPOS and what paths cost: training even over bins of multiply-adds, and searching widths under a limit. */
+/* SPOS and what paths cost: training even over bins of multiply-adds, the evolution among what a limit leaves, and
+ * searching widths under one. */
 #include "search/planted.h"
 #include "support.h"
 
@@ -102,6 +103,58 @@ static void bins_need_a_range(void **unused) {
     assert_null(trainer_of(&p, "sampling=bins"));
     assert_error(NAS_UNSUPPORTED, "nothing between");
     planted_free(&p);
+}
+
+/* --- the best of those within a limit ---------------------------------------------------------------------------- */
+static double worth(const nas_architecture *a, uint64_t seed) {
+    double sum = 0;
+    for (int i = 0; i < PLANTED_CHOICES; i++) {
+        nas_rng rng = nas_rng_new(seed * 100 + (uint64_t)i, nas_architecture_get(a, i));
+        sum += nas_rng_uniform(&rng);
+    }
+    return sum;
+}
+
+static nas_status judge(const nas_architecture *a, double share, double *metrics, void *user) {
+    (void)share;
+    metrics[0] = worth(a, *(const uint64_t *)user);
+    return NAS_OK;
+}
+
+/* Of all architectures within the limits: their number, and how many are worth more than `best`. */
+static void count_legal(nas_trainer *t, uint64_t seed, double best, int counts[2]) {
+    nas_architecture *a = nas_architecture_new(t->s.space);
+    counts[0] = counts[1] = 0;
+    do {
+        bool legal = nas__within_limits(t, a);
+        counts[0] += legal;
+        counts[1] += legal && worth(a, seed) > best;
+    } while (nas__architecture_next(a));
+    nas_architecture_free(a);
+}
+
+static void the_best_legal_ones_are_found(void **unused) {
+    (void)unused;
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        planted p = planted_cost_new(PLANTED_CLASSES, 400, seed);
+        double best;
+        int counts[2];
+        p.config.limits = "macs=310";
+        p.config.trial = judge;
+        p.config.user = &seed;
+        nas_trainer *t = trainer_of(&p, "evaluate=standalone,population=20,generations=6,top=5,mutants=10,children=10");
+        assert_no_error();
+        assert_int_equal(nas_trainer_train(t), NAS_OK);
+        nas_trainer_best(t, &best);
+        count_legal(t, seed, best, counts);
+        assert_in_range(counts[0], 1500, 3000); /* of 4,096 */
+        assert_true(trials_of(t)->n_done == 140 && 140 < 0.15 * counts[0]);
+        if (counts[1] > counts[0] / 100) {
+            fail_msg("seed %d: %d of %d are better", (int)seed, counts[1], counts[0]);
+        }
+        nas_trainer_free(t);
+        planted_free(&p);
+    }
 }
 
 /* --- widths ------------------------------------------------------------------------------------------------------ */
@@ -224,9 +277,8 @@ static void widths_are_sampled_only(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bins_are_trained_equally_often),
-        cmocka_unit_test(bins_need_a_range),
-        cmocka_unit_test(widths_are_searched_under_limits),
+        cmocka_unit_test(bins_are_trained_equally_often), cmocka_unit_test(bins_need_a_range),
+        cmocka_unit_test(the_best_legal_ones_are_found),  cmocka_unit_test(widths_are_searched_under_limits),
         cmocka_unit_test(widths_are_sampled_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
