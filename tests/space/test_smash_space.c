@@ -202,6 +202,140 @@ static void each_field_changes_the_weights(void **state) {
     fixture_free(&f);
 }
 
+/* --- the hypernetwork in double ---------------------------------------------------------------------- */
+typedef struct walk {
+    const nas__smash_op_plan *op;
+    int size, most, bank;
+    float codes[8][64];
+    double *w[NAS__SMASH_LAYERS];
+    int rows[NAS__SMASH_LAYERS], columns[NAS__SMASH_LAYERS];
+} walk;
+
+/* y = w x * sqrt(rows) / ||w||, and a leaky ReLU but for the last layer. */
+static void layer(const walk *h, int i, const double *x, double *y) {
+    double square = 0;
+    for (int k = 0; k < h->rows[i] * h->columns[i]; k++) {
+        square += h->w[i][k] * h->w[i][k];
+    }
+    for (int row = 0; row < h->rows[i]; row++) {
+        double sum = 0;
+        for (int k = 0; k < h->columns[i]; k++) {
+            sum += h->w[i][row * h->columns[i] + k] * x[k];
+        }
+        sum *= sqrt(h->rows[i] / square);
+        y[row] = i == NAS__SMASH_LAYERS - 1 || sum > 0 ? sum : 0.02 * sum;
+    }
+}
+
+/* The generated weights, and their product with a direction. */
+static double walk_generate(const walk *h, const float *direction, double *w) {
+    double square = 0, sum = 0;
+    for (int r = 0; r < h->op->reads; r++) {
+        double x[2][512];
+        for (int k = 0; k < h->size; k++) {
+            x[0][k] = h->codes[r][k];
+        }
+        for (int i = 0; i < NAS__SMASH_LAYERS; i++) {
+            layer(h, i, x[i % 2], x[(i + 1) % 2]);
+        }
+        for (int k = 0; k < h->op->bottle * h->bank; k++) {
+            double value = x[NAS__SMASH_LAYERS % 2][k / h->bank * h->most + k % h->bank];
+            w[k / h->bank * h->op->in + r * h->bank + k % h->bank] = value;
+            square += value * value;
+        }
+    }
+    for (int k = 0; k < h->op->bottle * h->op->in; k++) {
+        w[k] /= sqrt(square);
+        sum += direction[k] * w[k];
+    }
+    return sum;
+}
+
+static void walk_open(walk *h, const fixture *f, const nas__smash_plan *plan) {
+    const nas__smash_options *o = &f->net->options;
+    *h = (walk){.op = &plan->ops[0],
+                .size = nas__smash_encoding_size(o),
+                .most = o->unit * o->units,
+                .bank = plan->bank * o->unit};
+    assert_true(h->op->reads <= 8 && h->size <= 64 && h->most * h->most <= 512);
+    for (int r = 0; r < h->op->reads; r++) {
+        nas__smash_encode(f->net->blocks[0], plan, 0, r, h->codes[r]);
+    }
+    for (int i = 0; i < NAS__SMASH_LAYERS; i++) {
+        nas_tensor *t = f->net->hyper->weights[i];
+        h->rows[i] = (int)nas_tensor_dim(t, 0);
+        h->columns[i] = (int)nas_tensor_dim(t, 1);
+        h->w[i] = malloc((size_t)nas_tensor_count(t) * sizeof(double));
+        float *values = malloc((size_t)nas_tensor_count(t) * sizeof *values);
+        nas_tensor_read(t, values);
+        for (int64_t k = 0; k < nas_tensor_count(t); k++) {
+            h->w[i][k] = values[k];
+        }
+        free(values);
+    }
+}
+
+/* Central differences of the walk, for one parameter in eleven. */
+static void compare_gradients(walk *h, const fixture *f, const float *direction) {
+    double w[16 * 96];
+    for (int i = 0; i < NAS__SMASH_LAYERS; i++) {
+        int n = h->rows[i] * h->columns[i];
+        float *got = malloc((size_t)n * sizeof *got);
+        double worst = 0, largest = 0;
+        nas_tensor_read_grad(f->net->hyper->weights[i], got);
+        for (int k = i; k < n; k += 11) {
+            double kept = h->w[i][k], at[2];
+            for (int side = 0; side < 2; side++) {
+                h->w[i][k] = kept + (side ? 1e-6 : -1e-6);
+                at[side] = walk_generate(h, direction, w);
+            }
+            h->w[i][k] = kept;
+            double expected = (at[1] - at[0]) / 2e-6;
+            worst = fmax(worst, fabs(expected - got[k]));
+            largest = fmax(largest, fabs(expected));
+        }
+        if (!(largest > 0) || worst > 1e-5 * largest) {
+            fail_msg("layer %d: %g off, of %g", i, worst, largest);
+        }
+        free(got);
+    }
+}
+
+static void generated_weights_and_gradients_are_those_of_a_second_walk(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 3; seed++) {
+        fixture f = fixture_new(seed);
+        nas_architecture *a = nas_space_info_find("smash")->parse(f.space, "b1:3>3,2,3,1,1+b4:1>1,4,3,1,1");
+        nas_architecture_apply(a, f.space);
+        nas__smash_plan plan;
+        walk h;
+        nas__smash_read_plan(f.net->blocks[0], &plan);
+        walk_open(&h, &f, &plan);
+        const int n = h.op->bottle * h.op->in;
+        float *direction = random_floats(seed + 50, (size_t)n), got[16 * 96];
+        double w[16 * 96];
+        nas_tape *tape = nas_tape_new();
+        nas_tape_begin(tape, &(nas_tape_config){.grad = NAS_ROLE_WEIGHT});
+        assert_true(nas__smash_hyper_begin(f.net->hyper));
+        nas_tensor *t = nas__smash_generate(f.net->blocks[0], &plan, 0);
+        nas_tensor_read(t, got);
+        nas_tensor *product = nas_mul(t, nas_input(NAS_DIMS(h.op->bottle, h.op->in, 1, 1), direction));
+        assert_int_equal(nas_backward(nas_sum(product)), NAS_OK);
+        walk_generate(&h, direction, w);
+        for (int k = 0; k < n; k++) {
+            assert_true(fabs(w[k] - got[k]) < 1e-6);
+        }
+        compare_gradients(&h, &f, direction);
+        nas_tape_free(tape);
+        free(direction);
+        for (int i = 0; i < NAS__SMASH_LAYERS; i++) {
+            free(h.w[i]);
+        }
+        nas_architecture_free(a);
+        fixture_free(&f);
+    }
+}
+
 /* --- gradients --------------------------------------------------------------------------------------- */
 enum { IMAGES = 4, PIXELS = IMAGES * 28 * 28 };
 
@@ -335,6 +469,7 @@ int main(void) {
         cmocka_unit_test(any_choices_are_a_network_with_its_own_encoding),
         cmocka_unit_test(strings_and_files_round_trip),
         cmocka_unit_test(each_field_changes_the_weights),
+        cmocka_unit_test(generated_weights_and_gradients_are_those_of_a_second_walk),
         cmocka_unit_test(gradients_are_slopes),
         cmocka_unit_test(unused_shared_weights_have_no_gradient),
         cmocka_unit_test(found_networks_cost_what_was_said),
