@@ -112,6 +112,24 @@ typedef struct nas__pointwise_grads {
     float *d_weights;       /* [parts*in][out padded]; NULL: not wanted */
 } nas__pointwise_grads;
 
+/* Tensors of equal shape but for their channels, which lie behind one another; of all but the last part they fill whole
+ * blocks. Halves: every second channel of all, from the first or the second on. */
+typedef struct nas__halves {
+    int n, hw, parts;
+    int blocks[NAS__MOST_PARTS]; /* of channels of each part */
+} nas__halves;
+
+typedef struct nas__halves_grads {
+    const float *even, *odd; /* gradients of the halves; NULL: zero */
+    /* [parts] each, as in nas__unit_grads; x may be NULL where there is neither a ReLU nor in_sums, dx and in_sums
+     * always */
+    const float *const *x;
+    const nas__on_load *load;
+    float *const *dx;
+    const bool *accumulate;
+    double *const *in_sums;
+} nas__halves_grads;
+
 typedef struct nas__kernels {
     const char *isa;
     int block, panel;
@@ -127,6 +145,11 @@ typedef struct nas__kernels {
     void (*pointwise_forward)(const nas__pointwise *p, const float *const *x, const nas__on_load *load,
                               const float *bias, const nas__on_load *act, float *z, double *sums);
     void (*pointwise_backward)(const nas__pointwise *p, const nas__pointwise_grads *g);
+
+    /* Halves of the channels of x[parts], each read through load[parts]; and the way back. */
+    void (*halves_forward)(const nas__halves *s, const float *const *x, const nas__on_load *load, float *even,
+                           float *odd);
+    void (*halves_backward)(const nas__halves *s, const nas__halves_grads *g);
 
     /* Global average pooling: y[n][c] plain (n rows of c values), mean over the plane. */
     void (*global_pool_forward)(int n, int c, int hw, const float *x, float *y);

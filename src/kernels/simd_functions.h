@@ -24,6 +24,11 @@ void NAS_SIMD(nas__pointwise_forward)(const nas__pointwise *p, const float *cons
                                       const float *bias, const nas__on_load *act, float *z, double *sums);
 void NAS_SIMD(nas__pointwise_backward)(const nas__pointwise *p, const nas__pointwise_grads *g);
 
+/* simd_halves.c */
+void NAS_SIMD(nas__halves_forward)(const nas__halves *s, const float *const *x, const nas__on_load *load, float *even,
+                                   float *odd);
+void NAS_SIMD(nas__halves_backward)(const nas__halves *s, const nas__halves_grads *g);
+
 /* simd_late.c */
 void NAS_SIMD(nas__late_values)(int n, int c, int hw, const float *x, const nas__on_load *load, float *y);
 void NAS_SIMD(nas__late_gradient)(int n, int c, int hw, const nas__late_grad *late, float *out);

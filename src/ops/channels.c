@@ -2,6 +2,7 @@
  * 2018), and the split into even and odd ones, which is the shuffle of ShuffleNetV2 (Ma et al., ECCV 2018) where its
  * halves part. */
 #include "ops/common.h"
+#include "tensor/late.h"
 
 #include <string.h>
 
@@ -89,23 +90,67 @@ nas_tensor *nas_channel_shuffle(nas_tensor *x, int groups) {
 }
 
 /* --- even and odd ---------------------------------------------------------------------------------- */
-static void even_odd_backward(nas__node *node) {
-    nas_tensor *x = node->inputs[0];
-    const int64_t c = x->dims[1], hw = x->dims[2] * x->dims[3];
-    const order o = {c / 2, 2};
-    nas__buffer *dx = nas__floats(nas__storage(x));
-    if (!dx) {
-        return;
-    }
-    memset(dx->data, 0, nas__storage(x) * sizeof(float));
-    for (int half = 0; half < 2; half++) {
-        nas_tensor *y = node->outputs[half];
-        const float *dy = nas__grad_of(y).buffer ? nas__grad_data(y) : NULL;
-        if (dy) {
-            move_channels(&o, x->dims[0], hw, c, half * c / 2, c / 2, true, dy, dx->data);
+/* What is parted: of a concatenation that nobody has made its parts, as the kernel reads them. */
+typedef struct parted {
+    nas__halves shape;
+    nas__on_load load[NAS__MOST_PARTS];
+    nas_tensor *values[NAS__MOST_PARTS];
+} parted;
+
+static bool fills_blocks(const nas__late_concat *c) {
+    for (int i = 0; i < c->n - 1; i++) {
+        if (c->parts[i]->dims[1] % nas__block()) {
+            return false;
         }
     }
-    nas__grad_give(x, dx, 1);
+    return true;
+}
+
+/* `targets` have the gradients. */
+static bool read_parts(nas_tensor *x, parted *p, nas_tensor **targets) {
+    const bool late = x->late && x->late->kind == NAS__LATE_CONCAT && !x->data && fills_blocks(x->late->detail);
+    const nas__late_concat *c = late ? x->late->detail : NULL;
+    p->shape = (nas__halves){.n = (int)x->dims[0], .hw = (int)(x->dims[2] * x->dims[3]), .parts = c ? c->n : 1};
+    for (int i = 0; i < p->shape.parts; i++) {
+        nas__reading r;
+        if (!nas__read(c ? c->parts[i] : x, &r)) {
+            return false;
+        }
+        p->shape.blocks[i] = nas__padded(r.values->dims[1]) / nas__block();
+        p->load[i] = r.load;
+        p->values[i] = r.values;
+        targets[i] = r.target;
+    }
+    return true;
+}
+
+static const float *gradient_of(nas_tensor *y) { return nas__grad_of(y).buffer ? nas__grad_data(y) : NULL; }
+
+static void even_odd_backward(nas__node *node) {
+    const parted *p = node->state;
+    const float *x[NAS__MOST_PARTS];
+    float *dx[NAS__MOST_PARTS];
+    bool accumulate[NAS__MOST_PARTS];
+    double *sums[NAS__MOST_PARTS];
+    nas__buffer *fresh[NAS__MOST_PARTS];
+    for (int i = 0; i < p->shape.parts; i++) {
+        x[i] = nas__data(p->values[i]);
+        dx[i] = nas__grad_open(node->inputs[i], &fresh[i], &accumulate[i]);
+        sums[i] = dx[i] ? nas__grad_wants_sums(node->inputs[i]) : NULL;
+    }
+    nas__kernel_table()->halves_backward(&p->shape, &(nas__halves_grads){.even = gradient_of(node->outputs[0]),
+                                                                         .odd = gradient_of(node->outputs[1]),
+                                                                         .x = x,
+                                                                         .load = p->load,
+                                                                         .dx = dx,
+                                                                         .accumulate = accumulate,
+                                                                         .in_sums = sums});
+    for (int i = 0; i < p->shape.parts; i++) {
+        if (dx[i]) {
+            nas__grad_close(node->inputs[i], fresh[i]);
+            nas__grad_tell_sums(node->inputs[i], sums[i]);
+        }
+    }
 }
 
 static nas_tensor *half_of(const nas_tensor *x) {
@@ -113,19 +158,25 @@ static nas_tensor *half_of(const nas_tensor *x) {
 }
 
 static bool split(nas_tensor *x, nas_tensor *parts[2]) {
-    const float *values = nas__data(x);
-    const int64_t c = x->dims[1];
-    nas_tensor *halves[2] = {half_of(x), half_of(x)};
-    if (!values || !halves[0] || !halves[1]) {
+    parted p;
+    nas_tensor *targets[NAS__MOST_PARTS];
+    const float *values[NAS__MOST_PARTS];
+    if (!read_parts(x, &p, targets)) {
         return false;
     }
-    for (int i = 0; i < 2; i++) {
-        parts[i] = halves[i];
-        clear_tail(halves[i], halves[i]->data);
-        move_channels(&(order){c / 2, 2}, x->dims[0], x->dims[2] * x->dims[3], c, i * c / 2, c / 2, false, values,
-                      halves[i]->data);
+    nas_tensor *halves[2] = {half_of(x), half_of(x)};
+    if (!halves[0] || !halves[1]) {
+        return false;
     }
-    nas__record("split_even_odd", even_odd_backward, 1, &x, 2, halves, 0);
+    for (int i = 0; i < p.shape.parts; i++) {
+        values[i] = nas__data(p.values[i]);
+    }
+    nas__kernel_table()->halves_forward(&p.shape, values, p.load, halves[0]->data, halves[1]->data);
+    memcpy(parts, halves, sizeof halves);
+    nas__node *node = nas__record("split_even_odd", even_odd_backward, p.shape.parts, targets, 2, halves, sizeof p);
+    if (node) {
+        *(parted *)node->state = p;
+    }
     return true;
 }
 
@@ -141,10 +192,10 @@ bool nas_split_even_odd(nas_tensor *x, nas_tensor *parts[2]) {
         parts[0] = parts[1] = nas_zero(4, (int64_t[]){x->dims[0], x->dims[1] / 2, x->dims[2], x->dims[3]});
         return parts[0] != NULL;
     }
-    x = nas__as(x, NAS__BLOCKED);
-    if (x && !nas__dry()) {
+    if (!nas__dry()) {
         return split(x, parts);
     }
+    x = nas__as(x, NAS__BLOCKED);
     for (int half = 0; x && half < 2; half++) {
         parts[half] = nas__traced_as("split_even_odd", &(nas__told){.dim = 1, .from = half}, 1, &x, half_of(x));
     }

@@ -29,8 +29,9 @@ static bool read_parts(nas_tensor *x, pointwise_state *s, nas_tensor **targets) 
     }
     s->shape.parts = 1;
     s->load = load;
-    if (x->late && x->late->kind == NAS__LATE_CONCAT && !x->data) {
-        const nas__late_concat *c = x->late->detail;
+    const bool late = x->late && x->late->kind == NAS__LATE_CONCAT && !x->data;
+    const nas__late_concat *c = late ? x->late->detail : NULL;
+    if (c && c->equal) {
         s->shape.parts = c->n;
         for (int i = 0; i < c->n; i++) {
             s->values[i] = targets[i] = c->parts[i];

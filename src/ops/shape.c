@@ -165,12 +165,18 @@ static bool equal_channels(int n, nas_tensor *const *x) {
     return true;
 }
 
-/* 1x1 convolutions read the parts where they lie. */
+/* Those that read a part where it lies finish it on load. */
+static bool may_stay_late(const nas_tensor *x, nas__layout layout) {
+    return layout == NAS__BLOCKED && x->late && !x->data &&
+           (x->late->kind == NAS__LATE_RELU || x->late->kind == NAS__LATE_NORM);
+}
+
+/* 1x1 convolutions read equal parts where they lie, splits into halves all of them. */
 static nas_tensor *late_concat(int n, nas_tensor **list, const int64_t dims[4]) {
     nas_tensor *y = nas__postpone(&(nas__late){.kind = NAS__LATE_CONCAT, .compute = compute_concat}, dims,
                                   sizeof(nas__late_concat));
     if (y) {
-        *(nas__late_concat *)y->late->detail = (nas__late_concat){n, list};
+        *(nas__late_concat *)y->late->detail = (nas__late_concat){n, equal_channels(n, list), list};
         for (int i = 0; i < n; i++) {
             y->needs_grad |= nas__wants(list[i]);
         }
@@ -192,15 +198,16 @@ nas_tensor *nas_concat(int n, nas_tensor *const *x, int dim) {
     if (nas__dry()) {
         return nas__traced_as("concat", &(nas__told){.dim = dim}, n, x, nas__new(x[0]->ndim, dims, layout));
     }
+    bool late = layout == NAS__BLOCKED && dim == 1 && n > 1 && n <= NAS__MOST_PARTS;
     nas_tensor **list = nas__tape() ? nas__arena_alloc(&nas__tape()->arena, (size_t)n * sizeof *list) : NULL;
     for (int i = 0; list && i < n; i++) {
-        list[i] = nas__as(x[i], layout);
+        list[i] = late && may_stay_late(x[i], layout) ? x[i] : nas__as(x[i], layout);
         list = list[i] ? list : NULL;
     }
     if (!list) {
         return NULL;
     }
-    if (layout == NAS__BLOCKED && dim == 1 && n > 1 && n <= NAS__MOST_PARTS && equal_channels(n, list)) {
+    if (late) {
         return late_concat(n, list, dims);
     }
     nas_tensor *y = nas__new(x[0]->ndim, dims, layout);

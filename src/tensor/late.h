@@ -52,10 +52,11 @@ typedef struct nas__pool_pair {
     struct nas__pool_pair *next; /* with other windows */
 } nas__pool_pair;
 
-/* Of a concatenation of channels, all parts with as many of them; and of a crop, what it leaves out before. */
+/* Of a concatenation of channels, and of a crop, what it leaves out before. */
 typedef struct nas__late_concat {
     int n;
-    nas_tensor **parts; /* blocked, not late */
+    bool equal;         /* all parts have as many channels */
+    nas_tensor **parts; /* blocked; only a ReLU or a norm may still be late */
 } nas__late_concat;
 
 typedef struct nas__late_crop {

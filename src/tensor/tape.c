@@ -218,13 +218,19 @@ static void forget_other_forms(nas_tensor *t) {
     t->twin = t->twin && t->twin->left ? NULL : t->twin;
 }
 
+/* A part of it, or what a part will be computed from. */
 static bool is_part(const nas_tensor *concat, const nas_tensor *t) {
     const nas__late_concat *c = concat->late->detail;
-    int i = 0;
-    while (i < c->n && c->parts[i] != t) {
-        i++;
+    for (int i = 0; i < c->n; i++) {
+        const nas_tensor *part = c->parts[i];
+        while (part != t && part->late && !part->data) {
+            part = part->late->source;
+        }
+        if (part == t) {
+            return true;
+        }
     }
-    return i < c->n;
+    return false;
 }
 
 nas_tensor *nas__scope_end(size_t begin, nas_tensor *y) {

@@ -86,7 +86,20 @@ static nas_tensor *parted(graph *g, nas_tensor *x) {
     y = node(g, nas_relu(norm(g, conv(g, y, half, 1, (nas_conv_args){0}), false)));
     y = node(g, nas_concat(2, (nas_tensor *[]){node(g, part[0]), y}, 1));
     nas_split_even_odd(y, part);
-    return part[1];
+    return node(g, nas_concat(2, (nas_tensor *[]){part[1], node(g, nas_relu(norm(g, part[0], true)))}, 1));
+}
+
+/* Three halvings in a row of what comes late from both sides, and a norm without a ReLU. */
+static nas_tensor *parted_again(graph *g, nas_tensor *x) {
+    nas_tensor *part[2] = {x, x};
+    int c = (int)nas_tensor_dim(x, 1);
+    for (int i = 0; i < 3; i++) {
+        nas_tensor *y = norm(g, conv(g, part[1], c, 1, (nas_conv_args){0}), false);
+        nas_tensor *passes = i ? part[0] : node(g, nas_relu6(norm(g, conv(g, x, c, 1, (nas_conv_args){0}), true)));
+        y = node(g, nas_concat(2, (nas_tensor *[]){passes, i == 1 ? y : node(g, nas_relu(y))}, 1));
+        nas_split_even_odd(y, part);
+    }
+    return node(g, nas_add(part[0], part[1]));
 }
 
 static nas_tensor *residual(graph *g, nas_tensor *x) {

@@ -72,6 +72,16 @@ COMPARED(sep_conv)
 COMPARED(inverted_residual)
 COMPARED(grouped_residual)
 COMPARED(parted)
+
+/* Parts that fill whole blocks are parted while they are late: an even number of blocks of all parts, then an odd one.
+ */
+static void parted_again_fused(void **state) {
+    (void)state;
+    compare(parted_again, 32, 9, 13);
+    compare(parted_again, 48, 5, 5);
+    compare(parted, 96, 7, 7);
+}
+
 COMPARED(residual)
 COMPARED(mixed)
 COMPARED(cell)
@@ -85,6 +95,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(inverted_residual_fused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(grouped_residual_fused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(parted_fused, open_tape, close_tape),
+        cmocka_unit_test_setup_teardown(parted_again_fused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(residual_fused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(mixed_fused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(cell_fused, open_tape, close_tape),

@@ -79,6 +79,7 @@ REFUSED(sep_conv)
 REFUSED(inverted_residual)
 REFUSED(grouped_residual)
 REFUSED(parted)
+REFUSED(parted_again)
 REFUSED(residual)
 REFUSED(mixed)
 REFUSED(cell)
@@ -104,6 +105,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(inverted_residual_refused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(grouped_residual_refused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(parted_refused, open_tape, close_tape),
+        cmocka_unit_test_setup_teardown(parted_again_refused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(residual_refused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(mixed_refused, open_tape, close_tape),
         cmocka_unit_test_setup_teardown(cell_refused, open_tape, close_tape),

@@ -100,6 +100,7 @@ NEAR(sep_conv, false)
 NEAR(inverted_residual, true)
 NEAR(grouped_residual, true)
 NEAR(parted, true)
+NEAR(parted_again, true)
 NEAR(residual, true)
 NEAR(mixed, true)
 NEAR(cell, true)
@@ -189,6 +190,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(computed_late_is_near_f32, setup, teardown),
         cmocka_unit_test_setup_teardown(inverted_residual_is_near_f32, setup, teardown),
         cmocka_unit_test_setup_teardown(parted_is_near_f32, setup, teardown),
+        cmocka_unit_test_setup_teardown(parted_again_is_near_f32, setup, teardown),
         cmocka_unit_test_setup_teardown(residual_is_near_f32, setup, teardown),
         cmocka_unit_test_setup_teardown(cell_is_near_f32, setup, teardown),
         cmocka_unit_test_setup_teardown(preprocessing_is_near_f32, setup, teardown),
