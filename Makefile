@@ -10,8 +10,9 @@ FILTER ?=
 # Rows of make bench-all; empty: all.
 BENCH ?=
 CMAKE_FLAGS ?=
-# Directory with the binary files of CIFAR-10, or of a part of it, for make results-collapse.
-COLLAPSE_DATA ?=
+# Directory with the binary files of CIFAR-10, or of a part of it, for make results-collapse and results-correlate; further words for both.
+RESULTS_DATA ?=
+RESULTS ?=
 SECONDS ?= 60
 
 SOURCES = $(wildcard src/*/*.[ch] src/*/*/*.[ch] include/espalier/*.h tests/*.[ch] tests/*/*.[ch] tests/*/*.cpp \
@@ -24,6 +25,9 @@ configure = cmake -S . -B $(1) $(if $(wildcard $(1)/CMakeCache.txt),,$(if $(shel
 	$(if $(ONEDNN),-DONEDNN_ROOT=$(abspath $(ONEDNN))) $(2) $(CMAKE_FLAGS)
 build = $(call configure,$(1),$(2)) && cmake --build $(1) -j $(JOBS)
 ctest = ctest --test-dir $(1) --output-on-failure --no-tests=error $(if $(FILTER),-R '$(FILTER)') $(2)
+
+results = $(if $(RESULTS_DATA),,$(error make $@ RESULTS_DATA=DIR: the directory with the files of CIFAR-10)) \
+	python3 bench/$(1).py $(BUILD)/espalier --data-dir '$(RESULTS_DATA)' --page docs/results.md $(RESULTS)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -56,9 +60,11 @@ bench: build ## the main benchmarks, ours and PyTorch's by turns (ESPALIER_PEER_
 bench-all: build ## all benchmarks (BENCH=W2,W10: these rows) in all modes of PyTorch; goes on where it was stopped
 	python3 bench/table.py $(BUILD)/espalier --all --store $(BUILD)/bench $(if $(BENCH),--rows $(BENCH))
 
-results-collapse: build ## does DARTS collapse, and what helps? into docs/results.md; COLLAPSE_DATA=DIR with CIFAR-10's files; 3 hours, goes on where it was stopped
-	@[ -n '$(COLLAPSE_DATA)' ] || { echo 'make results-collapse COLLAPSE_DATA=DIR: the directory with the files of CIFAR-10' >&2; exit 1; }
-	python3 bench/collapse.py $(BUILD)/espalier --data-dir '$(COLLAPSE_DATA)' --store $(BUILD)/collapse --out docs/results.md
+results-collapse: build ## does DARTS collapse, and what helps? into docs/results.md; RESULTS_DATA=DIR with CIFAR-10's files; 3 hours at most, again to go on
+	$(call results,collapse)
+
+results-correlate: build ## do the scores of a search rank networks? into docs/results.md; RESULTS_DATA=DIR as above; 3 hours at most, again to go on
+	$(call results,correlate)
 
 results-regret: build ## classic strategies on a table of accuracies: the curves and the table of docs/results.md (half a minute)
 	$(BUILD)/bench/regret tests/data/tables/nas-bench-macro.csv 300 docs/images/regret.svg
@@ -95,4 +101,4 @@ install: build ## library, headers, pkg-config file and command below PREFIX (de
 clean: ## remove everything that was built
 	rm -rf build build-*
 
-.PHONY: help deps build demo test test-isa quick bench bench-all results-collapse results-regret asan tsan valgrind fuzz format lint install clean
+.PHONY: help deps build demo test test-isa quick bench bench-all results-collapse results-correlate results-regret asan tsan valgrind fuzz format lint install clean

@@ -1,27 +1,18 @@
 """The table of `make results-collapse`: does differentiable search on nb201 collapse to skip connections, and what helps?
 
-    collapse.py ESPALIER --data-dir DIR [--store DIR] [--out docs/results.md] [--rows darts,pc] [--epochs 30] [--retrain-epochs 12]
-                [--random 10] [--threads N] [--limit-batches N] [--limit-images N] [--minutes 180]
+    collapse.py ESPALIER --data-dir DIR [--page docs/results.md] [--rows darts,pc] [--minutes 180] [--force] ...
 
 A row for every variant of DARTS and every other strategy that there is: one search (16 channels, one cell per stage, CIFAR-10), and
-its network trained from scratch and tested, like random cells of the space. What is done lies in the store and is not done again;
-what was cut short goes on from its last epoch. No new work begins after --minutes: run it again to go on. The table replaces what
-stands between the markers of --out when all rows are there.
+its network trained from scratch and tested, like random cells of the space. Each is a piece (results.py): what is finished is not done
+again, what was cut short goes on from its last epoch, and the table is made of what there is. No new piece begins after --minutes.
 """
 
-import argparse
-import json
 import os
-import random
 import sqlite3
 import statistics
-import subprocess
-import sys
-import time
 
-SPACE = ("--space", "nb201", "--set", "channels=16", "--set", "cells=1")
-OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-EDGES = ("edge_1_0", "edge_2_0", "edge_2_1", "edge_3_0", "edge_3_1", "edge_3_2")
+import results
+
 # row, strategy, its options
 ROWS = (
     ("darts", "darts", ()),
@@ -40,52 +31,9 @@ ROWS = (
     ("fbnet", "fbnet", ()),
     ("random", "random", ("evaluate=shared", "trials=100")),
 )
-BEGIN, END = "<!-- results: collapse -->", "<!-- end of results -->"
 
 
-def note(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-class OutOfTime(Exception):
-    pass
-
-
-def run(args, *command):
-    if time.monotonic() > args.deadline:
-        raise OutOfTime
-    limits = [f"--{name.replace('_', '-')}={getattr(args, name)}" for name in ("threads", "limit_batches", "limit_images")
-              if getattr(args, name)]
-    full = [args.espalier, *command, "--data", "cifar10", "--data-dir", args.data_dir, "--seed", str(args.seed), "--json", "--quiet",
-            *limits]
-    done = subprocess.run(full, stdout=subprocess.PIPE)
-    if done.returncode:
-        sys.exit(f"collapse.py: {' '.join(full)} ended with {done.returncode}")
-    return json.loads(done.stdout)
-
-
-def path_of(args, name):
-    return os.path.join(args.store, name.replace(", ", "-").replace(" ", "-"))
-
-
-def cached(args, name, make):
-    """The JSON result of `make`, from the store when it is there."""
-    path = path_of(args, name) + ".json"
-    if os.path.exists(path):
-        with open(path) as file:
-            return json.load(file)
-    start = time.monotonic()
-    result = make()
-    note(f"{name}: {time.monotonic() - start:.0f} s")
-    with open(path + ".new", "w") as file:
-        json.dump(result, file)
-    os.replace(path + ".new", path)
-    return result
-
-
-# --- one row ---------------------------------------------------------------------------------------------
-
-
+# --- pieces ------------------------------------------------------------------------------------------------
 def read_log(directory):
     """Last epoch's skips, entropy and eigenvalue, the most skips of any, and whether the run says that it collapsed."""
     log = sqlite3.connect(os.path.join(directory, "run.sqlite"))
@@ -94,111 +42,84 @@ def read_log(directory):
                          "ORDER BY epoch").fetchall()
     told = log.execute("SELECT count(*) FROM event WHERE kind = 'collapse' AND message LIKE 'the search collapses%'").fetchone()[0]
     log.close()
-    return {"epochs": len(epochs), "skips": epochs[-1][0], "entropy": epochs[-1][1], "most": max(e[0] or 0 for e in epochs),
-            "first_eigenvalue": values[0][0] if values else None, "eigenvalue": values[-1][0] if values else None,
-            "collapsed": told > 0}
+    return {"epochs": len(epochs), "skips": epochs[-1][0], "entropy": epochs[-1][1], "most_skips": max(e[0] or 0 for e in epochs),
+            "eigenvalues": [values[0][0], values[-1][0]] if values else None, "collapsed": told > 0}
 
 
-def search(args, name, strategy, options):
-    directory = path_of(args, name)
-    if strategy == "darts":
-        options = (*options, "eigenvalue=1")
-    settings = [part for option in options for part in ("--set", option)]
-    result = run(args, "search", *SPACE, "--strategy", strategy, *settings, "--epochs", str(args.epochs), "--batch", "64", "--out",
-                 directory, "--resume")
-    return {"canonical": result["canonical"], "architecture": result["architecture"], "seconds": result["seconds"],
-            **read_log(directory)}
+def command_of(study, strategy, options):
+    settings = [word for option in (*options, *(["eigenvalue=1"] if strategy == "darts" else [])) for word in ("--set", option)]
+    return study.on_data("search", *results.SPACE, "--strategy", strategy, *settings, "--epochs", str(study.args.epochs), "--batch", "64",
+                         "--seed", str(study.args.seed), "--out", "$RUN", "--resume")
 
 
-def retrain(args, name, architecture):
-    file = path_of(args, name) + ".architecture"
-    with open(file, "w") as out:
-        json.dump(architecture, out)
-    result = run(args, "retrain", *SPACE, "--arch", file, "--epochs", str(args.retrain_epochs), "--batch", "128", "--out",
-                 path_of(args, name), "--resume")
-    return {"accuracy": result["metrics"]["acc1"], "macs": result["macs"]}
+def piece_of(row):
+    return row.replace(", ", "-").replace(" ", "-")
 
 
-def random_cell(args, index):
-    generator = random.Random(1000 * args.seed + index)
-    return {edge: generator.choice(OPS) for edge in EDGES}
+def search(study, row, command):
+    def measure(run):
+        result, seconds = study.run(command, RUN=run)
+        return {"canonical": result["canonical"], "architecture": result["architecture"], **read_log(run)}, seconds
+    return study.piece(piece_of(row), [command], measure)
 
 
 # --- the table -------------------------------------------------------------------------------------------
-
-
 def number(value, digits):
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def table(args, rows, baseline):
-    accuracies = [r["accuracy"] for r in baseline]
-    lines = [
-        "| | skips at the end (most) | entropy | eigenvalue, first and last | epochs | exported cell | test accuracy | random cells as good |",
-        "|---|---|---|---|---|---|---|---|"]
-    for name, found, trained in rows:
-        cell = found["canonical"].replace("|", "\\|")
-        better = sum(a >= trained["accuracy"] for a in accuracies)
-        eigenvalues = (f"{found['first_eigenvalue']:.3g}, {found['eigenvalue']:.3g}" if found["eigenvalue"] is not None else "")
-        lines.append(f"| {name}{' **collapsed**' if found['collapsed'] else ''} | {number(found['skips'], 2)} ({number(found['most'], 2)}) | "
-                     f"{number(found['entropy'], 3)} | {eigenvalues} | {found['epochs']} | `{cell}` | {trained['accuracy']:.4f} | "
-                     f"{better} of {len(accuracies)} |")
-    deviation = statistics.stdev(accuracies) if len(accuracies) > 1 else 0
-    lines.append(f"| random cells, mean of {len(accuracies)} | | | | | | {statistics.mean(accuracies):.4f} (deviation {deviation:.4f}; "
-                 f"{min(accuracies):.4f} to {max(accuracies):.4f}) | |")
-    lines += ["", f"Searches of {args.epochs} epochs, retrainings of {args.retrain_epochs}; seed {args.seed}. *Collapsed*: the run's own "
-              "watch said so. The exported cell is the best-scored one of all epochs, so it may be healthy where the end was not."]
+def line(row, found, trained, random):
+    if not found:
+        return f"| {row} | {results.MISSING} | | | | | | |"
+    cell = found["canonical"].replace("|", "\\|")
+    values = found["eigenvalues"]
+    accuracy = f"{trained['accuracy']:.4f}" if trained else results.MISSING
+    as_good = f"{sum(a >= trained['accuracy'] for a in random)} of {len(random)}" if trained and random else ""
+    return (f"| {row}{' **collapsed**' if found['collapsed'] else ''} | {number(found['skips'], 2)} ({number(found['most_skips'], 2)}) | "
+            f"{number(found['entropy'], 3)} | {f'{values[0]:.3g}, {values[1]:.3g}' if values else ''} | {found['epochs']} | `{cell}` | "
+            f"{accuracy} | {as_good} |")
+
+
+def last_line(random, wanted):
+    if not random:
+        return f"| random cells | {results.MISSING} | | | | | | |"
+    spread = f" (deviation {statistics.stdev(random):.4f}; {min(random):.4f} to {max(random):.4f})" if len(random) > 1 else ""
+    missing = f", {wanted - len(random)} {results.MISSING}" if len(random) < wanted else ""
+    return f"| random cells, mean of {len(random)}{missing} | | | | | | {statistics.mean(random):.4f}{spread} | |"
+
+
+def table(study, alone):
+    random = [one["accuracy"] for one in map(alone.stored, results.random_cells(study.args.random, study.args.seed)) if one]
+    lines = ["| | skips at the end (most) | entropy | eigenvalue, first and last | epochs | exported cell | test accuracy | "
+             "random cells as good |",
+             "|---|---|---|---|---|---|---|---|"]
+    for row, strategy, options in ROWS:
+        found = study.stored(piece_of(row), [command_of(study, strategy, options)])
+        lines.append(line(row, found, found and alone.stored(found["architecture"]), random))
+    lines += [last_line(random, study.args.random), "",
+              f"Searches of {study.args.epochs} epochs, trainings of {study.args.retrain_epochs}, one each with seed {study.args.seed}. "
+              "*Collapsed*: the run's own watch said so. The exported cell is the best-scored one of all epochs, so it may be healthy where "
+              "the end was not."]
     return "\n".join(lines)
 
 
-def replace(path, text):
-    with open(path) as file:
-        page = file.read()
-    begin, end = page.index(BEGIN) + len(BEGIN), page.index(END)
-    with open(path + ".new", "w") as file:
-        file.write(page[:begin] + "\n" + text + "\n" + page[end:])
-    os.replace(path + ".new", path)
-
-
-def chosen_rows(args):
-    known = {s["name"] for s in json.loads(subprocess.run([args.espalier, "list", "--json"], check=True,
-                                                          stdout=subprocess.PIPE).stdout)["strategies"]}
-    rows = [r for r in ROWS if not args.rows or r[0] in args.rows.split(",")]
-    for name, strategy, _ in rows:
-        if strategy not in known:
-            note(f"{name}: this build has no strategy {strategy}; the row is left out")
-    return [r for r in rows if r[1] in known]
-
-
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("espalier")
-    parser.add_argument("--data-dir", required=True)
-    parser.add_argument("--store", default="build/collapse")
-    parser.add_argument("--out", help="page with the markers; without one the table is printed")
+    parser = results.parser(__doc__.splitlines()[0], epochs=30, retrain_epochs=12, random=10)
     parser.add_argument("--rows")
-    parser.add_argument("--seed", type=int, default=1)
-    for name, value in (("epochs", 30), ("retrain-epochs", 12), ("random", 10), ("threads", 0), ("limit-batches", 0), ("limit-images", 0),
-                        ("minutes", 180)):
-        parser.add_argument(f"--{name}", type=int, default=value)
     args = parser.parse_args()
-    args.deadline = time.monotonic() + 60 * args.minutes
-    os.makedirs(args.store, exist_ok=True)
-    rows, baseline = [], []
+    study = results.Results(args, "collapse")
+    alone = results.Alone(study, args.retrain_epochs)
+    chosen = [r for r in ROWS if not args.rows or r[0] in args.rows.split(",")]
     try:
-        for name, strategy, options in chosen_rows(args):
-            found = cached(args, name, lambda: search(args, name, strategy, options))
-            trained = cached(args, f"{name} retrained", lambda: retrain(args, f"{name} retrained", found["architecture"]))
-            rows.append((name, found, trained))
-        for i in range(args.random):
-            baseline.append(cached(args, f"random {i}", lambda: retrain(args, f"random {i}", random_cell(args, i))))
-    except OutOfTime:
-        sys.exit(f"collapse.py: {args.minutes} minutes are over; run it again to go on")
-    text = table(args, rows, baseline)
-    if args.out:
-        replace(args.out, text)
-    else:
-        print(text)
+        for row, strategy, options in chosen:
+            found = search(study, row, command_of(study, strategy, options))
+            alone.train(found["architecture"])
+        for cell in results.random_cells(args.random, args.seed):
+            alone.train(cell)
+    except results.OutOfTime:
+        results.note(f"{args.minutes} minutes are over; run it again to go on")
+    finally:  # whatever ended it
+        results.publish(args, "collapse", table(study, alone))
 
 
 if __name__ == "__main__":

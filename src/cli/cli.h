@@ -21,7 +21,7 @@ typedef struct cli_args {
     int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,
         score_steps, random, seeds, samples, jobs;
     double lr, weight_decay, label_smoothing, drop_path, valid_share;
-    bool resume, inherit, json, quiet, verbose, csv, op_times, scaling, keep_batch_norm, raw_pixels, help;
+    bool resume, inherit, json, quiet, verbose, csv, op_times, scaling, keep_batch_norm, raw_pixels, no_proxies, help;
     uint64_t given;     /* bit i: row i of the options was on the command line */
     const char **names; /* arguments that are no options */
     int n_names;

@@ -25,7 +25,7 @@ const cli_command cli_commands[] = {
      "RUN ...", "espalier compare runs/first --random 10 --epochs 10", "random seeds truth " TRAINING,
      "seeds=1 " TRAINING_DEFAULTS, 1, -1, NULL, cli_compare},
     {"correlate", "does the score of a search rank networks as training them does? Beside size, and untrained networks",
-     "RUN", "espalier correlate runs/first --samples 40 --epochs 5", "samples truth " TRAINING,
+     "RUN", "espalier correlate runs/first --samples 40 --epochs 5", "samples no-proxies truth " TRAINING,
      "samples=40 seeds=1 " TRAINING_DEFAULTS, 1, 1, NULL, cli_correlate},
     {"eval", "score a retrained network, class by class", "RUN", "espalier eval runs/first --json",
      "data data-dir split batch limit-batches limit-images", "split=test batch=256 seed=0", 1, 1, NULL, cli_eval},

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PURPOSE = 0x636f7272, VAIN_DRAWS = 10000, PARTS = 3, LOOK = 64 };
+enum { PURPOSE = 0x636f7272, PARTS = 3, LOOK = 64 };
 
 typedef struct correlate {
     cli_correlation c;
@@ -116,41 +116,42 @@ static nas_status room_for(correlate *s, int n) {
     s->architectures = nas__alloc((size_t)n * sizeof *s->architectures);
     c->truth = nas__alloc((size_t)n * sizeof *c->truth);
     for (int i = 0; i < CLI_RANKERS; i++) {
-        c->by[i] = nas__alloc((size_t)n * sizeof(double));
+        bool wanted = i < CLI_PROXIES || !s->c.a->no_proxies;
+        c->by[i] = wanted ? nas__alloc((size_t)n * sizeof(double)) : NULL;
     }
     return nas_error_status();
 }
 
-static bool known(const correlate *s, const char *architecture) {
-    for (int i = 0; i < s->c.n; i++) {
-        if (strcmp(s->architectures[i], architecture) == 0) {
-            return true;
-        }
+static nas_architecture *architecture_of(const correlate *s, const nas__truth_row *row) {
+    const nas_space *space = nas_trainer_space(s->trainer);
+    nas_architecture *a =
+        s->space.info->parse ? s->space.info->parse(space, row->arch) : nas_architecture_parse(space, row->arch);
+    if (!a) {
+        nas__error_context("%s:%lld", s->truth->path, (long long)row->line);
     }
-    return false;
+    return a;
 }
 
-/* Random ones, all different, that the table knows. */
+/* Random rows of the table; all of them when it has no more. */
 static nas_status draw_known(correlate *s) {
-    const nas_space *space = nas_trainer_space(s->trainer);
+    int64_t rows = s->truth->n, *order = nas__alloc((size_t)rows * sizeof *order);
+    double sign = s->truth->lower_is_better ? -1 : 1;
     nas_rng rng = nas_rng_new((uint64_t)s->c.a->seed, PURPOSE);
-    nas_architecture *one = nas_architecture_new(space);
-    int vain = 0;
-    while (one && s->c.n < s->c.a->samples && vain < VAIN_DRAWS && !nas_error_status()) {
-        nas_architecture_random(one, &rng);
-        char *json = nas_architecture_json(one, false);
-        const nas__truth_row *row = json ? nas__truth_of(s->truth, s->space.info->name, one) : NULL;
-        if (!row || known(s, json)) {
-            free(json);
-            vain++;
-            continue;
-        }
-        s->c.truth[s->c.n] = row->truth;
-        s->c.by[CLI_SCORE][s->c.n] = row->seen;
-        s->architectures[s->c.n++] = json;
-        vain = 0;
+    for (int64_t i = 0; order && i < rows; i++) { /* Fisher and Yates, from the inside out */
+        int64_t other = nas_rng_below(&rng, (uint32_t)i + 1);
+        order[i] = order[other];
+        order[other] = i;
     }
-    nas_architecture_free(one);
+    for (int64_t i = 0; order && i < rows && s->c.n < s->c.a->samples && !nas_error_status(); i++) {
+        const nas__truth_row *row = &s->truth->rows[order[i]];
+        nas_architecture *one = architecture_of(s, row);
+        s->c.truth[s->c.n] = sign * row->truth;
+        s->c.by[CLI_SCORE][s->c.n] = sign * row->seen;
+        s->architectures[s->c.n] = one ? nas_architecture_json(one, false) : NULL;
+        s->c.n += s->architectures[s->c.n] != NULL;
+        nas_architecture_free(one);
+    }
+    free(order);
     return nas_error_status();
 }
 
@@ -238,7 +239,7 @@ static nas_status measure(correlate *s) {
         }
         status = status ? status : measure_score(s, k);
         status = status ? status : measure_size(s, k);
-        status = status ? status : measure_proxies(s, k, batch);
+        status = status || s->c.a->no_proxies ? status : measure_proxies(s, k, batch);
     }
     nas_loader_free(loader);
     return status ? status : nas_error_status();

@@ -82,6 +82,8 @@ const cli_option cli_options[] = {
     {"samples", CLI_INT, AT(samples), "N", 3, 1000, "random networks that are compared", CLI_FREE, NULL},
     {"truth", CLI_TEXT, AT(truth), "TABLE", 0, 0, "known accuracies: FILE.csv[,seen=COL][,truth=COL+COL][,arch=COL]",
      CLI_FREE, NULL},
+    {"no-proxies", CLI_FLAG, AT(no_proxies), NULL, 0, 0,
+     "leave out the scores of untrained networks, which take longest", CLI_FREE, NULL},
     {"log-frequency", CLI_INT, AT(log_frequency), "N", 1, 1e9, "a line every N steps instead of every 10 seconds",
      CLI_FREE, NULL},
     {"steps", CLI_INT, AT(steps), "N", 1, 1e6, "timed steps of each benchmark", CLI_FREE, NULL},

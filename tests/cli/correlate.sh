@@ -22,6 +22,15 @@ cmp out first.json || fail "the same again is not the same"
 in_file S/correlate/correlation.svg '<circle'
 [ "$(grep -c '<circle' S/correlate/correlation.svg)" = 6 ] || fail "not six points"
 
+# a table of a part of the space: its rows are the networks
+{ sed -n 1p "$tables/nas-bench-macro.csv"; grep '^2222222' "$tables/nas-bench-macro.csv"; } >part.csv
+expect 0 correlate S --samples 6 --truth part.csv --no-proxies --json
+[ "$(grep -c '"network": "2222222' out)" = 3 ] || fail "not the three rows of the table"
+if grep -q naswot out; then fail "there are scores of untrained networks"; fi
+printf 'arch,accuracy\n01,1\n' >wrong.csv
+expect 1 correlate S --truth wrong.csv
+in_file err 'wrong.csv:2'
+
 # trained alone
 expect 0 correlate S --samples 3 --epochs 1 --limit-batches 2 --batch 16 --quiet
 for text in 'score ' 'macs ' 'synflow ' 'trained alone'; do in_file out "$text"; done
