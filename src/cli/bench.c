@@ -103,6 +103,38 @@ static void print_result(const cli_args *a, const nas__bench_result *r, const na
     fflush(stdout);
 }
 
+/* --- passes against networks ----------------------------------------------------------------------- */
+static const char *pass_name(const nas__bench_pass *p) { return p->of_weights ? "weights" : "architecture"; }
+
+static json_t *paths_json(const nas__bench_paths *p) {
+    json_t *passes = json_array();
+    for (int i = 0; i < p->n; i++) {
+        const nas__bench_pass *pass = &p->of[i];
+        json_array_append_new(passes, json_pack("{s:s, s:i, s:f, s:f, s:f}", "of", pass_name(pass), "networks",
+                                                pass->networks, "ms", 1e3 * pass->seconds, "networks_ms",
+                                                1e3 * pass->networks_seconds, "ratio", pass->ratio));
+    }
+    return json_pack("{s:o, s:I, s:I, s:I, s:I}", "passes", passes, "step_bytes", (json_int_t)p->step_bytes,
+                     "network_bytes", (json_int_t)p->network_bytes, "weights_bytes", (json_int_t)p->weights_bytes,
+                     "network_weights_bytes", (json_int_t)p->network_weights_bytes);
+}
+
+static void print_paths(const nas__bench_paths *p) {
+    for (int i = 0; i < p->n; i++) {
+        const nas__bench_pass *pass = &p->of[i];
+        printf("  pass         of the %s: %.1f ms, %.2f of the %.1f ms of the network%s of its path%s\n",
+               pass_name(pass), 1e3 * pass->seconds, pass->ratio, 1e3 * pass->networks_seconds,
+               pass->networks > 1 ? "s" : "", pass->networks > 1 ? "s" : "");
+    }
+    if (p->n) {
+        printf(
+            "  candidates   a step takes %.1f MB, a network of its paths %.1f MB, beside weights of %.2f and %.2f MB\n",
+            1e-6 * (double)p->step_bytes, 1e-6 * (double)p->network_bytes, 1e-6 * (double)p->weights_bytes,
+            1e-6 * (double)p->network_weights_bytes);
+    }
+    fflush(stdout);
+}
+
 /* --- the subcommand ------------------------------------------------------------------------------ */
 typedef struct bench {
     cli_args *a;
@@ -133,14 +165,21 @@ static nas_status run_one(bench *b, const nas__bench_workload *w) {
                                 .precision = cli_precision(a),
                                 .first_step = a->first_step};
     nas__bench_result r;
+    nas__bench_paths paths = {0};
     scaling s = {0};
     cli_note("%s: %d steps", w->name, config.steps);
     nas_status status = nas__bench_run(w, &config, &r);
     status = status || !a->scaling ? status : measure_scaling(b, w, config, &r, &s);
+    status = status ? status : nas__bench_against_paths(w, &config, &paths);
     if (!status && a->json) {
-        json_array_append_new(b->results, result_json(a, &r, &b->peaks, &s));
+        json_t *result = result_json(a, &r, &b->peaks, &s);
+        if (paths.n) {
+            json_object_set_new(result, "paths", paths_json(&paths));
+        }
+        json_array_append_new(b->results, result);
     } else if (!status) {
         print_result(a, &r, &b->peaks, &s);
+        print_paths(&paths);
     }
     return status;
 }

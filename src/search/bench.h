@@ -61,6 +61,28 @@ typedef struct nas__bench_result {
 nas_status nas__bench_run(const nas__bench_workload *workload, const nas__bench_config *config,
                           nas__bench_result *result);
 
+/* --- a search's passes against networks -------------------------------------------------------------- */
+/* A pass of a strategy that draws paths for weights and for alpha, against the stand-alone networks of the paths that
+ * it drew: forward and backward, on as many images, in turns. */
+typedef struct nas__bench_pass {
+    bool of_weights;                  /* else of the architecture */
+    int networks;                     /* 1, or 2 for gates between two paths */
+    double seconds, networks_seconds; /* medians; of the networks together */
+    double ratio;                     /* median of the rounds' */
+} nas__bench_pass;
+
+enum { NAS__BENCH_PASSES = 4 };
+typedef struct nas__bench_paths {
+    nas__bench_pass of[NAS__BENCH_PASSES];
+    int n; /* passes of a step; 0: its passes are of no path */
+    /* What a step takes beyond what is there before and after it, as weights and their momentum are; the most that one
+     * of the networks takes. */
+    size_t step_bytes, network_bytes;
+    size_t weights_bytes, network_weights_bytes; /* of the supernet, and of the largest of the networks */
+} nas__bench_paths;
+nas_status nas__bench_against_paths(const nas__bench_workload *workload, const nas__bench_config *config,
+                                    nas__bench_paths *paths);
+
 /* Seconds that a step cannot be faster than: all products at the peak, or all compulsory traffic at the triad's rate.
  */
 double nas__bench_bound(const nas__bench_result *result, const nas__bench_peaks *peaks);

@@ -198,7 +198,7 @@ static nas_status inference_step(nas__bench_subject *b, const nas_batch *batch) 
     return nas_error_status();
 }
 
-static const nas_batch *next_batch(nas__bench_subject *b) {
+const nas_batch *nas__bench_next_batch(nas__bench_subject *b) {
     const nas_batch *batch = nas_loader_next(b->loader);
     return batch || nas_error_status() ? batch : nas_loader_next(b->loader); /* the next round */
 }
@@ -213,7 +213,7 @@ nas_status nas__bench_step(nas__bench_subject *b, double *loss) {
         nas_status searched = search_step(b, loss);
         return searched ? searched : nas_error_status();
     }
-    const nas_batch *batch = b->image ? b->image : next_batch(b);
+    const nas_batch *batch = b->image ? b->image : nas__bench_next_batch(b);
     b->image = b->optimizer ? NULL : batch;
     nas_status status = !batch         ? nas_error_status()
                         : b->optimizer ? training_step(b, batch, loss)
@@ -233,7 +233,7 @@ static nas_status count_pass(nas_trainer *t, const nas_pass *pass, void *user) {
 }
 
 static nas_status count_network(nas__bench_subject *b, nas__bench_counts *counts) {
-    const nas_batch *batch = next_batch(b);
+    const nas_batch *batch = nas__bench_next_batch(b);
     nas__bench_counted pass = {.model = b->model, .batch = batch, .info = nas_dataset_describe(b->train)};
     if (b->optimizer) {
         pass.loss = nas_cross_entropy;

@@ -32,6 +32,8 @@ void nas__bench_close(nas__bench_subject *b);
 /* Before the first step. */
 nas_status nas__bench_rewind(nas__bench_subject *b);
 nas_status nas__bench_step(nas__bench_subject *b, double *loss);
+/* Of a network's loader, round after round. */
+const nas_batch *nas__bench_next_batch(nas__bench_subject *b);
 /* The first step, counted: on the graph as it was written, in dry passes beside the real ones, so that whatever the
  * engine fuses, leaves out or computes again does not change it. */
 nas_status nas__bench_counted_step(nas__bench_subject *b, double *loss, nas__bench_counts *counts);

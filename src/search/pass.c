@@ -64,6 +64,7 @@ nas_status nas_search_pass(nas_search *s, const nas_pass *pass, nas_pass_result 
     if (!pass->batch) {
         return nas_error_status() ? nas_error_status() : nas__fail(NAS_INVALID, "a pass without a batch");
     }
+    double start = nas__now();
     nas_tape_begin(t->tape, &(nas_tape_config){.grad = pass->grad,
                                                .training = pass->training,
                                                .bn = NAS_BN_BATCH,
@@ -72,6 +73,7 @@ nas_status nas_search_pass(nas_search *s, const nas_pass *pass, nas_pass_result 
                                                .seed = t->config.seed,
                                                .step = pass->same_noise ? t->passes : ++t->passes});
     nas_status status = run_pass(s, pass, result ? result : &ignored);
+    t->pass_seconds = nas__now() - start;
     if (!status && t->on_pass) {
         status = t->on_pass(t, pass, t->on_pass_user);
     }

@@ -77,6 +77,7 @@ struct nas_trainer {
      */
     nas_status (*on_pass)(nas_trainer *t, const nas_pass *pass, void *user);
     void *on_pass_user;
+    double pass_seconds; /* of the last one, forward and backward */
 };
 
 static inline nas_trainer *nas__trainer_of(nas_search *s) { return (nas_trainer *)s; }

@@ -289,6 +289,30 @@ void planted_finds_all(const char *strategy, const char *options, int seeds) {
     }
 }
 
+int planted_cheap_search(const char *strategy, const char *options, int epochs, uint64_t seed) {
+    planted p = planted_cost_new(PLANTED_CLASSES, 2048, seed);
+    p.config.strategy = strategy;
+    p.config.options = options;
+    p.config.num_epochs = epochs;
+    p.config.score_steps = NAS_NONE;
+    nas_trainer *t = nas_trainer_new(&p.config);
+    assert_no_error();
+    assert_int_equal(nas_trainer_train(t), NAS_OK);
+    int found = planted_cheap_found(t->derived, seed);
+    nas_trainer_free(t);
+    planted_free(&p);
+    return found;
+}
+
+void planted_finds_cheapest(const char *strategy, const char *options, int epochs, int seeds) {
+    for (int seed = 1; seed <= seeds; seed++) {
+        int found = planted_cheap_search(strategy, options, epochs, (uint64_t)seed);
+        if (found != PLANTED_CHOICES) {
+            fail_msg("%s, %s, seed %d: %d of %d are the cheapest", strategy, options, seed, found, PLANTED_CHOICES);
+        }
+    }
+}
+
 /* --- resuming searches by trials ----------------------------------------------------------------- */
 typedef struct outcome {
     uint64_t weights, hash;

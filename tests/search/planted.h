@@ -52,6 +52,11 @@ void planted_free(planted *p);
 int planted_search(const char *strategy, const char *options, planted_task task, uint64_t seed);
 void planted_finds_all(const char *strategy, const char *options, int seeds);
 
+/* The same over 2,048 samples with the cost model: how many of what is derived last are the cheapest; and that all are.
+ */
+int planted_cheap_search(const char *strategy, const char *options, int epochs, uint64_t seed);
+void planted_finds_cheapest(const char *strategy, const char *options, int epochs, int seeds);
+
 /* That a search by trials over three epochs of shared weights, which ends with `trials` of them, is the same bit for
  * bit when it is stopped (after so many steps and trials) and resumed. */
 void assert_trials_resume(nas_trainer *(*trainer_of)(planted *p, const char *options), const char *options,

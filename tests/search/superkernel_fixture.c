@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAIRS = 4, PIXELS = DOT_SIDE * DOT_SIDE, VALUES = DOT_BLOCKS * DOT_CHANNELS * PIXELS };
+enum { MIDDLE = DOT_SIDE / 2, PIXELS = DOT_SIDE * DOT_SIDE, VALUES = DOT_BLOCKS * DOT_CHANNELS * PIXELS };
 
 /* --- the network ----------------------------------------------------------------------------------- */
 struct net {
@@ -21,8 +21,8 @@ static nas_tensor *net_forward(nas_module *self, nas_tensor *x) {
     struct net *n = (struct net *)self;
     nas_tensor *seen[DOT_BLOCKS];
     for (int i = 0; i < DOT_BLOCKS; i++) {
-        nas_tensor *picture = nas_slice(x, 1, DOT_CHANNELS * i, DOT_CHANNELS);
-        seen[i] = nas_global_avg_pool(nas_forward(n->blocks[i], picture));
+        nas_tensor *y = nas_forward(n->blocks[i], nas_slice(x, 1, DOT_CHANNELS * i, DOT_CHANNELS));
+        seen[i] = nas_flatten(nas_slice(nas_slice(y, 2, MIDDLE, 1), 3, MIDDLE, 1));
     }
     return nas_forward(n->head, nas_concat(DOT_BLOCKS, seen, 1));
 }
@@ -57,7 +57,7 @@ static nas_status wire_one(const char *path, nas_tensor *tensor, nas_role role, 
 void dots_wire(nas_module *model) { assert_int_equal(nas_visit_parameters(model, wire_one, NULL), NAS_OK); }
 
 /* --- the data -------------------------------------------------------------------------------------- */
-int dots_right(uint64_t seed, int i) {
+int dots_right(dot_task task, uint64_t seed, int i) {
     int order[DOT_BLOCKS] = {0, 1, 2, 3, 4, 0}; /* each at least once */
     nas_rng rng = nas_rng_new(seed, 3000);
     order[DOT_BLOCKS - 1] = (int)nas_rng_below(&rng, 5);
@@ -66,14 +66,13 @@ int dots_right(uint64_t seed, int i) {
         order[k] = order[other];
         order[other] = kept;
     }
-    return order[i];
+    return task == DOTS_EQUAL ? 0 : order[i];
 }
 
-int dots_found(const nas_architecture *a, uint64_t seed) {
+int dots_found(const nas_architecture *a, dot_task task, uint64_t seed) {
     int found = 0;
     for (int i = 0; i < DOT_BLOCKS; i++) {
-        int right = dots_right(seed, i), got = __builtin_ctzll(nas_architecture_get(a, i));
-        found += got == right || (got == (right | 2) && right != 4);
+        found += nas_architecture_get(a, i) == (uint64_t)1 << dots_right(task, seed, i);
     }
     return found;
 }
@@ -82,21 +81,21 @@ static float sign(nas_rng *rng, double probability_of_plus) {
     return nas_rng_uniform(rng) < probability_of_plus ? 1.0f : -1.0f;
 }
 
-/* Pairs along rows or columns, away from the borders; where two dots meet the later one stays. */
+/* Around the middle, along the row and along the column: a pair at each distance, one of which may carry the bit. */
 static void draw_channel(nas_rng *rng, int distance, const float *bit, float *x) {
-    for (int p = 0; p < PAIRS; p++) {
-        float first = sign(rng, 0.5), second = first * (bit ? *bit : sign(rng, 0.5));
-        int span = DOT_SIDE - 4 - distance, along = 2 + (int)nas_rng_below(rng, (uint32_t)span),
-            across = 2 + (int)nas_rng_below(rng, DOT_SIDE - 4);
-        x[across * DOT_SIDE + along] = first;
-        x[across * DOT_SIDE + along + distance] = second;
+    for (int apart = 1; apart <= MIDDLE; apart++) {
+        for (int step = 1; step <= DOT_SIDE; step += DOT_SIDE - 1) { /* to the next column, to the next row */
+            float first = sign(rng, 0.5), second = sign(rng, 0.5);
+            x[PIXELS / 2 - apart * step] = first;
+            x[PIXELS / 2 + apart * step] = bit && 2 * apart == distance ? first * *bit : second;
+        }
     }
 }
 
-static void draw(nas_rng *rng, uint64_t seed, bool label, float *x) {
+static void draw(nas_rng *rng, dot_task task, uint64_t seed, bool label, float *x) {
     memset(x, 0, VALUES * sizeof *x);
     for (int i = 0; i < DOT_BLOCKS; i++) {
-        int right = dots_right(seed, i), distance = right == 4 ? 2 + 2 * (i % 2) : right & 2 ? 4 : 2;
+        int right = dots_right(task, seed, i), distance = right & 2 ? 4 : 2;
         for (int c = 0; c < DOT_CHANNELS; c++) {
             bool told = right != 4 && c <= (right & 1);
             float bit = sign(rng, label ? 0.8 : 0.2);
@@ -110,8 +109,8 @@ nas_dataset *dots_data(dot_task task, int64_t n, uint64_t seed) {
     nas_rng rng = nas_rng_new(seed, 4000);
     for (int64_t i = 0; i < n; i++) {
         bool label = nas_rng_uniform(&rng) < 0.5;
-        draw(&rng, seed, label, x + i * VALUES);
-        y[i] = task == DOTS ? (float)label : (float)nas_rng_below(&rng, 2);
+        draw(&rng, task, seed, label, x + i * VALUES);
+        y[i] = task == DOTS_SHUFFLED ? (float)nas_rng_below(&rng, 2) : (float)label;
     }
     nas_dataset *data =
         nas_dataset_from_arrays(n, 3, (int64_t[]){DOT_BLOCKS * DOT_CHANNELS, DOT_SIDE, DOT_SIDE}, x, 1, y, 2);

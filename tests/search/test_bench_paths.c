@@ -1,5 +1,6 @@
-/* What a step of ProxylessNAS's gates computes, counted while it runs, against the networks of its two paths; what the
- * file of the first step has of drawn paths; and an evaluation of a path, repeated from that file. */
+/* What the passes of strategies that draw paths compute, counted while they run, against the networks of their paths;
+ * the comparison that the benchmark times; what the file of the first step has of drawn paths; and an evaluation of a
+ * path, repeated from that file. */
 #include "support.h"
 
 #include "core/file.h"
@@ -53,15 +54,13 @@ static char *architecture(const nas_trainer *t, bool active) {
     return text;
 }
 
-/* Forwards and backwards through the network of that path. */
-static flops alone(const nas_trainer *t, bool active) {
-    nas__bench_workload w = *nas__bench_find("proxyless");
+/* Forwards and backwards through the network of a path, which is freed. */
+static flops alone(nas__bench_workload w, char *path) {
     nas__bench_result r;
-    char *text = architecture(t, active);
     w.kind = NAS__BENCH_TRAINING;
-    w.architecture = text;
+    w.architecture = path;
     assert_int_equal(nas__bench_run(&w, &(nas__bench_config){.steps = 1, .batch = BATCH}, &r), NAS_OK);
-    free(text);
+    free(path);
     return sum_of(&r.times, r.steps);
 }
 
@@ -77,7 +76,9 @@ static void two_paths_cost_no_more_than_their_networks(void **state) {
     b.trainer->on_pass_user = &times;
     assert_int_equal(nas__bench_step(&b, &loss), NAS_OK);
     nas__op_times_stop(&times);
-    flops both = sum_of(&times, 1), active = alone(b.trainer, true), rival = alone(b.trainer, false);
+    nas__bench_workload w = *nas__bench_find("proxyless");
+    flops both = sum_of(&times, 1), active = alone(w, architecture(b.trainer, true)),
+          rival = alone(w, architecture(b.trainer, false));
     double step = both.forward + both.backward;
     double networks = active.forward + active.backward + rival.forward + rival.backward;
     assert_true(step <= 1.6 * networks);
@@ -89,6 +90,84 @@ static void two_paths_cost_no_more_than_their_networks(void **state) {
     nas__bench_close(&b);
 }
 
+/* --- GDAS --------------------------------------------------------------------------------------------- */
+static const nas__bench_workload gdas = {.name = "small gdas",
+                                         .summary = "one cell per stage",
+                                         .batch = BATCH,
+                                         .side = 16,
+                                         .space = "nb201",
+                                         .space_options = "channels=8,cells=1",
+                                         .strategy = "gdas"};
+enum { WEIGHTS, ALPHA, PASSES };
+typedef struct two_passes {
+    nas__op_times times[PASSES];
+    char *paths[PASSES];
+    int n;
+} two_passes;
+
+static nas_status end_of_pass(nas_trainer *t, const nas_pass *pass, void *user) {
+    two_passes *p = user;
+    nas_architecture *a = nas_architecture_new(t->s.space);
+    nas__op_times_stop(&p->times[p->n]);
+    assert_int_equal(pass->grad, p->n == WEIGHTS ? NAS_ROLE_WEIGHT : NAS_ROLE_ARCH);
+    for (int i = 0; i < nas_space_size(t->s.space); i++) {
+        nas_architecture_set(a, i, nas_decision_of(t->s.space, i).run);
+    }
+    p->paths[p->n++] = nas_architecture_json(a, false);
+    nas_architecture_free(a);
+    if (p->n < PASSES) {
+        nas__op_times_start(&p->times[p->n]);
+    }
+    return NAS_OK;
+}
+
+/* The pass of the weights computes what the network of its path does, and nothing else; that of alpha the same
+ * forwards, and backwards nothing for the weights. */
+static void a_draw_computes_what_its_network_does(void **state) {
+    (void)state;
+    nas__bench_subject b;
+    two_passes p = {.n = 0};
+    double loss;
+    assert_int_equal(nas__bench_open(&b, &gdas, &(nas__bench_config){.batch = BATCH}, 1), NAS_OK);
+    assert_int_equal(nas__bench_rewind(&b), NAS_OK);
+    b.trainer->on_pass = end_of_pass;
+    b.trainer->on_pass_user = &p;
+    nas__op_times_start(&p.times[WEIGHTS]);
+    assert_int_equal(nas__bench_step(&b, &loss), NAS_OK);
+    assert_int_equal(p.n, PASSES);
+    for (int k = 0; k < PASSES; k++) {
+        flops pass = sum_of(&p.times[k], 1), network = alone(gdas, p.paths[k]);
+        double share = (pass.forward + pass.backward) / (network.forward + network.backward);
+        assert_true(pass.forward == network.forward);
+        assert_true(k == WEIGHTS ? pass.backward == network.backward : pass.backward < 0.6 * network.backward);
+        print_message("GDAS's pass %d: %.2f of its network's forward and backward\n", k, share);
+    }
+    nas__bench_close(&b);
+}
+
+static void passes_are_held_against_networks(void **state) {
+    (void)state;
+    nas__bench_workload gates = *nas__bench_find("proxyless"), all = *nas__bench_find("nb201");
+    nas__bench_config config = {.steps = 2, .batch = BATCH};
+    nas__bench_paths p;
+    assert_int_equal(nas__bench_against_paths(&gdas, &config, &p), NAS_OK);
+    assert_int_equal(p.n, 2);
+    for (int k = 0; k < 2; k++) {
+        const nas__bench_pass *pass = &p.of[k];
+        assert_true(pass->of_weights == (k == WEIGHTS) && pass->networks == 1);
+        assert_true(pass->seconds > 0 && pass->networks_seconds > 0 && pass->ratio > 0);
+    }
+    assert_true(p.step_bytes > 0 && p.network_bytes > 0 && p.network_weights_bytes < p.weights_bytes);
+    gates.space_options = "widths=8-12,depths=2-1,stem=8,last=32";
+    assert_int_equal(nas__bench_against_paths(&gates, &config, &p), NAS_OK);
+    assert_int_equal(p.n, 2);
+    assert_true(p.of[0].networks == 1 && p.of[1].networks == 2 && !p.of[1].of_weights);
+    all.space_options = gdas.space_options; /* every candidate runs: there is no network to compare with */
+    assert_int_equal(nas__bench_against_paths(&all, &config, &p), NAS_OK);
+    assert_int_equal(p.n, 0);
+}
+
+/* --- the file of the first step -------------------------------------------------------------------- */
 static const float *numbers(const nas__safetensors *file, const char *name, size_t count) {
     const nas__array *a = nas__safetensors_find(file, name);
     assert_non_null(a);
@@ -233,8 +312,13 @@ static void an_evaluation_can_be_repeated(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(two_paths_cost_no_more_than_their_networks), cmocka_unit_test(the_gates_are_in_the_file),
-        cmocka_unit_test(what_is_on_the_path_has_gradients), cmocka_unit_test(values_are_read_and_operated_on),
-        cmocka_unit_test(an_evaluation_can_be_repeated)};
+        cmocka_unit_test(two_paths_cost_no_more_than_their_networks),
+        cmocka_unit_test(a_draw_computes_what_its_network_does),
+        cmocka_unit_test(passes_are_held_against_networks),
+        cmocka_unit_test(the_gates_are_in_the_file),
+        cmocka_unit_test(what_is_on_the_path_has_gradients),
+        cmocka_unit_test(values_are_read_and_operated_on),
+        cmocka_unit_test(an_evaluation_can_be_repeated),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,12 +16,12 @@
 /* --- the planted optimum ------------------------------------------------------------------------- */
 static void first_order_finds_all(void **state) {
     (void)state;
-    planted_finds_all("darts", "order=1,alpha_lr=0.05", 3);
+    planted_finds_all("darts", "order=1,alpha_lr=0.05", 5);
 }
 
 static void second_order_finds_all(void **state) {
     (void)state;
-    planted_finds_all("darts", "order=2,alpha_lr=0.05", 3);
+    planted_finds_all("darts", "order=2,alpha_lr=0.05", 5);
 }
 
 /* 24 choices with a chance of 1/4 each: 13 or more right happen in 0.2 % of such tables. */
@@ -30,6 +30,16 @@ static void shuffled_labels_find_nothing(void **state) {
     int found = 0;
     for (uint64_t seed = 1; seed <= 4; seed++) {
         found += planted_search("darts", "order=1,alpha_lr=0.05", PLANTED_SHUFFLED, seed);
+    }
+    assert_in_range(found, 0, 12);
+}
+
+/* The weights learn as before, but nothing reaches alpha. */
+static void without_alphas_gradient_nothing_is_found(void **state) {
+    (void)state;
+    int found = 0;
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        found += planted_search("darts", "order=1,alpha_lr=0.05,warmup_epochs=6", PLANTED_CLASSES, seed);
     }
     assert_in_range(found, 0, 12);
 }
@@ -383,6 +393,7 @@ int main(void) {
         cmocka_unit_test(first_order_finds_all),
         cmocka_unit_test(second_order_finds_all),
         cmocka_unit_test(shuffled_labels_find_nothing),
+        cmocka_unit_test(without_alphas_gradient_nothing_is_found),
         cmocka_unit_test(first_order_steps),
         cmocka_unit_test(second_order_steps),
         cmocka_unit_test(second_order_moves_the_weights),

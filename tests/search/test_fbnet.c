@@ -40,6 +40,18 @@ static void nothing_without_its_parts(void **state) {
     assert_in_range(found_in_four("fbnet", "theta_lr=0.05,final_samples=0", PLANTED_CLASSES, NO_GRADIENT), 0, 12);
 }
 
+/* Equally good, of unequal cost; without the term what is derived is any of them. */
+static void the_planted_cost_optimum_is_found(void **state) {
+    (void)state;
+    int by_chance = 0;
+    planted_finds_cheapest(
+        "fbnet", "theta_lr=0.05,final_samples=0,cost=params,cost_loss=add,cost_target=auto,cost_weight=10", 12, 5);
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        by_chance += planted_cheap_search("fbnet", "theta_lr=0.05,final_samples=0", 6, seed);
+    }
+    assert_in_range(by_chance, 0, 12);
+}
+
 /* --- gradients against double precision ------------------------------------------------------------ */
 enum { LAYERS = 2, OPS = 3, WIDTH = 4, CLASSES = 2, ROWS = 6, PURPOSE = 9 };
 static const double costs[LAYERS][OPS] = {{5, 40, 11}, {300, 20, 7}};
@@ -462,6 +474,7 @@ int main(void) {
         cmocka_unit_test(with_equal_costs_all_are_found),
         cmocka_unit_test(shuffled_labels_find_nothing),
         cmocka_unit_test(nothing_without_its_parts),
+        cmocka_unit_test(the_planted_cost_optimum_is_found),
         cmocka_unit_test(gradients_are_those_of_the_loss),
         cmocka_unit_test(expected_costs_are_sums),
         cmocka_unit_test(alone_the_cost_decides),

@@ -281,12 +281,14 @@ static void assert_same_log(const char *a, const char *b) {
 typedef struct expectation {
     char *directory;
     outcome whole;
+    int steps; /* of an epoch: of the weights, and where a strategy has phases those on the other part */
 } expectation;
 
 static expectation in_one_go(run_fn run, const char *options) {
     expectation e = {.directory = temporary_directory()};
     e.whole = run(e.directory, options, false, (interruption){0});
-    assert_int_equal(e.whole.losses.n, EPOCHS * STEPS);
+    e.steps = e.whole.losses.n / EPOCHS;
+    assert_true(e.steps >= STEPS && e.whole.losses.n == EPOCHS * e.steps);
     assert_false(e.whole.stopped);
     return e;
 }
@@ -299,8 +301,8 @@ static void expectation_free(expectation *e) {
 /* `done` epochs were saved before the interruption. */
 static void assert_resumes(const expectation *e, run_fn run, const char *directory, const char *options, int done) {
     outcome rest = run(directory, options, true, (interruption){0});
-    assert_int_equal(rest.losses.n, (EPOCHS - done) * STEPS);
-    assert_same_losses(rest.losses.values, e->whole.losses.values + done * STEPS, rest.losses.n, "resumed");
+    assert_int_equal(rest.losses.n, (EPOCHS - done) * e->steps);
+    assert_same_losses(rest.losses.values, e->whole.losses.values + done * e->steps, rest.losses.n, "resumed");
     assert_true(rest.weights == e->whole.weights);
     for (int i = 0; i < 2 && rest.files[i]; i++) {
         assert_string_equal(rest.files[i], e->whole.files[i]);
@@ -316,7 +318,7 @@ static void stopped_and_resumed(run_fn run, const char *options, interruption at
     char *directory = temporary_directory();
     outcome first = run(directory, options, false, at);
     assert_same_losses(first.losses.values, e.whole.losses.values, first.losses.n, "before the interruption");
-    assert_true(first.losses.n < EPOCHS * STEPS);
+    assert_true(first.losses.n < e.whole.losses.n);
     assert_resumes(&e, run, directory, options, done);
     outcome_free(&first);
     remove_directory(directory);
@@ -338,6 +340,7 @@ static void gdas_stopped_and_resumed(void **state) {
     (void)state;
     stopped_and_resumed(search_drawing, "alpha_lr=0.05", (interruption){.stop_epoch = 1}, 1);
     stopped_and_resumed(search_drawing, "alpha_lr=0.05,update_all=1", (interruption){.stop_step = 2 * STEPS + 2}, 2);
+    stopped_and_resumed(search_drawing, "alpha_lr=0.05,hard=0", (interruption){.stop_step = STEPS + 3}, 1);
 }
 
 /* In the warm-up with its dropped decisions, and behind it. */
@@ -354,6 +357,19 @@ static void fbnet_stopped_and_resumed(void **state) {
     stopped_and_resumed(search_drawing, options, (interruption){.stop_step = 2 * STEPS + 2}, 2);
 }
 
+/* Each epoch is a pass over the weights' part and one over theta's: stopped behind an epoch, and among theta's steps.
+ */
+static void fbnet_stopped_and_resumed_in_its_phases(void **state) {
+    (void)state;
+    static const char options[] = "theta_lr=0.05,warmup=0.25,cost=macs,cost_loss=add,final_samples=1";
+    expectation e = in_one_go(search_drawing, options);
+    int steps = e.steps;
+    expectation_free(&e);
+    assert_true(steps > STEPS);
+    stopped_and_resumed(search_drawing, options, (interruption){.stop_epoch = 1}, 1);
+    stopped_and_resumed(search_drawing, options, (interruption){.stop_step = 3 * steps - 1}, 2);
+}
+
 /* Stages, decided choices, eigenvalues and draws go on where they were. */
 static void repairs_of_darts_resumed(void **state) {
     (void)state;
@@ -363,6 +379,10 @@ static void repairs_of_darts_resumed(void **state) {
                         (interruption){.stop_step = 3 * STEPS + 2}, 3);
     stopped_and_resumed(search_cells, "variant=pc,partial=2,auxiliary=1,stop=skips", (interruption){.stop_epoch = 1},
                         1);
+    stopped_and_resumed(search, "variant=fair,alpha_lr=0.05", (interruption){.stop_epoch = 2}, 2);
+    stopped_and_resumed(search, "variant=beta,alpha_lr=0.05", (interruption){.stop_step = STEPS + 1}, 1);
+    stopped_and_resumed(search, "variant=early,alpha_lr=0.05", (interruption){.stop_epoch = 3}, 3);
+    stopped_and_resumed(search_cells, "variant=minus,alpha_lr=0.05", (interruption){.stop_epoch = 2}, 2);
 }
 
 static void proxyless_stopped_and_resumed(void **state) {
@@ -371,6 +391,8 @@ static void proxyless_stopped_and_resumed(void **state) {
                         (interruption){.stop_epoch = 1}, 1);
     stopped_and_resumed(search_drawing, "mode=reinforce,alpha_lr=0.05,alpha_period=2,warmup_epochs=1,samples=3",
                         (interruption){.stop_step = 2 * STEPS + 2}, 2);
+    stopped_and_resumed(search_drawing, "mode=full,alpha_lr=0.05,alpha_period=1,warmup_epochs=1",
+                        (interruption){.stop_epoch = 2}, 2);
 }
 
 static void search_stopped_inside_an_epoch(void **state) {
@@ -471,6 +493,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(gdas_stopped_and_resumed),
         cmocka_unit_test(single_path_stopped_and_resumed),
         cmocka_unit_test(fbnet_stopped_and_resumed),
+        cmocka_unit_test(fbnet_stopped_and_resumed_in_its_phases),
         cmocka_unit_test(proxyless_stopped_and_resumed),
         cmocka_unit_test(search_killed),
         cmocka_unit_test(finished_run_resumed),

@@ -5,6 +5,8 @@
 #include "support.h"
 
 #include "search/block_runtime.h"
+#include "search/limits.h"
+#include "search/trainer.h"
 #include "tape.h"
 
 #include <math.h>
@@ -21,39 +23,57 @@ static bool keep_derived(const nas_progress *progress, void *user) {
 }
 
 typedef struct outcome {
-    int found; /* right choices */
-    int large; /* blocks at their largest */
-    int lost;  /* blocks that need all and have less */
+    int found;    /* right choices */
+    int large;    /* blocks at their largest */
+    int lost;     /* blocks that need all and have less */
+    double cost;  /* of the network that is derived, by the strategy's table of multiply-adds */
+    double exact; /* and as it is counted */
 } outcome;
 
-static outcome count(const nas_architecture *a, uint64_t seed) {
-    outcome o = {.found = dots_found(a, seed)};
+typedef struct experiment {
+    dot_task task;
+    uint64_t seed;
+    const char *options;
+    int64_t samples;
+    int epochs;
+} experiment;
+
+static outcome look_at(nas_trainer *t, const nas_architecture *a, const experiment *e) {
+    outcome o = {.found = dots_found(a, e->task, e->seed)};
+    nas__cost_table *table = nas__cost_table_new(
+        t->s.space, t->s.model, 3, (int64_t[]){DOT_BLOCKS * DOT_CHANNELS, DOT_SIDE, DOT_SIDE}, NAS__COST_MACS);
+    assert_non_null(table);
+    o.cost = nas__cost_constant(table);
     for (int i = 0; i < DOT_BLOCKS; i++) {
-        bool large = nas_architecture_get(a, i) == 1 << 3;
-        o.large += large;
-        o.lost += dots_right(seed, i) == 3 && !large;
+        int k = __builtin_ctzll(nas_architecture_get(a, i));
+        const double d[3] = {k >> 1 & 1, k & 1, k < 4};
+        nas__block_runtime r;
+        assert_int_equal(nas__block_runtime_read(&r, table, t->s.space, i), NAS_OK);
+        o.cost += nas__block_runtime_at(&r, d, NULL);
+        o.large += k == 3;
+        o.lost += dots_right(e->task, e->seed, i) == 3 && k != 3;
     }
+    o.exact = nas__exact_cost(t, NAS__COST_MACS, a);
+    nas__cost_table_free(table);
     return o;
 }
 
-enum { SAMPLES = 8000, EPOCHS = 12 };
-
-static outcome search(dot_task task, uint64_t seed, const char *options, int64_t samples, int epochs) {
-    nas_dataset *data = dots_data(task, samples, seed), *parts[2];
+static outcome search(const experiment *e) {
+    nas_dataset *data = dots_data(e->task, e->samples, e->seed), *parts[2];
     nas_module *model = dots_model();
     nas_architecture *last = NULL;
-    assert_int_equal(nas_dataset_split(data, seed, 2, (const double[]){0.75, 0.25}, parts), NAS_OK);
+    assert_int_equal(nas_dataset_split(data, e->seed, 2, (const double[]){0.75, 0.25}, parts), NAS_OK);
     nas_trainer_config config = {.model = model,
                                  .strategy = "single-path",
-                                 .options = options,
-                                 .optimizer = nas_sgd(.lr = 0.05, .momentum = 0.9, .weight_decay = 5e-3),
+                                 .options = e->options,
+                                 .optimizer = nas_sgd(.lr = 0.05, .momentum = 0.9, .weight_decay = 1e-2),
                                  .batch_size = 32,
-                                 .num_epochs = epochs,
+                                 .num_epochs = e->epochs,
                                  .dataset_train = parts[0],
                                  .dataset_valid = parts[1],
                                  .log_frequency = NAS_NONE,
                                  .score_images = 256,
-                                 .seed = seed,
+                                 .seed = e->seed,
                                  .threads = 1,
                                  .on_epoch = keep_derived,
                                  .user = &last};
@@ -62,7 +82,7 @@ static outcome search(dot_task task, uint64_t seed, const char *options, int64_t
     dots_wire(model);
     assert_int_equal(nas_trainer_train(t), NAS_OK);
     assert_true(nas_architecture_equal(nas_trainer_best(t, NULL), last)); /* what is derived last is exported */
-    outcome o = count(last, seed);
+    outcome o = look_at(t, last, e);
     nas_architecture_free(last);
     nas_trainer_free(t);
     nas_free(model);
@@ -72,21 +92,33 @@ static outcome search(dot_task task, uint64_t seed, const char *options, int64_t
     return o;
 }
 
-static const char *const planted_options = "cost_weight=0.005,threshold_lr=2";
+enum { SAMPLES = 6000, EPOCHS = 12 };
 
-static void finds_the_planted_answer(void **state) {
-    (void)state;
+static void all_are_found(dot_task task, const char *options) {
     for (uint64_t seed = 1; seed <= 5; seed++) {
-        outcome o = search(DOTS, seed, planted_options, SAMPLES, EPOCHS);
+        outcome o = search(&(experiment){task, seed, options, SAMPLES, EPOCHS});
         if (o.found != DOT_BLOCKS) {
-            fail_msg("seed %d: %d of %d choices are right", (int)seed, o.found, DOT_BLOCKS);
+            fail_msg("%s, seed %d: %d of %d choices are right", options, (int)seed, o.found, DOT_BLOCKS);
         }
     }
 }
 
+static const char planted_options[] = "cost_weight=0.005,threshold_lr=2,norm=sum";
+
+static void finds_the_planted_answer(void **state) {
+    (void)state;
+    all_are_found(DOTS, planted_options);
+}
+
+/* All but skip are equally good there. */
+static void finds_the_cheapest_of_equals(void **state) {
+    (void)state;
+    all_are_found(DOTS_EQUAL, planted_options);
+}
+
 static void frozen_thresholds_decide_nothing(void **state) {
     (void)state;
-    outcome o = search(DOTS, 1, "threshold_lr=0", 2000, 3);
+    outcome o = search(&(experiment){DOTS, 1, "threshold_lr=0", 2000, 3});
     assert_int_equal(o.large, DOT_BLOCKS);
 }
 
@@ -94,10 +126,10 @@ static void frozen_thresholds_decide_nothing(void **state) {
 static void shuffled_labels_tell_nothing(void **state) {
     (void)state;
     for (uint64_t seed = 1; seed <= 2; seed++) {
-        outcome o = search(DOTS_SHUFFLED, seed, planted_options, SAMPLES, EPOCHS);
+        outcome o = search(&(experiment){DOTS_SHUFFLED, seed, planted_options, SAMPLES, EPOCHS});
         int skips = 0;
         for (int i = 0; i < DOT_BLOCKS; i++) {
-            skips += dots_right(seed, i) == 4;
+            skips += dots_right(DOTS_SHUFFLED, seed, i) == 4;
         }
         assert_true(o.found <= skips + 1);
     }
@@ -106,8 +138,27 @@ static void shuffled_labels_tell_nothing(void **state) {
 /* Without the cost the blocks that carry bits in their second channel, or far apart, keep what they need for it. */
 static void without_cost_what_is_needed_stays(void **state) {
     (void)state;
-    outcome o = search(DOTS, 2, "cost_weight=0,threshold_lr=1", 4000, 6);
+    outcome o = search(&(experiment){DOTS, 2, "cost_weight=0,threshold_lr=1", 4000, 6});
     assert_int_equal(o.lost, 0);
+}
+
+/* The more the cost weighs, the less costs what is derived; and it costs what R says. */
+static void cost_falls_with_its_weight(void **state) {
+    (void)state;
+    static const char *const weights[] = {"0", "0.005", "0.02", "0.1", "1"};
+    double before = INFINITY, first = 0;
+    for (int i = 0; i < 5; i++) {
+        char options[96];
+        snprintf(options, sizeof options, "cost_weight=%s,threshold_lr=2,norm=sum", weights[i]);
+        outcome o = search(&(experiment){DOTS, 3, options, 3000, 8});
+        if (!(o.cost <= before)) {
+            fail_msg("weight %s: %g multiply-adds after %g", weights[i], o.cost, before);
+        }
+        assert_true(fabs(o.cost - o.exact) < 0.1 * o.exact);
+        before = o.cost;
+        first = i == 0 ? o.cost : first;
+    }
+    assert_true(before < 0.1 * first); /* of the blocks nothing is left */
 }
 
 /* --- the cost alone ---------------------------------------------------------------------------------- */
@@ -272,7 +323,8 @@ static void other_pairs_are_refused(void **state) {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, open_tape, close_tape)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(finds_the_planted_answer),       TEST(frozen_thresholds_decide_nothing),
+        TEST(finds_the_planted_answer),       TEST(finds_the_cheapest_of_equals),
+        TEST(cost_falls_with_its_weight),     TEST(frozen_thresholds_decide_nothing),
         TEST(shuffled_labels_tell_nothing),   TEST(without_cost_what_is_needed_stays),
         TEST(cost_alone_leaves_the_least),    TEST(runtime_is_the_tables),
         TEST(runtime_differentiates_by_hand), TEST(other_pairs_are_refused),
