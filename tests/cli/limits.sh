@@ -23,7 +23,8 @@ meet() {
         # shellcheck disable=SC2086
         expect 0 search $few --limit "macs=$limit" --out run "$@"
         macs=$(macs_of run)
-        [ "$macs" -gt 0 ] && [ "$macs" -le "$limit" ] || fail "$macs multiply-adds, not $limit at most: $*"
+        [ "$macs" -gt 0 ] || fail "no multiply-adds at all: $*"
+        [ "$macs" -le "$limit" ] || fail "$macs multiply-adds, not $limit at most: $*"
         rm -r run
     done
 }
