@@ -18,6 +18,7 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOLERANCE = 1e-3
+# Compiling takes long, and bf16 may on processors without it: these modes have so many seconds.
 COMPILE_SECONDS = float(os.environ.get("ESPALIER_COMPILE_SECONDS", "600"))
 CHECK_BATCH = 8
 # row, benchmark, batch
@@ -94,7 +95,7 @@ def alternate(args, name, batch, mode, alternations, directory):
         own.append(ours(args, name, batch, "--steps", steps, *(("--first-step", path) if i == 0 else ())))
         if mode:
             other.append(peer(args, name, path, "--mode", mode, "--steps", steps,
-                              seconds=COMPILE_SECONDS if mode == "compile" else None))
+                              seconds=COMPILE_SECONDS if mode in ("compile", "bf16") else None))
             if "step_ms" not in other[-1]:
                 break
     return {"name": name, "batch": batch, "mode": mode, "ours": own, "peer": other}

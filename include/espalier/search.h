@@ -177,12 +177,12 @@ typedef struct nas_fit_config {
     int workers, log_frequency;
     uint64_t seed;
     int threads;
-    nas_precision precision;
-    nas_budget budget;     /* minutes only */
-    int64_t limit_batches; /* per epoch, of training and of watching; 0 = no limit */
-    bool quiet;            /* no lines in the log */
-    bool keep_weights;     /* start from the model's weights instead of the seed's */
-    const char *run_dir;   /* log, checkpoints, weights.safetensors; NULL: none */
+    nas_precision precision; /* NAS_F32 inside of a search: as the search */
+    nas_budget budget;       /* minutes only */
+    int64_t limit_batches;   /* per epoch, of training and of watching; 0 = no limit */
+    bool quiet;              /* no lines in the log */
+    bool keep_weights;       /* start from the model's weights instead of the seed's */
+    const char *run_dir;     /* log, checkpoints, weights.safetensors; NULL: none */
     bool resume;
     const char *run_config, *command;  /* as of a search */
     const volatile sig_atomic_t *stop; /* set from a signal handler; may be NULL */

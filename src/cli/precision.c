@@ -18,6 +18,11 @@ nas_status cli_precision_check(const cli_args *a) {
     if (cli_precision(a) == NAS_AUTO && strcmp(a->precision, "auto") != 0) {
         return nas__fail(NAS_USAGE, "--precision: there are f32, bf16 and auto, not \"%s\"", a->precision);
     }
+    if (cli_precision(a) == NAS_AUTO && a->jobs > 0) {
+        return nas__fail(
+            NAS_USAGE,
+            "--precision auto measures, and trials side by side (--jobs) disturb each other; say f32 or bf16");
+    }
     if (cli_precision(a) == NAS_BF16 && nas_bf16_missing()) {
         cli_note("--precision bf16 is off: %s; computing in f32", nas_bf16_missing());
     }

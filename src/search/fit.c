@@ -257,6 +257,17 @@ static nas_status run(fit *f) {
     return status;
 }
 
+/* A search's trials, which ask for nothing, are computed like the search. */
+static nas_status run_in(fit *f, nas_precision wanted) {
+    if (wanted == NAS_F32) {
+        return run(f);
+    }
+    nas__precision *before = nas__precision_use(f->precision);
+    nas_status status = run(f);
+    nas__precision_use(before);
+    return status;
+}
+
 static nas_status prepare(fit *f) {
     nas_fit_config *c = &f->config;
     nas_set_threads(c->threads);
@@ -290,9 +301,7 @@ static nas_status prepare(fit *f) {
 nas_status nas_fit(const nas_fit_config *config, int *epochs_done) {
     fit f = {.config = *config};
     nas_status status = prepare(&f);
-    nas__precision *before = nas__precision_use(f.precision);
-    status = status ? status : run(&f);
-    nas__precision_use(before);
+    status = status ? status : run_in(&f, config->precision);
     nas__precision_journal(f.precision, config->precision, f.run, f.epoch, (int64_t)f.total_step);
     char *weights = !status && config->run_dir ? nas__join(config->run_dir, "weights.safetensors") : NULL;
     if (weights) {

@@ -71,6 +71,7 @@ nas_status nas__trial_alone(nas_trainer *t, const nas_architecture *a, double sh
     nas_module *model = t->config.new_model(t->config.user);
     char *json = nas_architecture_json(a, false);
     nas_status status = model && json ? nas_apply_fixed_architecture_text(model, json) : nas_error_status();
+    nas__precision *before = nas__precision_use(t->precision); /* it may be a trial without a search */
     status = status ? status : train(t, model, share, place);
     if (!status && !nas_search_interrupted(&t->s)) {
         nas_transform plain =
@@ -83,6 +84,7 @@ nas_status nas__trial_alone(nas_trainer *t, const nas_architecture *a, double sh
                                                      .limit_batches = (t->score_images + 255) / 256},
                               &result);
     }
+    nas__precision_use(before);
     for (int i = 0; i < t->n_metrics && !status; i++) {
         metrics[i] = result.metrics[i];
     }

@@ -219,12 +219,47 @@ static void a_training_is_that_of_f32_and_resumes(void **state) {
     remove_directory(directory);
 }
 
+static nas_module *new_model(void *user) {
+    (void)user;
+    return small_space();
+}
+
+/* Architectures that are trained alone, too. */
+static void trials_are_computed_like_their_search(void **state) {
+    (void)state;
+    run r = {0};
+    nas_dataset *data = stripes(), *parts[2];
+    assert_int_equal(nas_dataset_split(data, 1, 2, (const double[]){0.5, 0.5}, parts), NAS_OK);
+    nas_trainer_config config = {.model = small_space(),
+                                 .strategy = "random",
+                                 .batch_size = SAMPLES / 4,
+                                 .num_epochs = 1,
+                                 .dataset_train = parts[0],
+                                 .dataset_valid = parts[1],
+                                 .log_frequency = NAS_NONE,
+                                 .seed = 1,
+                                 .threads = 1,
+                                 .precision = NAS_BF16,
+                                 .budget = {.trials = 1},
+                                 .new_model = new_model};
+    r.trainer = nas_trainer_new(&config);
+    assert_no_error();
+    assert_int_equal(nas_trainer_train(r.trainer), NAS_OK);
+    assert_true((r.trainer->precision->n > 0) == !nas_bf16_missing());
+    nas_trainer_free(r.trainer);
+    nas_free(config.model);
+    nas_dataset_free(parts[0]);
+    nas_dataset_free(parts[1]);
+    nas_dataset_free(data);
+}
+
 int main(void) {
     setenv("ESPALIER_BF16", "force", 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_search_is_that_of_f32),
         cmocka_unit_test(a_resumed_search_keeps_its_choices),
         cmocka_unit_test(a_training_is_that_of_f32_and_resumes),
+        cmocka_unit_test(trials_are_computed_like_their_search),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
