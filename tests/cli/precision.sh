@@ -19,8 +19,8 @@ in_file off/config.json '"precision": "f32"'
 in_file off/config.json '"precision": "bf16"'
 
 export ESPALIER_BF16=force
-"$espalier" doctor --json >doctor
-if ! grep -q '"isa": "avx512"' doctor; then
+"$espalier" doctor --json >machine
+if ! grep -q '"isa": "avx512"' machine; then
     exit 0
 fi
 # shellcheck disable=SC2086
