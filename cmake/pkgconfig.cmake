@@ -10,7 +10,7 @@ if(NOT dnnl_directory IN_LIST CMAKE_C_IMPLICIT_LINK_DIRECTORIES)
     # found again at run time, as by the shared library
     string(APPEND ESPALIER_PC_PRIVATE "-L${dnnl_directory} -Wl,-rpath,${dnnl_directory} ")
 endif()
-string(APPEND ESPALIER_PC_PRIVATE "-ldnnl -ljansson -lsqlite3 -lprotobuf-c -lpng -ljpeg -lz")
+string(APPEND ESPALIER_PC_PRIVATE "-ldnnl -ljansson -lsqlite3 -lprotobuf-c -lmicrohttpd -lpng -ljpeg -lz")
 foreach(name ${OpenMP_C_LIB_NAMES})
     string(APPEND ESPALIER_PC_PRIVATE " -l${name}")
 endforeach()

@@ -15,11 +15,12 @@ enum { CLI_MOST_SETTINGS = 64, CLI_MOST_JOBS = 256 };
 /* What the options of all subcommands fill in; texts are borrowed from argv, or kept (cli_keep). */
 typedef struct cli_args {
     const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *limit, *input, *first_step,
-        *precision, *strategy_plugin, *pick, *truth, *onnx;
+        *precision, *strategy_plugin, *pick, *truth, *onnx, *host, *token,
+        *token_file, *allow_host;
     const char *set[CLI_MOST_SETTINGS];
     int n_set;
     int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,
-        score_steps, random, seeds, samples, jobs;
+        score_steps, random, seeds, samples, jobs, port;
     double lr, weight_decay, label_smoothing, drop_path, valid_share;
     bool resume, inherit, json, quiet, verbose, csv, op_times, scaling, keep_batch_norm, raw_pixels, no_proxies, help;
     uint64_t given;     /* bit i: row i of the options was on the command line */
@@ -229,6 +230,7 @@ nas_status cli_export(cli_args *a);
 nas_status cli_profile(cli_args *a);
 nas_status cli_bench(cli_args *a);
 nas_status cli_log(cli_args *a);
+nas_status cli_ui(cli_args *a);
 nas_status cli_list(cli_args *a);
 nas_status cli_doctor(cli_args *a);
 nas_status cli_completion(cli_args *a);

@@ -42,6 +42,8 @@ const cli_command cli_commands[] = {
      "[NAME|ops]", "espalier bench darts --op-times", "batch steps op-times scaling first-step precision",
      "steps=5 precision=f32 seed=0", 0, 1, cli_bench_word, cli_bench},
     {"log", "what a run has measured so far", "RUN", "espalier log runs/first --csv", "csv", "", 1, 1, NULL, cli_log},
+    {"ui", "a page that shows the runs in a directory, live", "[DIR]", "espalier ui runs",
+     "port host token token-file allow-host", "port=8080 host=127.0.0.1", 0, 1, NULL, cli_ui},
     {"list", "spaces, strategies, data sets and their options", "[spaces|strategies|data|options NAME]",
      "espalier list options darts", "", "", 0, 2, cli_list_word, cli_list},
     {"doctor", "is everything here that a search needs?", "", "espalier doctor", "data-dir", "", 0, 0, NULL,

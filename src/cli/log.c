@@ -3,61 +3,15 @@
 #include "cli/cli.h"
 
 #include "core/error.h"
-#include "core/file.h"
-#include "core/memory.h"
-
-#include <sqlite3.h>
-#include <stdlib.h>
-#include <string.h>
-
-enum { KNOWN_FORMAT = 1 };
-
-typedef struct reader {
-    sqlite3 *db;
-    const char *run;
-    bool failed;
-} reader;
+#include "run/reader.h"
 
 /* Calls row for every row; false (and an error) when the database does not answer. */
-static bool each_row(reader *r, const char *sql, void (*row)(sqlite3_stmt *s, void *user), void *user) {
-    sqlite3_stmt *s = NULL;
-    int code = sqlite3_prepare_v2(r->db, sql, -1, &s, NULL);
-    while (code == SQLITE_OK || code == SQLITE_ROW) {
-        code = sqlite3_step(s);
-        if (code == SQLITE_ROW) {
-            row(s, user);
-        }
+static bool each_row(nas__reader *r, const char *sql, void (*row)(sqlite3_stmt *s, void *user), void *user) {
+    sqlite3_stmt *s = nas__reader_query(r, sql, 0, NULL);
+    while (nas__reader_row(r, s)) {
+        row(s, user);
     }
-    if (code != SQLITE_DONE) {
-        nas__fail(NAS_IO, "%s/run.sqlite: %s", r->run, sqlite3_errmsg(r->db));
-    }
-    sqlite3_finalize(s);
-    return code == SQLITE_DONE;
-}
-
-static void read_number(sqlite3_stmt *s, void *user) { *(int *)user = sqlite3_column_int(s, 0); }
-
-static nas_status open_reader(reader *r) {
-    char *path = nas__join(r->run, "run.sqlite");
-    if (!path) {
-        return nas_error_status();
-    }
-    int version = 0;
-    if (!nas__exists(path)) {
-        nas__fail(NAS_NOT_FOUND, "%s is no run directory: it has no run.sqlite", r->run);
-    } else if (sqlite3_open_v2(path, &r->db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK) {
-        nas__fail(NAS_IO, "%s: %s", path, r->db ? sqlite3_errmsg(r->db) : "cannot be opened");
-    } else {
-        sqlite3_busy_timeout(r->db, 200);
-        sqlite3_db_config(r->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-        sqlite3_db_config(r->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-        if (each_row(r, "PRAGMA user_version", read_number, &version) && version / 100 != KNOWN_FORMAT) {
-            nas__fail(NAS_UNSUPPORTED, "%s has format %d; this version reads format %d", path, version / 100,
-                      KNOWN_FORMAT);
-        }
-    }
-    free(path);
-    return nas_error_status();
+    return !nas_error_status();
 }
 
 /* --- CSV ---------------------------------------------------------------------------------------- */
@@ -124,9 +78,9 @@ static const char head_sql[] =
     "SELECT ifnull(name,''), ifnull(kind,''), ifnull(status,''), ifnull(epoch,0), ifnull(epochs,0), ifnull(command,'') "
     "FROM run";
 
-static void show_json(reader *r) {
+static void show_json(nas__reader *r, const char *run) {
     json_t *result = json_object(), *list = json_array();
-    json_object_set_new(result, "run", json_string(r->run));
+    json_object_set_new(result, "run", json_string(run));
     bool whole = each_row(r, head_sql, json_head, result) && each_row(r, epoch_sql, json_row, list);
     json_object_set_new(result, "epochs_metrics", list);
     if (whole) {
@@ -137,17 +91,19 @@ static void show_json(reader *r) {
 }
 
 nas_status cli_log(cli_args *a) {
-    reader r = {.run = a->names[0]};
+    nas__reader r = {0};
     int last = 0;
     if (a->csv && a->json) {
         return nas__fail(NAS_USAGE, "--csv and --json exclude each other");
     }
-    if (open_reader(&r)) {
-        sqlite3_close(r.db);
-        return nas_error_status();
+    nas_status status = nas__reader_open(&r, a->names[0]);
+    r.deadline_ms = 0; /* everything may take its time */
+    if (status) {
+        nas__reader_close(&r);
+        return status;
     }
     if (a->json) {
-        show_json(&r);
+        show_json(&r, a->names[0]);
     } else if (a->csv) {
         printf("per,epoch,step,split,metric,value\n");
         each_row(&r, csv_sql, csv_row, NULL);
@@ -155,6 +111,6 @@ nas_status cli_log(cli_args *a) {
         each_row(&r, epoch_sql, text_row, &last);
         printf(last ? "\n" : "nothing is measured yet\n");
     }
-    sqlite3_close(r.db);
+    nas__reader_close(&r);
     return nas_error_status();
 }

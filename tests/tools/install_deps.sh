@@ -6,7 +6,7 @@ set -eu
 fail() { echo "$*"; exit 1; }
 
 list=$(tools/install-deps --print)
-for package in gcc g++ cmake libdnnl-dev libjansson-dev libsqlite3-dev libpng-dev libjpeg-dev zlib1g-dev libcmocka-dev; do
+for package in gcc g++ cmake libdnnl-dev libjansson-dev libsqlite3-dev libmicrohttpd-dev libpng-dev libjpeg-dev zlib1g-dev libcmocka-dev; do
     printf '%s\n' "$list" | grep -qxF "$package" || fail "not listed: $package"
 done
 ONEDNN=/opt/onednn tools/install-deps --print | grep -q libdnnl && fail "ONEDNN= still wants libdnnl-dev"
