@@ -69,6 +69,14 @@ results-correlate: build ## do the scores of a search rank networks? into docs/r
 results-regret: build ## classic strategies on a table of accuracies: the curves and the table of docs/results.md (half a minute)
 	$(BUILD)/bench/regret tests/data/tables/nas-bench-macro.csv 300 docs/images/regret.svg
 
+page: ## the page of `espalier ui`, from web/ into web/dist, where it is committed (needs Node >= 20.19)
+	@node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' 2>/dev/null || \
+		{ echo 'make page: needs Node.js 20.19 or newer; the page that is committed in web/dist works without' >&2; exit 1; }
+	cd web && npm ci --no-audit --no-fund && npm run build
+
+test-page: build page ## the page in Chromium, against a search that goes on; pictures in build/page
+	node tests/page/page.mjs $(BUILD)/espalier $(BUILD)/page
+
 asan: deps ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call build,build-asan,-DESPALIER_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=RelWithDebInfo)
 	UBSAN_OPTIONS=print_stacktrace=1 $(call ctest,build-asan,)
@@ -101,4 +109,4 @@ install: build ## library, headers, pkg-config file and command below PREFIX (de
 clean: ## remove everything that was built
 	rm -rf build build-*
 
-.PHONY: help deps build demo test test-isa quick bench bench-all results-collapse results-correlate results-regret asan tsan valgrind fuzz format lint install clean
+.PHONY: help deps build demo test test-isa page test-page quick bench bench-all results-collapse results-correlate results-regret asan tsan valgrind fuzz format lint install clean

@@ -41,8 +41,8 @@ static void tell(const cli_args *a, const nas__web *web, const char *directory, 
     const char *host = strchr(a->host, ':') ? "[::1]" : !strcmp(a->host, "0.0.0.0") ? "localhost" : a->host;
     printf("Runs in %s: http://%s:%d/\n", directory, host, nas__web_port(web));
     if (token) {
-        printf("  with the token: /?token=...; this is plain HTTP, prefer `ssh -L %d:localhost:%d`\n", nas__web_port(web),
-               nas__web_port(web));
+        printf("  with the token: /?token=...; this is plain HTTP, prefer `ssh -L %d:localhost:%d`\n",
+               nas__web_port(web), nas__web_port(web));
     }
     printf("  Ctrl-C ends it\n");
     fflush(stdout);
@@ -57,7 +57,8 @@ nas_status cli_ui(cli_args *a) {
     nas_status status = a->token_file && !options.token ? nas_error_status() : NAS_OK;
     status = status ? status : read_hosts(a, names, &options.n_allowed_hosts);
     if (!status && !nas__is_directory(directory)) {
-        status = nas__fail(NAS_NOT_FOUND, "%s: is no directory; espalier ui DIR shows the runs in it and below", directory);
+        status =
+            nas__fail(NAS_NOT_FOUND, "%s: is no directory; espalier ui DIR shows the runs in it and below", directory);
     }
     sigset_t ends; /* blocked before there are other threads, so that none of them is interrupted */
     sigemptyset(&ends);

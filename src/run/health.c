@@ -64,11 +64,12 @@ static void check_speed(verdict *v) {
     enum { RECENT = 12, LEAST = 24 };
     double x[3];
     if (v->state != NAS__RUN_RUNNING ||
-        !numbers(v->r,
-                 "SELECT (SELECT count(*) FROM sample), (SELECT avg(images_per_s) FROM (SELECT images_per_s FROM sample "
-                 "ORDER BY t_ms DESC LIMIT 12)), (SELECT images_per_s FROM sample WHERE images_per_s IS NOT NULL ORDER "
-                 "BY images_per_s LIMIT 1 OFFSET (SELECT count(images_per_s) FROM sample) / 2)",
-                 3, x)) {
+        !numbers(
+            v->r,
+            "SELECT (SELECT count(*) FROM sample), (SELECT avg(images_per_s) FROM (SELECT images_per_s FROM sample "
+            "ORDER BY t_ms DESC LIMIT 12)), (SELECT images_per_s FROM sample WHERE images_per_s IS NOT NULL ORDER "
+            "BY images_per_s LIMIT 1 OFFSET (SELECT count(images_per_s) FROM sample) / 2)",
+            3, x)) {
         return;
     }
     if (x[0] >= LEAST && x[1] < 0.8 * x[2]) {
@@ -99,12 +100,14 @@ static void check_memory(verdict *v) {
 
 static void check_collapse(verdict *v) {
     double x[3];
-    if (numbers(v->r,
-                "SELECT (SELECT count(*) FROM event WHERE kind='collapse' AND level>=20), skip_share, entropy FROM epoch "
-                "ORDER BY epoch DESC LIMIT 1",
-                3, x) &&
+    if (numbers(
+            v->r,
+            "SELECT (SELECT count(*) FROM event WHERE kind='collapse' AND level>=20), skip_share, entropy FROM epoch "
+            "ORDER BY epoch DESC LIMIT 1",
+            3, x) &&
         x[0] > 0) {
-        reason(v, WATCH, "collapse", "the search said that it collapses to skip connections; their share now", x[1], NAN);
+        reason(v, WATCH, "collapse", "the search said that it collapses to skip connections; their share now", x[1],
+               NAN);
     }
 }
 
@@ -161,7 +164,9 @@ static bool is_trained(const situation *x) { return !x->is_search && x->state ==
 
 static char *epochs_evidence(const situation *x) { return nas__format("epoch %.0f of %.0f", x->epoch, x->epochs); }
 static char *skips_evidence(const situation *x) { return nas__format("share of skip connections %.2f", x->skips); }
-static char *entropy_evidence(const situation *x) { return nas__format("mean entropy %.2f (1 = undecided)", x->entropy); }
+static char *entropy_evidence(const situation *x) {
+    return nas__format("mean entropy %.2f (1 = undecided)", x->entropy);
+}
 
 static const struct {
     const char *code, *text;
@@ -199,8 +204,9 @@ json_t *nas__run_advice(nas__reader *r, nas__run_state state, const char *direct
     numbers(r, "SELECT entropy, skip_share FROM epoch ORDER BY epoch DESC LIMIT 1", 2, x);
     numbers(r, "SELECT count(*) FROM event WHERE kind='collapse' AND level>=20", 1, x + 2);
     sqlite3_stmt *s = nas__reader_query(
-        r, "SELECT ifnull(kind,''), ifnull(strategy,''), ifnull(command,''), ifnull(epoch,0), ifnull(epochs,0) FROM run", 0,
-        NULL);
+        r,
+        "SELECT ifnull(kind,''), ifnull(strategy,''), ifnull(command,''), ifnull(epoch,0), ifnull(epochs,0) FROM run",
+        0, NULL);
     if (!nas__reader_row(r, s)) {
         return nas_error_status() ? NULL : json_array();
     }

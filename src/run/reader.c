@@ -29,8 +29,8 @@ static nas_status failed(nas__reader *r) {
     return nas__fail(NAS_IO, "%s: %s", r->path, what);
 }
 
-/* "file:PATH?mode=ro", with what has a meaning in a URI escaped. On a medium that cannot be written SQLite could not make
- * the files beside a database in WAL mode, and nobody writes it. */
+/* "file:PATH?mode=ro", with what has a meaning in a URI escaped. On a medium that cannot be written SQLite could not
+ * make the files beside a database in WAL mode, and nobody writes it. */
 static char *uri_of(const char *path, bool immutable) {
     size_t n = strlen(path);
     char *uri = nas__alloc(3 * n + 32), *p = uri;
@@ -135,13 +135,16 @@ static json_t *text_json(const char *text) {
 
 json_t *nas__column_json(sqlite3_stmt *s, int column) {
     switch (sqlite3_column_type(s, column)) {
-    case SQLITE_INTEGER: return json_integer(sqlite3_column_int64(s, column));
+    case SQLITE_INTEGER:
+        return json_integer(sqlite3_column_int64(s, column));
     case SQLITE_FLOAT: {
         double value = sqlite3_column_double(s, column);
         return isfinite(value) ? json_real(value) : json_null();
     }
-    case SQLITE_TEXT: return text_json((const char *)sqlite3_column_text(s, column));
-    default: return json_null();
+    case SQLITE_TEXT:
+        return text_json((const char *)sqlite3_column_text(s, column));
+    default:
+        return json_null();
     }
 }
 

@@ -33,7 +33,8 @@ static const char *text_of(sqlite3_stmt *s, int column) {
 static const char owner_sql[] =
     "SELECT ifnull(status,''), ifnull(pid,0), ifnull(pid_start,0), ifnull(boot_id,''), ifnull(host,''), "
     "ifnull(heartbeat_unix_ms,0), max(ifnull((SELECT unix_ms FROM tick ORDER BY step DESC LIMIT 1),0), ifnull((SELECT "
-    "unix_ms FROM epoch ORDER BY epoch DESC LIMIT 1),0), ifnull((SELECT unix_ms FROM sample ORDER BY t_ms DESC LIMIT 1),0), "
+    "unix_ms FROM epoch ORDER BY epoch DESC LIMIT 1),0), ifnull((SELECT unix_ms FROM sample ORDER BY t_ms DESC LIMIT "
+    "1),0), "
     "ifnull((SELECT unix_ms FROM event ORDER BY id DESC LIMIT 1),0), ifnull(created_unix_ms,0)), "
     "ifnull((SELECT avg(step_ms) FROM (SELECT step_ms FROM sample ORDER BY t_ms DESC LIMIT 20)), 0) FROM run";
 
@@ -43,7 +44,8 @@ static bool is_gone(sqlite3_stmt *s) {
     gethostname(host, sizeof host - 1);
     nas__read_line("/proc/sys/kernel/random/boot_id", boot, sizeof boot);
     return !strcmp(host, text_of(s, 4)) &&
-           (strcmp(boot, text_of(s, 3)) || nas__process_start(sqlite3_column_int64(s, 1)) != sqlite3_column_int64(s, 2));
+           (strcmp(boot, text_of(s, 3)) ||
+            nas__process_start(sqlite3_column_int64(s, 1)) != sqlite3_column_int64(s, 2));
 }
 
 static nas__run_state state_of_row(sqlite3_stmt *s) {
@@ -53,10 +55,10 @@ static nas__run_state state_of_row(sqlite3_stmt *s) {
     }
     int64_t now = nas__unix_ms(), silence = now - sqlite3_column_int64(s, 6);
     double patience = fmax(HEARTBEAT_MS, PATIENCE_STEPS * sqlite3_column_double(s, 7));
-    return is_gone(s)                                             ? NAS__RUN_CRASHED
-           : now - sqlite3_column_int64(s, 5) > HEARTBEAT_MS      ? NAS__RUN_STALLED
-           : silence > patience                                   ? NAS__RUN_STALLED
-                                                                  : NAS__RUN_RUNNING;
+    return is_gone(s)                                        ? NAS__RUN_CRASHED
+           : now - sqlite3_column_int64(s, 5) > HEARTBEAT_MS ? NAS__RUN_STALLED
+           : silence > patience                              ? NAS__RUN_STALLED
+                                                             : NAS__RUN_RUNNING;
 }
 
 static bool read_state(nas__reader *r, nas__run_state *state) {
@@ -72,8 +74,10 @@ static bool read_state(nas__reader *r, nas__run_state *state) {
 
 /* --- the row -------------------------------------------------------------------------------------------- */
 static const char best_sql[] =
-    "SELECT e.score AS score, m.name AS metric, m.split AS split, m.direction AS direction, e.epoch AS epoch, a.macs AS "
-    "macs, a.params AS params, a.latency_ms AS latency_ms, a.latency_kind AS latency_kind FROM run JOIN evaluation e ON "
+    "SELECT e.score AS score, m.name AS metric, m.split AS split, m.direction AS direction, e.epoch AS epoch, a.macs "
+    "AS "
+    "macs, a.params AS params, a.latency_ms AS latency_ms, a.latency_kind AS latency_kind FROM run JOIN evaluation e "
+    "ON "
     "e.id = run.best_evaluation LEFT JOIN metric m ON m.id = e.metric_id LEFT JOIN architecture a ON a.id = "
     "e.architecture_id";
 
@@ -95,7 +99,9 @@ enum { PLAIN_COLUMNS = 13, TREND = 13, ACTIVE, CPU, WARNINGS, ERRORS, STEPS };
 /* Seconds that are left if it goes on as it went; null while that cannot be said. */
 static json_t *eta_of(sqlite3_stmt *s, nas__run_state state) {
     double epochs = sqlite3_column_double(s, 8), steps = epochs * sqlite3_column_double(s, STEPS);
-    double done = steps > 0 ? sqlite3_column_double(s, 9) / steps : epochs > 0 ? sqlite3_column_double(s, 7) / epochs : 0;
+    double done = steps > 0    ? sqlite3_column_double(s, 9) / steps
+                  : epochs > 0 ? sqlite3_column_double(s, 7) / epochs
+                               : 0;
     double active = sqlite3_column_double(s, ACTIVE) / 1000;
     return nas__run_is_alive(state) && done > 0 && done <= 1 ? json_real(active * (1 - done) / done) : json_null();
 }

@@ -19,9 +19,9 @@ const char *nas__run_state_word(nas__run_state state);
 bool nas__run_is_alive(nas__run_state state);
 
 /* The row of a runs table (new reference), or NULL and an error:
- * {kind, name, status, status_detail, strategy, space, data, seed, created_unix_ms, elapsed_s, eta_s, epoch, epochs, step,
- *  best: {score, metric, split, direction, epoch, macs, params, latency_ms, latency_kind} or null,
- *  trend: [...], cpu_s, peak_rss_bytes, notes: {warn, error}, segment}. state may be NULL. */
+ * {kind, name, status, status_detail, strategy, space, data, seed, created_unix_ms, elapsed_s, eta_s, epoch, epochs,
+ * step, best: {score, metric, split, direction, epoch, macs, params, latency_ms, latency_kind} or null, trend: [...],
+ * cpu_s, peak_rss_bytes, notes: {warn, error}, segment}. state may be NULL. */
 json_t *nas__run_summary(nas__reader *r, nas__run_state *state);
 
 /* {level: "ok"|"watch"|"broken", reasons: [{code, text, value, threshold}]} */

@@ -30,11 +30,12 @@ static double number(sqlite3_stmt *s, int column) {
 }
 
 static bool read_points(nas__call *call, cloud *c, int64_t metric, int64_t kind, int64_t after) {
-    sqlite3_stmt *s = nas__reader_query(
-        &call->run,
-        "SELECT a.id, e.id, e.epoch, e.score, a.macs, a.params, a.latency_ms, a.latency_kind, e.kind FROM evaluation e JOIN "
-        "architecture a ON a.id=e.architecture_id WHERE e.metric_id=?1 AND (?2=3 OR e.kind=?2) AND e.id>?3 ORDER BY e.id",
-        3, (int64_t[]){metric, kind, after});
+    sqlite3_stmt *s = nas__reader_query(&call->run,
+                                        "SELECT a.id, e.id, e.epoch, e.score, a.macs, a.params, a.latency_ms, "
+                                        "a.latency_kind, e.kind FROM evaluation e JOIN "
+                                        "architecture a ON a.id=e.architecture_id WHERE e.metric_id=?1 AND (?2=3 OR "
+                                        "e.kind=?2) AND e.id>?3 ORDER BY e.id",
+                                        3, (int64_t[]){metric, kind, after});
     while (nas__reader_row(&call->run, s)) {
         if (!nas__grow(&c->point, c->n, sizeof *c->point)) {
             sqlite3_finalize(s);
@@ -56,7 +57,9 @@ static int by_cost(const void *a, const void *b, void *user) {
     const cloud *c = user;
     const point *p = &c->point[*(const size_t *)a], *q = &c->point[*(const size_t *)b];
     double x = p->cost[c->cost], y = q->cost[c->cost], u = c->sign * p->score, v = c->sign * q->score;
-    return x != y ? (x > y) - (x < y) : u != v ? (u < v) - (u > v) : (p->evaluation > q->evaluation) - (p->evaluation < q->evaluation);
+    return x != y   ? (x > y) - (x < y)
+           : u != v ? (u < v) - (u > v)
+                    : (p->evaluation > q->evaluation) - (p->evaluation < q->evaluation);
 }
 
 static int by_score(const void *a, const void *b, void *user) {
@@ -131,9 +134,9 @@ static json_t *columns_of(const cloud *c, size_t *shown) {
         json_array_append_new(epoch, json_integer(p->epoch));
         json_array_append_new(kind, json_integer(p->kind));
     }
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", id, "evaluation", evaluation, "score", score,
-                     "macs", macs, "params", params, "latency_ms", latency, "latency_kind", latency_kind, "epoch", epoch,
-                     "kind", kind);
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", id, "evaluation", evaluation, "score",
+                     score, "macs", macs, "params", params, "latency_ms", latency, "latency_kind", latency_kind,
+                     "epoch", epoch, "kind", kind);
 }
 
 static json_t *list_of(nas__call *call, int64_t metric) {
@@ -215,7 +218,8 @@ static json_t *choices_of(nas__reader *run, const unsigned char *code, int size)
 }
 
 static json_t *commands_of(const char *directory, const char *id) {
-    char *retrain = nas__format("espalier retrain %s --arch architecture-%s.json --out %s-%s", directory, id, directory, id);
+    char *retrain =
+        nas__format("espalier retrain %s --arch architecture-%s.json --out %s-%s", directory, id, directory, id);
     json_t *commands = json_pack("{s:s?}", "retrain", retrain);
     free(retrain);
     return commands;
@@ -234,15 +238,17 @@ static json_t *one(nas__call *call) {
                              "the resource architectures lists them");
     }
     json_t *answer = json_pack("{s:I}", "id", (json_int_t)id), *evaluations = json_array(), *cost = json_object();
-    json_object_set_new(answer, "choices", choices_of(&call->run, sqlite3_column_blob(s, 0), sqlite3_column_bytes(s, 0)));
+    json_object_set_new(answer, "choices",
+                        choices_of(&call->run, sqlite3_column_blob(s, 0), sqlite3_column_bytes(s, 0)));
     for (int i = 1; i < 6; i++) {
         json_object_set_new(cost, sqlite3_column_name(s, i), nas__column_json(s, i));
     }
     sqlite3_finalize(s);
-    s = nas__reader_query(&call->run,
-                          "SELECT id, epoch, step, metric_id, score, kind, seconds FROM evaluation WHERE architecture_id=?1 "
-                          "ORDER BY id",
-                          1, &id);
+    s = nas__reader_query(
+        &call->run,
+        "SELECT id, epoch, step, metric_id, score, kind, seconds FROM evaluation WHERE architecture_id=?1 "
+        "ORDER BY id",
+        1, &id);
     while (nas__reader_row(&call->run, s)) {
         json_array_append_new(evaluations, nas__row_json(s));
     }
@@ -260,7 +266,8 @@ static int64_t metric_named(nas__call *call, const char *name) {
         if (!*end) {
             return id;
         }
-        sqlite3_stmt *s = nas__reader_query(&call->run, "SELECT id FROM metric WHERE name=?1 AND per='epoch' ORDER BY split='valid' DESC", 0, NULL);
+        sqlite3_stmt *s = nas__reader_query(
+            &call->run, "SELECT id FROM metric WHERE name=?1 AND per='epoch' ORDER BY split='valid' DESC", 0, NULL);
         if (s) {
             sqlite3_bind_text(s, 1, name, -1, SQLITE_TRANSIENT);
         }

@@ -1,4 +1,5 @@
-/* api_compare.c - some runs side by side: curves, their best at equal budget, and what their configurations differ in. */
+/* api_compare.c - some runs side by side: curves, their best at equal budget, and what their configurations differ in.
+ */
 #include "web/api.h"
 #include "core/error.h"
 
@@ -12,11 +13,14 @@ static const char *const axes[] = {"epoch", "time", "evaluations", "images", NUL
 /* Columns x, value of the epoch metric ?1; "?2" is the number of images of a step. */
 static const char *const curve_sql[] = {
     "SELECT m.epoch AS x, m.value AS value FROM epoch_metric m WHERE m.metric_id=?1 ORDER BY m.epoch",
-    "SELECT e.t_ms AS x, m.value AS value FROM epoch_metric m JOIN epoch e ON e.epoch=m.epoch WHERE m.metric_id=?1 ORDER BY "
+    "SELECT e.t_ms AS x, m.value AS value FROM epoch_metric m JOIN epoch e ON e.epoch=m.epoch WHERE m.metric_id=?1 "
+    "ORDER BY "
     "m.epoch",
-    "SELECT (SELECT count(*) FROM evaluation v WHERE v.epoch<=m.epoch) AS x, m.value AS value FROM epoch_metric m WHERE "
+    "SELECT (SELECT count(*) FROM evaluation v WHERE v.epoch<=m.epoch) AS x, m.value AS value FROM epoch_metric m "
+    "WHERE "
     "m.metric_id=?1 ORDER BY m.epoch",
-    "SELECT e.step*?2 AS x, m.value AS value FROM epoch_metric m JOIN epoch e ON e.epoch=m.epoch WHERE m.metric_id=?1 ORDER "
+    "SELECT e.step*?2 AS x, m.value AS value FROM epoch_metric m JOIN epoch e ON e.epoch=m.epoch WHERE m.metric_id=?1 "
+    "ORDER "
     "BY m.epoch"};
 
 typedef struct compared {
@@ -26,8 +30,9 @@ typedef struct compared {
 
 static int64_t metric_of(nas__reader *run, const char *name, const char *split, int *direction) {
     sqlite3_stmt *s = nas__reader_query(
-        run, "SELECT id, direction FROM metric WHERE per='epoch' AND (?1='' OR name=?1) AND (?2='' OR split=?2) ORDER BY "
-             "id=(SELECT primary_metric FROM run) DESC, id",
+        run,
+        "SELECT id, direction FROM metric WHERE per='epoch' AND (?1='' OR name=?1) AND (?2='' OR split=?2) ORDER BY "
+        "id=(SELECT primary_metric FROM run) DESC, id",
         0, NULL);
     if (s) {
         sqlite3_bind_text(s, 1, name, -1, SQLITE_TRANSIENT);
@@ -63,11 +68,11 @@ static json_t *config_of(nas__reader *run) {
     sqlite3_stmt *s = nas__reader_query(run, "SELECT config FROM run", 0, NULL);
     if (nas__reader_row(run, s)) {
         json_t *config = nas__column_parsed(s, 0);
-        flatten(config, "", flat);
+        const json_t *options = json_object_get(config, "options"); /* beside them: versions and the command line */
+        flatten(options ? options : config, "", flat);
         json_decref(config);
         sqlite3_finalize(s);
     }
-    json_object_del(flat, "command_line");
     return flat;
 }
 
@@ -118,7 +123,8 @@ static bool open_side(nas__call *call, const char *id, int axis, compared *side)
         int64_t metric = metric_of(&run, nas__api_text(call, "metric"), nas__api_text(call, "split"), &side->direction);
         side->config = config_of(&run);
         int64_t batch = json_integer_value(json_object_get(side->config, "batch"));
-        sqlite3_stmt *s = nas__reader_query(&run, curve_sql[axis], axis == BY_IMAGES ? 2 : 1, (int64_t[]){metric, batch});
+        sqlite3_stmt *s =
+            nas__reader_query(&run, curve_sql[axis], axis == BY_IMAGES ? 2 : 1, (int64_t[]){metric, batch});
         side->curve = s ? nas__columns_json(&run, s, 100000) : NULL;
         json_object_set_new(summary, "id", json_string(id));
         json_object_set_new(summary, "choices", choices_of(call, directory));

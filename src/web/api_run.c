@@ -33,9 +33,8 @@ static json_t *rows(nas__reader *run, const char *sql, int n, const int64_t *val
 }
 
 static void add_texts(nas__reader *run, json_t *answer) {
-    sqlite3_stmt *s =
-        nas__reader_query(run, "SELECT config, machine, command, threads, version, uuid, heartbeat_unix_ms, log_every FROM run",
-                          0, NULL);
+    sqlite3_stmt *s = nas__reader_query(
+        run, "SELECT config, machine, command, threads, version, uuid, heartbeat_unix_ms, log_every FROM run", 0, NULL);
     if (!nas__reader_row(run, s)) {
         return;
     }
@@ -62,8 +61,9 @@ json_t *nas__get_run(nas__call *call) {
     json_object_set_new(answer, "steps_per_epoch",
                         json_integer(nas__reader_int(&call->run, "SELECT steps_per_epoch FROM run", 0)));
     json_object_set_new(answer, "cursors", nas__api_cursors(&call->run));
-    json_object_set_new(answer, "metrics",
-                        rows(&call->run, "SELECT id, name, split, unit, direction, per FROM metric ORDER BY id", 0, NULL));
+    json_object_set_new(
+        answer, "metrics",
+        rows(&call->run, "SELECT id, name, split, unit, direction, per FROM metric ORDER BY id", 0, NULL));
     json_object_set_new(answer, "primary_metric",
                         json_integer(nas__reader_int(&call->run, "SELECT primary_metric FROM run", 0)));
     json_object_set_new(answer, "health", nas__run_health(&call->run, state));
@@ -80,31 +80,36 @@ json_t *nas__get_events(nas__call *call) {
     static const char *const levels[] = {"info", "warn", "error", NULL};
     int64_t after = nas__api_int(call, "after", 0, 0, INT64_MAX), limit = nas__api_int(call, "limit", 500, 1, 10000);
     int level = nas__api_word(call, "level", 0, levels);
-    return nas__api_columns(call,
-                            "SELECT id, unix_ms, segment, step, epoch, level, kind, mutable_id, message FROM event WHERE id > "
-                            "?1 AND level >= ?2 ORDER BY id",
-                            2, (int64_t[]){after, 10 * (level + 1)}, limit);
+    return nas__api_columns(
+        call,
+        "SELECT id, unix_ms, segment, step, epoch, level, kind, mutable_id, message FROM event WHERE id > "
+        "?1 AND level >= ?2 ORDER BY id",
+        2, (int64_t[]){after, 10 * (level + 1)}, limit);
 }
 
 /* Thinned evenly to at most `points`, the last one kept. */
 json_t *nas__get_samples(nas__call *call) {
-    int64_t after = nas__api_int(call, "after_ms", -1, -1, INT64_MAX), points = nas__api_int(call, "points", 500, 2, 4000);
-    return nas__api_columns(
-        call,
-        "WITH numbered AS (SELECT *, row_number() OVER (ORDER BY t_ms DESC) - 1 AS i, count(*) OVER () AS n FROM sample "
-        "WHERE t_ms > ?1) SELECT t_ms, unix_ms, rss_bytes, cpu_ms, threads, images_per_s, step_ms, data_wait_ms, energy_j "
-        "FROM numbered WHERE i % ((n + ?2 - 1) / ?2) = 0 ORDER BY t_ms",
-        2, (int64_t[]){after, points}, points + 1);
+    int64_t after = nas__api_int(call, "after_ms", -1, -1, INT64_MAX),
+            points = nas__api_int(call, "points", 500, 2, 4000);
+    return nas__api_columns(call,
+                            "WITH numbered AS (SELECT *, row_number() OVER (ORDER BY t_ms DESC) - 1 AS i, count(*) "
+                            "OVER () AS n FROM sample "
+                            "WHERE t_ms > ?1) SELECT t_ms, unix_ms, rss_bytes, cpu_ms, threads, images_per_s, step_ms, "
+                            "data_wait_ms, energy_j "
+                            "FROM numbered WHERE i % ((n + ?2 - 1) / ?2) = 0 ORDER BY t_ms",
+                            2, (int64_t[]){after, points}, points + 1);
 }
 
 json_t *nas__get_profile(nas__call *call) {
     int64_t last = nas__reader_int(&call->run, "SELECT max(epoch) FROM profile", -1);
-    int64_t epoch = strcmp(nas__api_text(call, "epoch"), "last") ? nas__api_int(call, "epoch", last, 0, INT64_MAX) : last;
-    json_t *answer = nas__api_columns(
-        call,
-        "SELECT o.name AS name, o.shape AS shape, p.phase AS phase, p.calls AS calls, p.ns AS ns, p.flops AS flops, p.bytes "
-        "AS bytes FROM profile p JOIN op o ON o.id = p.op_id WHERE p.epoch = ?1 ORDER BY p.ns DESC",
-        1, &epoch, 10000);
+    int64_t epoch =
+        strcmp(nas__api_text(call, "epoch"), "last") ? nas__api_int(call, "epoch", last, 0, INT64_MAX) : last;
+    json_t *answer =
+        nas__api_columns(call,
+                         "SELECT o.name AS name, o.shape AS shape, p.phase AS phase, p.calls AS calls, p.ns AS ns, "
+                         "p.flops AS flops, p.bytes "
+                         "AS bytes FROM profile p JOIN op o ON o.id = p.op_id WHERE p.epoch = ?1 ORDER BY p.ns DESC",
+                         1, &epoch, 10000);
     if (answer) {
         json_object_set_new(answer, "epoch", last < 0 ? json_null() : json_integer(epoch));
     }
@@ -119,8 +124,8 @@ static bool is_plain(const char *path, int64_t largest) {
 }
 
 json_t *nas__get_file(nas__call *call) {
-    static const char *const allowed[] = {"config.json", "final_architecture.json", "search-result.json", "result.json",
-                                          "pareto.json", NULL};
+    static const char *const allowed[] = {
+        "config.json", "final_architecture.json", "search-result.json", "result.json", "pareto.json", NULL};
     enum { LARGEST = 16 << 20 };
     for (int i = 0; allowed[i]; i++) {
         if (strcmp(call->rest, allowed[i])) {
@@ -131,9 +136,11 @@ json_t *nas__get_file(nas__call *call) {
         json_t *value = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
         free(path);
         free(text);
-        return value ? value
-                     : nas__api_fail(call, 404, "no_file", "the run has no such file, or it is not JSON of at most 16 MB",
-                                     "a search writes it when it ends");
+        return value
+                   ? value
+                   : nas__api_fail(call, 404, "no_file", "the run has no such file, or it is not JSON of at most 16 MB",
+                                   "a search writes it when it ends");
     }
-    return nas__api_fail(call, 404, "not_found", "no file of this name is handed out", "docs/http-api.md lists the files");
+    return nas__api_fail(call, 404, "not_found", "no file of this name is handed out",
+                         "docs/http-api.md lists the files");
 }

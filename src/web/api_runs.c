@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 json_t *nas__get_server(nas__call *call) {
-    return json_pack("{s:i, s:s, s:s, s:i, s:b, s:b, s:{s:i, s:i, s:i, s:i}}", "api", 1, "version", nas_version(), "dir",
-                     nas__runs_directory(call->runs), "runs", nas__runs_count(call->runs), "scanning",
+    return json_pack("{s:i, s:s, s:s, s:i, s:b, s:b, s:{s:i, s:i, s:i, s:i}}", "api", 1, "version", nas_version(),
+                     "dir", nas__runs_directory(call->runs), "runs", nas__runs_count(call->runs), "scanning",
                      nas__runs_scanning(call->runs), "read_only", 1, "limits", "points", NAS__MOST_POINTS, "values",
                      NAS__MOST_VALUES, "architectures", NAS__MOST_ARCHITECTURES, "streams", NAS__MOST_STREAMS);
 }
@@ -30,7 +30,8 @@ static bool has_text(const json_t *run, const char *q) {
 }
 
 static const char *const orders[] = {"created", "best", "name", "status", "strategy", "space", "data", "elapsed", NULL};
-static const char *const keys[] = {"created_unix_ms", "best", "name", "status", "strategy", "space", "data", "elapsed_s"};
+static const char *const keys[] = {"created_unix_ms", "best",  "name", "status",
+                                   "strategy",        "space", "data", "elapsed_s"};
 enum { BY_CREATED, BY_BEST };
 
 /* Scores of unlike metrics are not compared: runs stand in groups of metric and split, the better first. */
@@ -91,5 +92,6 @@ json_t *nas__get_runs(nas__call *call) {
     }
     free(row);
     json_decref(all);
-    return json_pack("{s:I, s:b, s:o}", "total", (json_int_t)n, "scanning", nas__runs_scanning(call->runs), "runs", page);
+    return json_pack("{s:I, s:b, s:o}", "total", (json_int_t)n, "scanning", nas__runs_scanning(call->runs), "runs",
+                     page);
 }

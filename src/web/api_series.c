@@ -1,5 +1,5 @@
-/* api_series.c - curves. A long one is sent in buckets whose edges are multiples of their width, so that they never move
- * while the run goes on; each tells its least, mean, greatest and last value. */
+/* api_series.c - curves. A long one is sent in buckets whose edges are multiples of their width, so that they never
+ * move while the run goes on; each tells its least, mean, greatest and last value. */
 #include "web/api.h"
 #include "core/error.h"
 
@@ -18,15 +18,19 @@ typedef struct window {
 /* Columns x, value; of the metric ?1, with x in [?2, ?3], in order. */
 static const char *const step_sql[] = {
     "SELECT s.step, s.value FROM scalar s WHERE s.metric_id=?1 AND s.step BETWEEN ?2 AND ?3 ORDER BY s.step",
-    "SELECT t.epoch, s.value FROM scalar s JOIN tick t ON t.step=s.step WHERE s.metric_id=?1 AND t.epoch BETWEEN ?2 AND ?3 "
+    "SELECT t.epoch, s.value FROM scalar s JOIN tick t ON t.step=s.step WHERE s.metric_id=?1 AND t.epoch BETWEEN ?2 "
+    "AND ?3 "
     "ORDER BY s.step",
-    "SELECT t.t_ms, s.value FROM scalar s JOIN tick t ON t.step=s.step WHERE s.metric_id=?1 AND t.t_ms BETWEEN ?2 AND ?3 "
+    "SELECT t.t_ms, s.value FROM scalar s JOIN tick t ON t.step=s.step WHERE s.metric_id=?1 AND t.t_ms BETWEEN ?2 AND "
+    "?3 "
     "ORDER BY s.step"};
 static const char *const epoch_sql[] = {
-    "SELECT e.step, m.value FROM epoch_metric m JOIN epoch e ON e.epoch=m.epoch WHERE m.metric_id=?1 AND e.step BETWEEN ?2 "
+    "SELECT e.step, m.value FROM epoch_metric m JOIN epoch e ON e.epoch=m.epoch WHERE m.metric_id=?1 AND e.step "
+    "BETWEEN ?2 "
     "AND ?3 ORDER BY m.epoch",
     "SELECT m.epoch, m.value FROM epoch_metric m WHERE m.metric_id=?1 AND m.epoch BETWEEN ?2 AND ?3 ORDER BY m.epoch",
-    "SELECT e.t_ms, m.value FROM epoch_metric m JOIN epoch e ON e.epoch=m.epoch WHERE m.metric_id=?1 AND e.t_ms BETWEEN ?2 "
+    "SELECT e.t_ms, m.value FROM epoch_metric m JOIN epoch e ON e.epoch=m.epoch WHERE m.metric_id=?1 AND e.t_ms "
+    "BETWEEN ?2 "
     "AND ?3 ORDER BY m.epoch"};
 
 /* --- buckets ------------------------------------------------------------------------------------------- */
@@ -104,14 +108,16 @@ static int64_t choose_width(nas__reader *run, const window *w) {
 static json_t *series_of(nas__call *call, int64_t metric, const window *w) {
     sqlite3_stmt *s = nas__reader_query(&call->run, "SELECT per='step' FROM metric WHERE id=?1", 1, &metric);
     if (!nas__reader_row(&call->run, s)) {
-        return nas__api_fail(call, 404, "no_metric", "the run has no metric of this id", "/api/runs/ID lists its metrics");
+        return nas__api_fail(call, 404, "no_metric", "the run has no metric of this id",
+                             "/api/runs/ID lists its metrics");
     }
     bool per_step = sqlite3_column_int(s, 0);
     sqlite3_finalize(s);
     curve c = {json_array(), json_array(), json_array(), json_array(), json_array(), json_array(), 0};
     fill(&call->run, (per_step ? step_sql : epoch_sql)[w->axis], metric, w, &c);
-    return json_pack("{s:I, s:I, s:{s:o, s:o, s:o, s:o, s:o, s:o}}", "metric", (json_int_t)metric, "bad", (json_int_t)c.bad,
-                     "columns", "x", c.x, "min", c.min, "mean", c.mean, "max", c.max, "last", c.last, "n", c.n);
+    return json_pack("{s:I, s:I, s:{s:o, s:o, s:o, s:o, s:o, s:o}}", "metric", (json_int_t)metric, "bad",
+                     (json_int_t)c.bad, "columns", "x", c.x, "min", c.min, "mean", c.mean, "max", c.max, "last", c.last,
+                     "n", c.n);
 }
 
 static int64_t last_x(const json_t *series) {
@@ -148,8 +154,8 @@ json_t *nas__get_series(nas__call *call) {
         json_array_append_new(list, series);
         p = *end ? end + 1 : end;
     }
-    return json_pack("{s:s, s:I, s:o, s:I}", "x_unit", units[w.axis], "width", (json_int_t)w.width, "series", list, "next",
-                     (json_int_t)next);
+    return json_pack("{s:s, s:I, s:o, s:I}", "x_unit", units[w.axis], "width", (json_int_t)w.width, "series", list,
+                     "next", (json_int_t)next);
 }
 
 /* --- epochs ---------------------------------------------------------------------------------------------- */
@@ -159,11 +165,12 @@ static void add_metrics(nas__call *call, json_t *columns, int64_t after, int64_t
     while (nas__reader_row(&call->run, s)) {
         char name[32];
         snprintf(name, sizeof name, "m%lld", (long long)sqlite3_column_int64(s, 0));
-        sqlite3_stmt *values = nas__reader_query(
-            &call->run,
-            "SELECT m.value AS value FROM (SELECT epoch FROM epoch WHERE epoch > ?2 ORDER BY epoch LIMIT ?3) e LEFT JOIN "
-            "epoch_metric m ON m.epoch=e.epoch AND m.metric_id=?1 ORDER BY e.epoch",
-            3, (int64_t[]){sqlite3_column_int64(s, 0), after, limit});
+        sqlite3_stmt *values =
+            nas__reader_query(&call->run,
+                              "SELECT m.value AS value FROM (SELECT epoch FROM epoch WHERE epoch > ?2 ORDER BY epoch "
+                              "LIMIT ?3) e LEFT JOIN "
+                              "epoch_metric m ON m.epoch=e.epoch AND m.metric_id=?1 ORDER BY e.epoch",
+                              3, (int64_t[]){sqlite3_column_int64(s, 0), after, limit});
         json_t *column = values ? nas__columns_json(&call->run, values, limit) : NULL;
         json_object_set(columns, name, json_object_get(column, "value"));
         json_decref(column);
@@ -172,12 +179,13 @@ static void add_metrics(nas__call *call, json_t *columns, int64_t after, int64_t
 
 json_t *nas__get_epochs(nas__call *call) {
     int64_t after = nas__api_int(call, "after", -1, -1, INT64_MAX), limit = nas__api_int(call, "limit", 1000, 1, 10000);
-    json_t *answer = nas__api_columns(
-        call,
-        "SELECT e.epoch AS epoch, e.step AS step, e.t_ms AS t_ms, e.unix_ms AS unix_ms, e.entropy AS entropy, e.skip_share AS "
-        "skip_share, e.rank_stable AS rank_stable, e.images_per_s AS images_per_s FROM epoch e WHERE e.epoch > ?1 ORDER BY "
-        "e.epoch",
-        1, &after, limit);
+    json_t *answer = nas__api_columns(call,
+                                      "SELECT e.epoch AS epoch, e.step AS step, e.t_ms AS t_ms, e.unix_ms AS unix_ms, "
+                                      "e.entropy AS entropy, e.skip_share AS "
+                                      "skip_share, e.rank_stable AS rank_stable, e.images_per_s AS images_per_s FROM "
+                                      "epoch e WHERE e.epoch > ?1 ORDER BY "
+                                      "e.epoch",
+                                      1, &after, limit);
     json_t *columns = json_object_get(answer, "columns"), *epochs = json_object_get(columns, "epoch");
     if (answer) {
         add_metrics(call, columns, after, limit);

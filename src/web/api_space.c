@@ -36,19 +36,21 @@ json_t *nas__get_space(nas__call *call) {
     sqlite3_finalize(s);
     json_object_set_new(answer, "stages",
                         rows(&call->run, "SELECT id, name, parent, repeat FROM stage ORDER BY id", NULL, NULL));
-    json_object_set_new(answer, "nodes",
-                        rows(&call->run, "SELECT id, stage_id AS stage, label, kind FROM node ORDER BY id", NULL, NULL));
-    json_object_set_new(answer, "edges",
-                        rows(&call->run,
-                             "SELECT id, stage_id AS stage, source, target, mutable_id AS mutable, candidate_idx AS candidate "
-                             "FROM edge ORDER BY id",
-                             NULL, NULL));
-    json_object_set_new(answer, "mutables",
-                        rows(&call->run,
-                             "SELECT id, key, kind, chosen_min, chosen_max, code_offset AS offset FROM mutable ORDER BY id",
-                             "candidates",
-                             "SELECT name, name AS label, slot, params, macs, latency_ms FROM candidate WHERE mutable_id=?1 "
-                             "ORDER BY idx"));
+    json_object_set_new(
+        answer, "nodes",
+        rows(&call->run, "SELECT id, stage_id AS stage, label, kind FROM node ORDER BY id", NULL, NULL));
+    json_object_set_new(
+        answer, "edges",
+        rows(&call->run,
+             "SELECT id, stage_id AS stage, source, target, mutable_id AS mutable, candidate_idx AS candidate "
+             "FROM edge ORDER BY id",
+             NULL, NULL));
+    json_object_set_new(
+        answer, "mutables",
+        rows(&call->run, "SELECT id, key, kind, chosen_min, chosen_max, code_offset AS offset FROM mutable ORDER BY id",
+             "candidates",
+             "SELECT name, name AS label, slot, params, macs, latency_ms FROM candidate WHERE mutable_id=?1 "
+             "ORDER BY idx"));
     return answer;
 }
 
@@ -71,8 +73,9 @@ typedef struct layout { /* of one answer: which choices, in which order */
 
 static bool read_layout(nas__call *call, layout *l, int64_t only) {
     sqlite3_stmt *s = nas__reader_query(
-        &call->run, "SELECT id, candidates FROM mutable WHERE (?1=0 OR id=?1) AND id IN (SELECT DISTINCT mutable_id FROM "
-                    "probability) ORDER BY id",
+        &call->run,
+        "SELECT id, candidates FROM mutable WHERE (?1=0 OR id=?1) AND id IN (SELECT DISTINCT mutable_id FROM "
+        "probability) ORDER BY id",
         1, &only);
     l->order = json_array();
     l->sizes = json_array();
@@ -86,10 +89,11 @@ static bool read_layout(nas__call *call, layout *l, int64_t only) {
 
 /* The first, the last and every k-th epoch, counted from the first, so that there are not too many values. */
 static void choose_epochs(nas__call *call, layout *l, int64_t after, int64_t to, int64_t every) {
-    sqlite3_stmt *s = nas__reader_query(&call->run,
-                                        "SELECT ifnull(min(epoch),0), ifnull(max(epoch),-1), count(DISTINCT epoch) FROM "
-                                        "probability WHERE epoch > ?1 AND epoch <= ?2",
-                                        2, (int64_t[]){after, to});
+    sqlite3_stmt *s =
+        nas__reader_query(&call->run,
+                          "SELECT ifnull(min(epoch),0), ifnull(max(epoch),-1), count(DISTINCT epoch) FROM "
+                          "probability WHERE epoch > ?1 AND epoch <= ?2",
+                          2, (int64_t[]){after, to});
     l->every = every ? every : 1;
     if (!nas__reader_row(&call->run, s)) {
         return;
@@ -154,11 +158,11 @@ typedef struct frames {
 } frames;
 
 static void read_frames(nas__call *call, const layout *l, frames *out) {
-    sqlite3_stmt *s = nas__reader_query(
-        &call->run,
-        "SELECT epoch, mutable_id, p, argmax FROM probability WHERE epoch BETWEEN ?1 AND ?2 AND ((epoch-?1) % ?3 = 0 OR "
-        "epoch=?2) ORDER BY epoch, mutable_id",
-        3, (int64_t[]){l->first, l->last, l->every});
+    sqlite3_stmt *s = nas__reader_query(&call->run,
+                                        "SELECT epoch, mutable_id, p, argmax FROM probability WHERE epoch BETWEEN ?1 "
+                                        "AND ?2 AND ((epoch-?1) % ?3 = 0 OR "
+                                        "epoch=?2) ORDER BY epoch, mutable_id",
+                                        3, (int64_t[]){l->first, l->last, l->every});
     frame f = {0};
     int64_t epoch = -1;
     while (nas__reader_row(&call->run, s)) {
@@ -183,7 +187,8 @@ static void read_frames(nas__call *call, const layout *l, frames *out) {
 }
 
 json_t *nas__get_probabilities(nas__call *call) {
-    int64_t after = nas__api_int(call, "after", -1, -1, INT64_MAX), to = nas__api_int(call, "to", INT64_MAX, 0, INT64_MAX);
+    int64_t after = nas__api_int(call, "after", -1, -1, INT64_MAX),
+            to = nas__api_int(call, "to", INT64_MAX, 0, INT64_MAX);
     bool automatic = !strcmp(nas__api_text(call, "every"), "auto");
     int64_t every = automatic ? 0 : nas__api_int(call, "every", 0, 1, 1 << 20);
     int64_t only = nas__api_int(call, "mutable", 0, 1, INT64_MAX);

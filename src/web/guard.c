@@ -17,10 +17,11 @@ static bool is_loopback(const char *host) {
 
 nas_status nas__guard_open(nas__guard *guard, const nas__web_options *options) {
     if (!is_loopback(options->host) && !(options->token && *options->token)) {
-        return nas__fail(NAS_USAGE,
-                         "--host %s: whoever can reach this machine could look; say who may with --token TOKEN, or stay with "
-                         "127.0.0.1 and use `ssh -L`",
-                         options->host);
+        return nas__fail(
+            NAS_USAGE,
+            "--host %s: whoever can reach this machine could look; say who may with --token TOKEN, or stay with "
+            "127.0.0.1 and use `ssh -L`",
+            options->host);
     }
     static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-";
     enum { SHORTEST = 8, LONGEST = 256 };
@@ -144,7 +145,8 @@ nas__verdict nas__guard_check(nas__guard *guard, struct MHD_Connection *c, const
     const char *origin = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Origin");
     const char *site = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Sec-Fetch-Site");
     if (strcmp(method, "GET") && strcmp(method, "HEAD")) {
-        return (nas__verdict){MHD_HTTP_METHOD_NOT_ALLOWED, "read_only", "this server only shows: GET and HEAD", "", NULL};
+        return (nas__verdict){MHD_HTTP_METHOD_NOT_ALLOWED, "read_only", "this server only shows: GET and HEAD", "",
+                              NULL};
     }
     if (strlen(url) > LONGEST_URL) {
         return (nas__verdict){MHD_HTTP_URI_TOO_LONG, "long_url", "the URL is too long", "", NULL};
@@ -160,7 +162,8 @@ nas__verdict nas__guard_check(nas__guard *guard, struct MHD_Connection *c, const
                               "start `espalier ui` with --allow-host NAME", NULL};
     }
     if ((origin && !is_own_origin(origin, host)) || (site && !strcmp(site, "cross-site"))) {
-        return (nas__verdict){MHD_HTTP_FORBIDDEN, "origin", "requests of other sites' pages are not answered", "", NULL};
+        return (nas__verdict){MHD_HTTP_FORBIDDEN, "origin", "requests of other sites' pages are not answered", "",
+                              NULL};
     }
     return check_token(guard, c, url);
 }

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { LOOK_MS = 250, SILENCE_MS = 15000, MOST_RUNS = 12 };
+enum { LOOK_MS = 250, SILENCE_MS = 15000, MOST_RUNS = 12, FAREWELL_MS = 1000 };
 
 typedef struct client {
     nas__hub *hub;
@@ -213,7 +213,8 @@ static nas__followed *follow(nas__hub *hub, const char *id) {
     return f;
 }
 
-/* "segment.epoch.event", one for each run, separated by commas: only one run's are in an event, so others begin anew. */
+/* "segment.epoch.event", one for each run, separated by commas: only one run's are in an event, so others begin anew.
+ */
 static void read_last_id(nas__cursor *c, const char *text) {
     long long segment, epoch, event;
     if (text && sscanf(text, "%lld.%lld.%lld", &segment, &epoch, &event) == 3) {
@@ -242,14 +243,15 @@ static bool follow_all(client *c, const char *ids, const char *last_id) {
     return true;
 }
 
-struct MHD_Response *nas__hub_open(nas__hub *hub, struct MHD_Connection *connection, const char *ids, const char *last_id,
-                                   int *status) {
+struct MHD_Response *nas__hub_open(nas__hub *hub, struct MHD_Connection *connection, const char *ids,
+                                   const char *last_id, int *status) {
     client *c = nas__alloc(sizeof *c);
     *status = MHD_HTTP_SERVICE_UNAVAILABLE;
     if (!c) {
         return NULL;
     }
-    *c = (client){.hub = hub, .connection = connection, .spoke_ms = nas__monotonic_ms(), .text = nas__strdup("retry: 2000\n\n")};
+    *c = (client){
+        .hub = hub, .connection = connection, .spoke_ms = nas__monotonic_ms(), .text = nas__strdup("retry: 2000\n\n")};
     pthread_mutex_lock(&hub->mutex);
     bool room = hub->n_clients < NAS__MOST_STREAMS && !hub->stopping, known = room && follow_all(c, ids, last_id);
     hub->n_clients++;
@@ -284,6 +286,13 @@ nas__hub *nas__hub_start(void) {
 
 void nas__hub_watch(nas__hub *hub, nas__runs *runs) { hub->runs = runs; }
 
+static bool has_clients(nas__hub *hub) {
+    pthread_mutex_lock(&hub->mutex);
+    bool some = hub->n_clients > 0;
+    pthread_mutex_unlock(&hub->mutex);
+    return some;
+}
+
 void nas__hub_finish(nas__hub *hub) {
     pthread_mutex_lock(&hub->mutex);
     hub->stopping = true;
@@ -291,6 +300,10 @@ void nas__hub_finish(nas__hub *hub) {
     pthread_mutex_unlock(&hub->mutex);
     pthread_join(hub->thread, NULL);
     nas__hub_wake(hub);
+    for (int i = 0; i < FAREWELL_MS / 10 && has_clients(hub);
+         i++) { /* whoever is too slow for it misses the farewell */
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
 }
 
 void nas__hub_free(nas__hub *hub) {

@@ -74,8 +74,8 @@ static const char *id_of(const nas__cursor *c, char *id, size_t size) {
 }
 
 static void add_metrics(nas__followed *f, json_t *row, int64_t epoch) {
-    sqlite3_stmt *s =
-        nas__reader_query(&f->run, "SELECT metric_id, value FROM epoch_metric WHERE epoch=?1 ORDER BY metric_id", 1, &epoch);
+    sqlite3_stmt *s = nas__reader_query(
+        &f->run, "SELECT metric_id, value FROM epoch_metric WHERE epoch=?1 ORDER BY metric_id", 1, &epoch);
     while (nas__reader_row(&f->run, s)) {
         char name[32];
         snprintf(name, sizeof name, "m%lld", (long long)sqlite3_column_int64(s, 0));
@@ -98,14 +98,17 @@ static void add_rows(nas__followed *f, nas__cursor *c, int64_t *at, const char *
     }
 }
 
-static const char epoch_sql[] = "SELECT epoch, step, t_ms, unix_ms, entropy, skip_share, rank_stable, images_per_s FROM "
-                                "epoch WHERE epoch>?1 ORDER BY epoch LIMIT ?2";
-static const char note_sql[] = "SELECT id, unix_ms, segment, step, epoch, level, kind, mutable_id, message FROM event WHERE "
-                               "id>?1 ORDER BY id LIMIT ?2";
-static const char head_sql[] =
-    "SELECT t.step AS step, t.epoch AS epoch, t.t_ms AS t_ms, (SELECT value FROM scalar JOIN metric ON metric.id=metric_id "
-    "WHERE name='loss' AND per='step' AND scalar.step=t.step) AS loss, (SELECT images_per_s FROM sample ORDER BY t_ms DESC "
-    "LIMIT 1) AS images_per_s FROM tick t ORDER BY t.step DESC LIMIT 1";
+static const char epoch_sql[] =
+    "SELECT epoch, step, t_ms, unix_ms, entropy, skip_share, rank_stable, images_per_s FROM "
+    "epoch WHERE epoch>?1 ORDER BY epoch LIMIT ?2";
+static const char note_sql[] =
+    "SELECT id, unix_ms, segment, step, epoch, level, kind, mutable_id, message FROM event WHERE "
+    "id>?1 ORDER BY id LIMIT ?2";
+static const char head_sql[] = "SELECT t.step AS step, t.epoch AS epoch, t.t_ms AS t_ms, (SELECT value FROM scalar "
+                               "JOIN metric ON metric.id=metric_id "
+                               "WHERE name='loss' AND per='step' AND scalar.step=t.step) AS loss, (SELECT images_per_s "
+                               "FROM sample ORDER BY t_ms DESC "
+                               "LIMIT 1) AS images_per_s FROM tick t ORDER BY t.step DESC LIMIT 1";
 
 static void add_head(nas__followed *f, nas__cursor *c, char **text) {
     json_t *cursors = nas__api_cursors(&f->run);

@@ -12,8 +12,8 @@ typedef struct nas__cursor {
     bool greeted;
 } nas__cursor;
 
-/* A run that somebody follows: its log stays open. What is new is the same for all clients at the same place, so the last
- * answer is kept. Guarded by the hub's mutex. */
+/* A run that somebody follows: its log stays open. What is new is the same for all clients at the same place, so the
+ * last answer is kept. Guarded by the hub's mutex. */
 typedef struct nas__followed {
     char id[NAS__RUN_ID], *directory;
     nas__reader run;

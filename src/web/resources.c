@@ -38,9 +38,14 @@ json_t *nas__api_failed(nas__call *call) {
     case NAS_UNSUPPORTED:
         nas__api_fail(call, 503, "newer_format", message, "look at it with the version of espalier that wrote it");
         break;
-    case NAS_PARSE: nas__api_fail(call, 500, "damaged", message, "the run cannot be shown; others are unaffected"); break;
-    case NAS_NOT_FOUND: nas__api_fail(call, 404, "run_not_found", message, "it may have been deleted or moved"); break;
-    default: nas__api_fail(call, 503, "unreadable", message, "try again in two seconds");
+    case NAS_PARSE:
+        nas__api_fail(call, 500, "damaged", message, "the run cannot be shown; others are unaffected");
+        break;
+    case NAS_NOT_FOUND:
+        nas__api_fail(call, 404, "run_not_found", message, "it may have been deleted or moved");
+        break;
+    default:
+        nas__api_fail(call, 503, "unreadable", message, "try again in two seconds");
     }
     nas_error_clear();
     return NULL;
@@ -132,6 +137,9 @@ static json_t *get_of_run(nas__call *call, const char *path) {
     if (inner && !resource) {
         return nas__api_fail(call, 404, "not_found", "a run has no such resource", "docs/http-api.md lists them");
     }
+    if (!call->directory && nas__runs_scanning(call->runs)) {
+        return nas__api_fail(call, 503, "scanning", "the runs are still being looked for", "try again in two seconds");
+    }
     if (!call->directory) {
         return nas__api_fail(call, 404, "run_not_found", "there is no run of this id", "/api/runs lists the runs");
     }
@@ -153,7 +161,8 @@ json_t *nas__api_get(nas__call *call, const char *path) {
     } else {
         const nas__resource *resource = find(path, false, &call->rest);
         answer = resource ? resource->get(call)
-                          : nas__api_fail(call, 404, "not_found", "there is no such resource", "docs/http-api.md lists them");
+                          : nas__api_fail(call, 404, "not_found", "there is no such resource",
+                                          "docs/http-api.md lists them");
     }
     if (call->status) { /* half an answer is none */
         json_decref(answer);

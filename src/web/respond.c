@@ -79,8 +79,7 @@ enum MHD_Result nas__respond_json(struct MHD_Connection *c, int status, json_t *
     bool same = status == MHD_HTTP_OK && known && !strcmp(known, tag);
     char *packed = !same && n > WORTH_COMPRESSING && accepts_gzip(c) ? compress_text(text, n, &size) : NULL;
     char *body = packed ? packed : text;
-    struct MHD_Response *r =
-        MHD_create_response_from_buffer(same ? 0 : packed ? size : n, body, MHD_RESPMEM_MUST_FREE);
+    struct MHD_Response *r = MHD_create_response_from_buffer(same ? 0 : packed ? size : n, body, MHD_RESPMEM_MUST_FREE);
     if (packed) {
         free(text);
     }

@@ -1,5 +1,5 @@
-/* runs.c - see runs.h. One thread looks every two seconds: for directories that hold a run.sqlite, and for logs that were
- * written since. Whoever asks gets what the last look found. */
+/* runs.c - see runs.h. One thread looks every two seconds: for directories that hold a run.sqlite, and for logs that
+ * were written since. Whoever asks gets what the last look found. */
 #include "web/runs.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -77,8 +77,8 @@ static const char *last_part(const char *path) {
 }
 
 static json_t *unreadable(const char *path) {
-    json_t *summary =
-        json_pack("{s:s, s:s}", "status", nas__run_state_word(NAS__RUN_UNREADABLE), "status_detail", nas_error_message());
+    json_t *summary = json_pack("{s:s, s:s}", "status", nas__run_state_word(NAS__RUN_UNREADABLE), "status_detail",
+                                nas_error_message());
     json_t *name = json_string(last_part(path));
     json_object_set_new(summary, "name", name ? name : json_string("(not UTF-8)"));
     nas_error_clear();
@@ -122,7 +122,8 @@ static known_run *add_run(nas__runs *runs, const char *path, const char *below) 
     return run;
 }
 
-/* Reads a run anew when it has been written, or when its process may have ended. The database is read outside the lock. */
+/* Reads a run anew when it has been written, or when its process may have ended. The database is read outside the lock.
+ */
 static void look_at_run(nas__runs *runs, const char *path, const char *below) {
     struct timespec written = written_at(path);
     pthread_mutex_lock(&runs->mutex);
@@ -322,9 +323,8 @@ json_t *nas__runs_news(nas__runs *runs, int64_t *sequence) {
     for (size_t i = 0; i < runs->n; i++) {
         const known_run *run = &runs->run[i];
         if (run->sequence > *sequence) {
-            json_array_append_new(news, run->removed
-                                            ? json_pack("[s, {s:s}]", "removed", "id", run->id)
-                                            : json_pack("[s, O]", "changed", run->summary));
+            json_array_append_new(news, run->removed ? json_pack("[s, {s:s}]", "removed", "id", run->id)
+                                                     : json_pack("[s, O]", "changed", run->summary));
         }
     }
     *sequence = runs->sequence;

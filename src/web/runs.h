@@ -1,4 +1,5 @@
-/* runs.h - the runs below a directory: found and kept up to date in the background, known by ids that never are paths. */
+/* runs.h - the runs below a directory: found and kept up to date in the background, known by ids that never are paths.
+ */
 #ifndef WEB_RUNS_H
 #define WEB_RUNS_H
 

@@ -61,7 +61,8 @@ static enum MHD_Result answer_stream(nas__web *web, struct MHD_Connection *c, co
         return nas__respond_stream(c, stream);
     }
     return status == MHD_HTTP_NOT_FOUND
-               ? nas__respond_error(c, status, "run_not_found", "there is no run of this id", "/api/runs lists the runs")
+               ? nas__respond_error(c, status, "run_not_found", "there is no run of this id",
+                                    "/api/runs lists the runs")
                : nas__respond_error(c, status, "too_many", "there are too many streams already", "close some pages");
 }
 
@@ -105,12 +106,13 @@ static struct MHD_Daemon *listen_at(nas__web *web, const nas__web_options *optio
         return nas__fail_null(NAS_USAGE, "--host %s: is no address; 0.0.0.0 listens on all", options->host);
     }
     errno = 0;
-    unsigned flags = MHD_USE_EPOLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | (six ? MHD_USE_IPv6 : 0);
+    unsigned flags =
+        MHD_USE_EPOLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | (six ? MHD_USE_IPv6 : 0);
     return MHD_start_daemon(flags, (uint16_t)port, NULL, NULL, answer, web, MHD_OPTION_SOCK_ADDR,
-                            six ? (struct sockaddr *)&address6 : (struct sockaddr *)&address, MHD_OPTION_THREAD_POOL_SIZE,
-                            (unsigned)THREADS, MHD_OPTION_CONNECTION_LIMIT, (unsigned)MOST_CONNECTIONS,
-                            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                            (size_t)HEADER_BYTES, MHD_OPTION_END);
+                            six ? (struct sockaddr *)&address6 : (struct sockaddr *)&address,
+                            MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS, MHD_OPTION_CONNECTION_LIMIT,
+                            (unsigned)MOST_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES, MHD_OPTION_END);
 }
 
 static nas_status start_daemon(nas__web *web, const nas__web_options *options) {
