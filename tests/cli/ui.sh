@@ -12,7 +12,7 @@ ask() { # PATH: the answer
 }
 
 mkdir -p runs
-"$espalier" search --space chain --strategy darts --data fashion-mnist --limit-images 100 --epochs 1 --batch 50 --out runs/one --quiet
+"$espalier" search --space chain --strategy darts --data fashion-mnist --limit-images 100 --epochs 1 --batch 20 --out runs/one --quiet
 "$espalier" ui runs --port 0 >out 2>err &
 server=$!
 for _ in $(seq 100); do
