@@ -191,6 +191,8 @@ size_t nas__history_size(const nas__trials *t);
 int64_t nas__history_window(const nas__trials *t, size_t i);
 nas_status nas__history_recall(const nas__trials *t, nas__trial *trial);
 nas_status nas__history_check(const nas__trials *t);
+/* Fails: trial i of it is not what the policy proposes. */
+nas_status nas__history_differs(const nas__trials *t, size_t i);
 void nas__history_free(struct nas__history *history);
 /* trials_outcomes.c: a line for every trial that was judged, written at once, so that a search that dies loses none. */
 nas_status nas__outcomes_open(nas__trials *t);

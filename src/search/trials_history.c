@@ -64,7 +64,7 @@ nas_status nas__history_bind(nas__trials *t, nas_state *state) {
     return NAS_OK;
 }
 
-static nas_status differs(const nas__trials *t, size_t i) {
+nas_status nas__history_differs(const nas__trials *t, size_t i) {
     return nas__fail(NAS_INVALID,
                      "%s: trial %zu of the saved history is not what %s proposes now: it was saved by another version, "
                      "or with other options",
@@ -80,7 +80,7 @@ nas_status nas__history_recall(const nas__trials *t, nas__trial *trial) {
     const double *values = t->loaded->values + i * VALUES;
     const uint64_t *sets = t->loaded->sets + i * choices;
     if (trial->share != values[0] || memcmp(trial->architecture->bits, sets, choices * sizeof *sets) != 0) {
-        return differs(t, i);
+        return nas__history_differs(t, i);
     }
     trial->seconds = values[1];
     memcpy(trial->metrics, values + METRICS, sizeof trial->metrics);

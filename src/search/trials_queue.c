@@ -84,7 +84,7 @@ static bool may_propose(const nas__trials *t, int64_t *window) {
            !nas_search_interrupted(t->s);
 }
 
-/* Where nothing is open, nothing that a proposal could wait for will happen. */
+/* As many as there is room for. */
 static nas_status propose_all(nas__trials *t) {
     nas_status status = NAS_OK;
     int64_t window;
@@ -245,6 +245,9 @@ nas_status nas__trials_run(nas__trials *t) {
     }
     if (t->runner) {
         t->runner->cancel(t->runner->user);
+    }
+    if (!status && t->n_done < nas__history_size(t)) { /* the policy had nothing to propose in its place */
+        status = nas__history_differs(t, t->n_done);
     }
     if (t->repeats == MOST_REPEATS) {
         nas_search_note(t->s, NAS_LOG_INFO, "repeats",
