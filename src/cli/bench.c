@@ -47,9 +47,8 @@ typedef struct scaling {
 
 static double share_of_machine(const scaling *s) { return s->step / fmin(s->gemm, s->triad); }
 
-static json_t *result_json(const cli_args *a, const nas__bench_result *r, const nas__bench_peaks *peaks,
-                           const scaling *s) {
-    double bound = nas__bench_bound(r, peaks);
+static json_t *result_json(const cli_args *a, const nas__bench_result *r, const scaling *s) {
+    double bound = r->bound_seconds;
     json_t *json = json_pack(
         "{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:i, s:i, s:i}", "name", r->workload->name,
         "step_ms", 1e3 * r->step_seconds, "step_ms_min", 1e3 * r->best_seconds, "images_per_s",
@@ -74,9 +73,8 @@ static json_t *result_json(const cli_args *a, const nas__bench_result *r, const 
     return json;
 }
 
-static void print_result(const cli_args *a, const nas__bench_result *r, const nas__bench_peaks *peaks,
-                         const scaling *s) {
-    double bound = nas__bench_bound(r, peaks);
+static void print_result(const cli_args *a, const nas__bench_result *r, const scaling *s) {
+    double bound = r->bound_seconds;
     printf("%s%s%s: %s, batch %d\n", cli_bold(stdout), r->workload->name, cli_plain(stdout), r->workload->summary,
            (int)r->batch);
     printf("  step         %.*f ms (fastest %.*f), %.1f images/s\n", r->step_seconds < 0.1 ? 2 : 0,
@@ -147,6 +145,7 @@ static nas_status measure_scaling(bench *b, const nas__bench_workload *w, nas__b
     nas__bench_result r;
     config.threads = 1;
     config.first_step = NULL;
+    config.bound = false;
     nas_status status = nas__bench_run(w, &config, &r);
     *s = (scaling){.threads = all->threads,
                    .gemm = b->peaks.gemm_gflops / b->one.gemm_gflops,
@@ -163,6 +162,7 @@ static nas_status run_one(bench *b, const nas__bench_workload *w) {
                                 .batch = a->batch,
                                 .seed = (uint64_t)a->seed,
                                 .precision = cli_precision(a),
+                                .bound = true,
                                 .first_step = a->first_step};
     nas__bench_result r;
     nas__bench_paths paths = {0};
@@ -172,13 +172,13 @@ static nas_status run_one(bench *b, const nas__bench_workload *w) {
     status = status || !a->scaling ? status : measure_scaling(b, w, config, &r, &s);
     status = status ? status : nas__bench_against_paths(w, &config, &paths);
     if (!status && a->json) {
-        json_t *result = result_json(a, &r, &b->peaks, &s);
+        json_t *result = result_json(a, &r, &s);
         if (paths.n) {
             json_object_set_new(result, "paths", paths_json(&paths));
         }
         json_array_append_new(b->results, result);
     } else if (!status) {
-        print_result(a, &r, &b->peaks, &s);
+        print_result(a, &r, &s);
         print_paths(&paths);
     }
     return status;

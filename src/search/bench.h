@@ -10,6 +10,8 @@ typedef struct nas__bench_peaks {
     double gemm_gflops, triad_gb_per_s;
 } nas__bench_peaks;
 nas_status nas__bench_measure_peaks(nas__bench_peaks *peaks);
+/* The same, but free memory stays with the steps that it is for. */
+nas_status nas__bench_probe_peaks(nas__bench_peaks *peaks);
 
 /* --- workloads ----------------------------------------------------------------------------------- */
 typedef enum nas__bench_kind {
@@ -40,6 +42,7 @@ typedef struct nas__bench_config {
     int64_t batch; /* 0 = the workload's */
     uint64_t seed;
     nas_precision precision;
+    bool bound;             /* measure the machine between the steps, for bound_seconds */
     const char *first_step; /* file for the numbers of the first step, by name, so that another system can repeat it; or
                                NULL */
 } nas__bench_config;
@@ -51,6 +54,9 @@ typedef struct nas__bench_result {
     int64_t images;                    /* of a whole evaluation; of the others the batch */
     double first_loss;                 /* loss of the very first step */
     double step_seconds, best_seconds; /* median and minimum */
+    /* What a step cannot be faster than, all products at the peak or all compulsory traffic at the triad's rate: the
+     * median over the steps of its share of their time, each by the rates around it, of step_seconds. */
+    double bound_seconds;
     double flops, bytes;          /* of a step: products of convolutions and linear layers, and compulsory traffic */
     double reorders, allocations; /* of a step */
     double wait_seconds;          /* of a step, for the loader */
@@ -82,9 +88,5 @@ typedef struct nas__bench_paths {
 } nas__bench_paths;
 nas_status nas__bench_against_paths(const nas__bench_workload *workload, const nas__bench_config *config,
                                     nas__bench_paths *paths);
-
-/* Seconds that a step cannot be faster than: all products at the peak, or all compulsory traffic at the triad's rate.
- */
-double nas__bench_bound(const nas__bench_result *result, const nas__bench_peaks *peaks);
 
 #endif

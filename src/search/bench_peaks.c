@@ -48,12 +48,17 @@ static double triad_rate(void) {
     return 3.0 * (double)count * sizeof(float) / best / 1e9;
 }
 
-nas_status nas__bench_measure_peaks(nas__bench_peaks *peaks) {
+nas_status nas__bench_probe_peaks(nas__bench_peaks *peaks) {
     *peaks = (nas__bench_peaks){0};
     for (int64_t n = 512; n <= 2048 && !nas_error_status(); n *= 2) {
         peaks->gemm_gflops = fmax(peaks->gemm_gflops, gemm_rate(n));
     }
     peaks->triad_gb_per_s = nas_error_status() ? 0 : triad_rate();
-    nas__memory_trim(); /* half a gigabyte that no step will ask for again */
     return nas_error_status();
+}
+
+nas_status nas__bench_measure_peaks(nas__bench_peaks *peaks) {
+    nas_status status = nas__bench_probe_peaks(peaks);
+    nas__memory_trim(); /* half a gigabyte that no step will ask for again */
+    return status;
 }

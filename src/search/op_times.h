@@ -27,6 +27,8 @@ typedef struct nas__op_times {
 
 /* Of the calling thread's passes and updates; nobody else may watch them until the stop. */
 void nas__op_times_start(nas__op_times *t);
+/* Something else was done for the last `seconds`. */
+void nas__op_times_leave_out(nas__op_times *t, double seconds);
 /* Dearest operations first. */
 void nas__op_times_stop(nas__op_times *t);
 

@@ -26,7 +26,7 @@ static nas__bench_result r;
 
 static int run_small(void **state) {
     (void)state;
-    return nas__bench_run(&small, &(nas__bench_config){.steps = 2}, &r);
+    return nas__bench_run(&small, &(nas__bench_config){.steps = 2, .bound = true}, &r);
 }
 
 static double convolution(double in, double out, double kernel, double side) {
@@ -113,8 +113,9 @@ static void steady_steps_neither_reorder_nor_allocate(void **state) {
     (void)state;
     /* Without AVX oneDNN has backward convolutions for the plain layout alone. */
     assert_true(r.reorders == 0 || strcmp(nas__kernel_table()->isa, "generic") == 0);
-    assert_true(r.allocations == 0);
-    assert_true(r.peak_bytes > 0);
+    assert_true(r.allocations == 0); /* what is measured between the steps counts for neither */
+    assert_in_range(r.peak_bytes, 1, 1 << 28);
+    assert_true(0 < r.bound_seconds && r.bound_seconds < r.step_seconds);
     assert_true(0 < r.best_seconds && r.best_seconds <= r.step_seconds);
     double seconds = 0;
     for (int i = 0; i < r.times.n; i++) {
