@@ -135,31 +135,36 @@ DEFINE(1_2, 1, 2)
 #endif
 
 #if defined(__AVX512F__)
-/* 8 pixels of one block of outputs from one block of inputs. */
-NAS_INLINE void held_tile(const pw_product *c, const vec weight[BLOCK], int pixel) {
+/* `rows` pixels of one block of outputs from one block of inputs. */
+NAS_INLINE void held_tile(const pw_product *c, const vec weight[BLOCK], int pixel, const int rows) {
     vec sum[16][PANEL];
     const float *x = c->x + (ptrdiff_t)pixel * BLOCK;
-    start_tile(c, sum, 8, 1);
+    start_tile(c, sum, rows, 1);
 #pragma GCC unroll 16
     for (int i = 0; i < BLOCK; i++) {
-#pragma GCC unroll 8
-        for (int t = 0; t < 8; t++) {
+#pragma GCC unroll 12
+        for (int t = 0; t < rows; t++) {
             sum[t][0] = vfma(vset1(x[t * BLOCK + i]), weight[i], sum[t][0]);
         }
     }
-    finish_tile(c, sum, pixel, 8, 1);
+    finish_tile(c, sum, pixel, rows, 1);
 }
 
 /* All weights stay in registers: one block of outputs does not share the loads of the values, which take all the time
- * that the multiply-adds take. */
+ * that the multiply-adds take. 16 of 32 registers hold weights, 12 accumulate: 8 would only just hide the latency of
+ * the multiply-add. */
 static __attribute__((noinline)) int product_held(const pw_product *c, int pixel) {
     vec weight[BLOCK];
 #pragma GCC unroll 16
     for (int i = 0; i < BLOCK; i++) {
         weight[i] = vload(c->w + i * BLOCK);
     }
+    for (; pixel + 12 <= c->pixels; pixel += 12) {
+        held_tile(c, weight, pixel, 12);
+        ahead_fetch(c->ahead);
+    }
     for (; pixel + 8 <= c->pixels; pixel += 8) {
-        held_tile(c, weight, pixel);
+        held_tile(c, weight, pixel, 8);
         ahead_fetch(c->ahead);
     }
     return pixel;

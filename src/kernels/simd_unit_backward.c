@@ -13,6 +13,9 @@ enum { GROUPS = 128, FEW_GROUPS = 16, PARTIAL_FLOATS = 1 << 18 };
 /* A strip of the output's gradient should stay in the first-level cache, all bordered planes in the second. */
 enum { STRIP_FLOATS = 4 * 1024, IMAGE_FLOATS = 128 * 1024 };
 
+/* Each strip reads and writes the whole gradient of the weights once, so it should not have too few pixels. */
+enum { LEAST_PIXELS = 64 };
+
 /* What all threads of one call share. */
 typedef struct backward {
     const nas__unit *u;
@@ -391,6 +394,7 @@ static void cut_strips(backward *b) {
     const int blocks = u->pointwise ? b->in_blocks : 1, out_blocks = u->pointwise ? b->out_blocks : 1;
     const size_t whole = ((wants_values(b) ? in_floats(b) : 0) + out_floats(b)) * blocks;
     int rows = dw_max(STRIP_FLOATS / (out_blocks * u->ow * BLOCK) / 2 * 2, 4);
+    rows = dw_max(rows, dw_ceil_div(LEAST_PIXELS, 2 * u->ow) * 2);
     b->strip = u->oh;
     b->strips = 1;
     if (rows < u->oh && whole <= IMAGE_FLOATS) {
