@@ -32,6 +32,18 @@ typedef struct nas_export_config {
  * batch. Batch norms are in it as they are in the model: nas_fold_batch_norm() before leaves few. NAS_UNSUPPORTED when
  * an operation has no place in such a file. Written atomically. */
 NAS_API nas_status nas_export_onnx(nas_module *model, const nas_export_config *config, const char *path);
+typedef struct nas_c_memory {
+    int64_t arena_bytes, weight_bytes; /* of the static arrays of an exported C file */
+} nas_c_memory;
+/* The same as one C99 file that needs nothing but libm: weights, one static arena for everything between input and
+ * output, and a function `void NAME_run(const float *input, float *output)` for one sample, NAME as the file's. *memory
+ * (may be NULL): what its arrays occupy. */
+NAS_API nas_status nas_export_c(nas_module *model, const nas_export_config *config, const char *path,
+                                nas_c_memory *memory);
+
+/* Its weights as safetensors with the names that PyTorch would give them: as nas_save_weights, but for gamma and beta
+ * of batch norms, which are weight and bias. nas_load_weights and nas_inherit_weights read both. */
+NAS_API nas_status nas_export_safetensors(nas_module *model, const nas_export_config *config, const char *path);
 
 /* --- the named numbers of a checkpoint ------------------------------------------------------------- */
 /* One function names them, for saving and for loading: `nas_state_f32(state, "alpha", ptr, n)` writes or reads, so the

@@ -14,17 +14,27 @@ typedef struct exporter {
     cli_network network;
     nas_export_config config;
     char *architecture;
+    nas_c_memory memory; /* of the C file */
 } exporter;
 
 static nas_status write_onnx(exporter *x) { return nas_export_onnx(x->network.model, &x->config, x->a->onnx); }
+
+static nas_status write_c(exporter *x) { return nas_export_c(x->network.model, &x->config, x->a->c, &x->memory); }
+
+static nas_status write_safetensors(exporter *x) {
+    return nas_export_safetensors(x->network.model, &x->config, x->a->safetensors);
+}
 
 /* One row for each format: its option, where that is, and who writes it. */
 static const struct format {
     const char *name;
     size_t offset; /* in cli_args, of the file's name */
     nas_status (*write)(exporter *x);
+    bool trained; /* the weights as they were trained, before batch norms are folded; these rows come first */
 } formats[] = {
-    {"onnx", offsetof(cli_args, onnx), write_onnx},
+    {"safetensors", offsetof(cli_args, safetensors), write_safetensors, true},
+    {"onnx", offsetof(cli_args, onnx), write_onnx, false},
+    {"c", offsetof(cli_args, c), write_c, false},
 };
 enum { N_FORMATS = sizeof formats / sizeof *formats };
 
@@ -43,6 +53,9 @@ static nas_status check_options(const cli_args *a) {
                                  file);
             }
         }
+    }
+    if (a->raw_pixels && !a->onnx) {
+        return nas__fail(NAS_USAGE, "--raw-pixels is for --onnx");
     }
     if (!files) {
         return nas__fail(NAS_USAGE, "export: nothing to write; give a file, for example: %s", a->command->example);
@@ -90,24 +103,44 @@ static long long bytes_of(const char *path) {
     return stat(path, &info) ? 0 : (long long)info.st_size;
 }
 
+static json_t *file_json(const exporter *x, int format) {
+    json_t *file = json_pack("{s:s, s:s, s:I}", "format", formats[format].name, "file", file_of(x->a, format), "bytes",
+                             (json_int_t)bytes_of(file_of(x->a, format)));
+    if (formats[format].write == write_c) {
+        json_object_set_new(file, "arena_bytes", json_integer(x->memory.arena_bytes));
+        json_object_set_new(file, "weight_bytes", json_integer(x->memory.weight_bytes));
+    }
+    return file;
+}
+
 static void report_file(const exporter *x, int format, json_t *files) {
     const char *path = file_of(x->a, format);
     if (files) {
-        json_array_append_new(files, json_pack("{s:s, s:s, s:I}", "format", formats[format].name, "file", path, "bytes",
-                                               (json_int_t)bytes_of(path)));
-    } else {
-        printf("%-12s%s, %lld bytes\n", formats[format].name, path, bytes_of(path));
+        json_array_append_new(files, file_json(x, format));
+        return;
     }
+    printf("%-12s%s, %lld bytes", formats[format].name, path, bytes_of(path));
+    if (formats[format].write == write_c) {
+        printf("; compiled: %lld bytes of weights, an arena of %lld", (long long)x->memory.weight_bytes,
+               (long long)x->memory.arena_bytes);
+    }
+    putchar('\n');
 }
 
 static nas_status write_files(exporter *x, json_t *files) {
     nas_status status = NAS_OK;
+    bool folded = x->a->keep_batch_norm;
     for (int i = 0; i < N_FORMATS && !status; i++) {
-        if (file_of(x->a, i)) {
-            status = formats[i].write(x);
-            if (!status) {
-                report_file(x, i, files);
-            }
+        if (!file_of(x->a, i)) {
+            continue;
+        }
+        if (!formats[i].trained && !folded) {
+            status = nas_fold_batch_norm(x->network.model, NULL);
+            folded = true;
+        }
+        status = status ? status : formats[i].write(x);
+        if (!status) {
+            report_file(x, i, files);
         }
     }
     return status;
@@ -120,7 +153,7 @@ nas_status cli_export(cli_args *a) {
     }
     exporter x = {.a = a};
     json_t *files = a->json ? json_array() : NULL;
-    status = (a->keep_batch_norm ? cli_network_load : cli_network_open)(&x.network, a->names[0]);
+    status = cli_network_load(&x.network, a->names[0]);
     status = status ? status : describe(&x);
     status = status ? status : write_files(&x, files);
     if (!status && files) {

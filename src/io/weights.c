@@ -5,6 +5,7 @@
 #include "core/memory.h"
 #include "io/safetensors.h"
 #include "io/state.h"
+#include "io/torch_names.h"
 #include "nn/module.h"
 #include "tensor/tensor.h"
 
@@ -65,10 +66,19 @@ static bool fits(const nas__array *found, const nas__array *wanted) {
            !memcmp(found->dims, wanted->dims, sizeof found->dims[0] * (size_t)found->ndim);
 }
 
+/* By its path, or by what PyTorch calls it. */
+static const nas__array *find_named(const nas__safetensors *file, const char *path) {
+    const nas__array *found = nas__safetensors_find(file, path);
+    char *name = found ? NULL : nas__torch_name(path);
+    found = name ? nas__safetensors_find(file, name) : found;
+    free(name);
+    return found;
+}
+
 static nas_status check_one(const char *name, nas_tensor *tensor, nas_role role, void *user) {
     (void)role;
     weight_walk *walk = user;
-    const nas__array wanted = describe(name, tensor), *found = nas__safetensors_find(walk->file, name);
+    const nas__array wanted = describe(name, tensor), *found = find_named(walk->file, name);
     if (!found) {
         return nas__fail(NAS_NOT_FOUND,
                          "%s: has no \"%s\", which the model has: the weights are of another network or architecture",
@@ -84,7 +94,7 @@ static nas_status check_one(const char *name, nas_tensor *tensor, nas_role role,
 
 /* By its path, or by its name in a checkpoint, where the model is one part among others. */
 static const nas__array *find_weight(const nas__safetensors *file, const char *path) {
-    const nas__array *found = nas__safetensors_find(file, path);
+    const nas__array *found = find_named(file, path);
     char *name = found ? NULL : nas__format("model.%s", path);
     found = name ? nas__safetensors_find(file, name) : found;
     free(name);

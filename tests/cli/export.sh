@@ -32,3 +32,25 @@ in_file err 'no/such/place.onnx'
 cmp -s network.onnx before || fail "another file was touched"
 expect 0 export R --onnx network.onnx
 cmp -s network.onnx before || fail "the same network gave another file"
+
+# C: what is printed is what the compiler makes of it
+expect 0 export R --c found.c --safetensors found.safetensors --json
+arena=$(sed -n 's/.*"arena_bytes": \([0-9]*\).*/\1/p' out)
+[ "$arena" -gt 0 ] || fail "no arena"
+in_file out '"weight_bytes": '
+in_file found.c "static float found_arena[$((arena / 4))];"
+! grep -qaF .gamma found.safetensors && grep -qaF .running_mean found.safetensors || fail "no names of weights"
+cat >main.c <<'END'
+#include <stdio.h>
+void found_run(const float *input, float *output);
+int main(void) {
+    static float x[28 * 28], y[10];
+    found_run(x, y);
+    printf("%g\n", y[0]);
+    return y[0] != y[0];
+}
+END
+${CC:-cc} -std=c99 -Wall -Wextra -Werror main.c found.c -o found -lm || fail "the C file does not compile"
+./found >/dev/null || fail "the program computes nothing"
+refused '--raw-pixels is for --onnx' export R --c found.c --raw-pixels
+refused 'both would write' export R --c same --onnx same

@@ -1,9 +1,11 @@
 /* Weights in files: back bit for bit; other networks are refused by name and left alone; what fits can be inherited. */
 #include "in_directory.h"
+#include "io/safetensors.h"
 #include "io/state.h"
 
 #include <espalier/io.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,12 +106,60 @@ static void a_model_is_part_of_a_checkpoint(void **state) {
     nas_free(b);
 }
 
+static void names_of_pytorch(void **state) {
+    (void)state;
+    const nas_export_config config = {.space = "mine", .architecture = "{}"};
+    nas_module *a = net_new(5, true, 1), *b = net_new(5, true, 2);
+    assert_int_equal(nas_export_safetensors(a, &config, path), NAS_OK);
+    nas__safetensors *file = nas__safetensors_read(path);
+    static const char *const names[] = {"0.conv.weight",    "0.bn.weight", "0.bn.bias", "0.bn.running_mean",
+                                        "0.bn.running_var", "1.weight",    "1.bias"};
+    assert_int_equal(nas__safetensors_size(file), 7);
+    for (size_t i = 0; i < 7; i++) {
+        assert_non_null(nas__safetensors_find(file, names[i]));
+    }
+    assert_string_equal(nas__safetensors_metadata(file, "space"), "mine");
+    nas__safetensors_free(file);
+    assert_int_equal(nas_load_weights(b, path), NAS_OK);
+    assert_true(equal(a, b));
+    nas_free(a);
+    nas_free(b);
+}
+
+/* Into Python's safetensors and out of it. */
+static void through_python(void **state) {
+    (void)state;
+    const char *given = getenv("ESPALIER_PEER_PYTHON"), *python = given ? given : "python3";
+    char command[1024], *other = nas__join(directory, "other.safetensors");
+    snprintf(command, sizeof command, "'%s' -c 'import safetensors.numpy' 2>/dev/null", python);
+    if (system(command)) {
+        free(other);
+        assert_null(given);
+        print_message("skipped: no python3 with safetensors (ESPALIER_PEER_PYTHON)\n");
+        skip();
+    }
+    nas_module *a = net_new(5, true, 1), *b = net_new(5, true, 2);
+    assert_int_equal(nas_export_safetensors(a, &(nas_export_config){0}, path), NAS_OK);
+    snprintf(
+        command, sizeof command,
+        "'%s' -c 'import sys, safetensors.numpy as s; s.save_file(s.load_file(sys.argv[1]), sys.argv[2])' '%s' '%s'",
+        python, path, other);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(nas_load_weights(b, other), NAS_OK);
+    assert_true(equal(a, b));
+    nas_free(a);
+    nas_free(b);
+    free(other);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(come_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(other_networks_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_fits_is_inherited, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_model_is_part_of_a_checkpoint, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(names_of_pytorch, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(through_python, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
