@@ -39,7 +39,9 @@ arena=$(sed -n 's/.*"arena_bytes": \([0-9]*\).*/\1/p' out)
 [ "$arena" -gt 0 ] || fail "no arena"
 in_file out '"weight_bytes": '
 in_file found.c "static float found_arena[$((arena / 4))];"
-! grep -qaF .gamma found.safetensors && grep -qaF .running_mean found.safetensors || fail "no names of weights"
+if grep -qaF .gamma found.safetensors || ! grep -qaF .running_mean found.safetensors; then
+    fail "no names of weights"
+fi
 cat >main.c <<'END'
 #include <stdio.h>
 void found_run(const float *input, float *output);
