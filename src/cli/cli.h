@@ -15,8 +15,7 @@ enum { CLI_MOST_SETTINGS = 64, CLI_MOST_JOBS = 256 };
 /* What the options of all subcommands fill in; texts are borrowed from argv, or kept (cli_keep). */
 typedef struct cli_args {
     const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *limit, *input, *first_step,
-        *precision, *strategy_plugin, *pick, *truth, *onnx, *c, *safetensors, *host, *token,
-        *token_file, *allow_host;
+        *precision, *strategy_plugin, *pick, *truth, *onnx, *c, *safetensors, *host, *token, *token_file, *allow_host;
     const char *set[CLI_MOST_SETTINGS];
     int n_set;
     int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,
