@@ -92,19 +92,22 @@ static nas_module *build(const work *w) {
     void *options = info ? calloc(1, info->options_size) : NULL;
     char channels[16];
     snprintf(channels, sizeof channels, "%d", w->channels);
-    const char *narrow = info && nas_options_find(info->options, "channels") ? "channels" : "stem";
+    const nas_option *width = info ? nas_options_find(info->options, "channels") : NULL;
+    const char *narrow = width && width->type == NAS_OPTION_INT ? "channels" : "stem"; /* shufflenet's is a word */
     if (!options || nas_options_default(info->options, options) ||
         nas_options_set(info->options, options, narrow, channels)) {
         free(options);
         return NULL;
     }
     static const char *const depth[][3] = {
-        {"bender", "stages", "2"},          {"bender", "cells", "1"},        {"bender", "blocks", "2"},
-        {"darts", "layers", "3"},           {"darts", "nodes", "2"},         {"nb201", "cells", "1"},
-        {"chain", "layers", "4"},           {"superkernel", "blocks", "2"},  {"mobilenet", "depths", "1-2-2"},
-        {"mobilenet", "last", "100"},       {"fbnet", "depths", "1-2-2"},    {"fbnet", "last", "100"},
-        {"mobilenetv3", "depths", "2-3"},   {"mobilenetv3", "last", "100"},  {"mobilenetv3", "kernels", "3-7"},
-        {"mobilenetv3", "expansions", "3"}, {"shufflenet", "depths", "2-2"}, {"shufflenet", "last", "100"}};
+        {"bender", "stages", "2"},       {"bender", "cells", "1"},          {"bender", "blocks", "2"},
+        {"darts", "layers", "3"},        {"darts", "nodes", "2"},           {"nb201", "cells", "1"},
+        {"nasnet", "layers", "3"},       {"nasnet", "nodes", "2"},          {"enas-micro", "layers", "3"},
+        {"enas-micro", "nodes", "2"},    {"enas-macro", "layers", "5"},     {"chain", "layers", "4"},
+        {"superkernel", "blocks", "2"},  {"mobilenet", "depths", "1-2-2"},  {"mobilenet", "last", "100"},
+        {"fbnet", "depths", "1-2-2"},    {"fbnet", "last", "100"},          {"mobilenetv3", "depths", "2-3"},
+        {"mobilenetv3", "last", "100"},  {"mobilenetv3", "kernels", "3-7"}, {"mobilenetv3", "expansions", "3"},
+        {"shufflenet", "depths", "2-2"}, {"shufflenet", "last", "100"}};
     for (size_t i = 0; i < sizeof depth / sizeof *depth; i++) {
         if (strcmp(depth[i][0], w->space) == 0) {
             nas_options_set(info->options, options, depth[i][1], depth[i][2]);
