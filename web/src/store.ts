@@ -53,8 +53,10 @@ export class RunStore {
       this.error.value = null;
       if (!this.closed) this.listen();
     } catch (e) {
-      if (e instanceof ApiError) this.error.value = e;
-      else throw e;
+      if (!(e instanceof ApiError)) throw e;
+      this.error.value = e;
+      const passing = e.status === 0 || e.status === 503; // the server is gone, or busy
+      if (passing && !this.closed) window.setTimeout(() => void this.load(), 2000);
     }
   }
 
