@@ -2,18 +2,10 @@
 #include "nn/module.h"
 
 #include "core/error.h"
+#include "core/hash.h"
 #include "tensor/prepared.h"
 
 #include <math.h>
-
-/* FNV-1a, 64 bits */
-static uint64_t hash(const char *text) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; *text; text++) {
-        h = (h ^ (unsigned char)*text) * 0x100000001b3u;
-    }
-    return h;
-}
 
 /* weight (out, in, kernel...): how many numbers feed an output, and how many outputs a number feeds */
 static double fan(const nas_tensor *t, bool in) {
@@ -25,7 +17,7 @@ static double fan(const nas_tensor *t, bool in) {
 }
 
 nas_status nas__initialise_parameter(const char *path, nas__parameter *p, uint64_t seed) {
-    nas_rng rng = nas_rng_new(seed, hash(path));
+    nas_rng rng = nas_rng_new(seed, nas__hash_text(path));
     int64_t count = nas__count(p->tensor);
     float *values = p->tensor->data;
     nas__thaw(p->tensor);

@@ -1,5 +1,6 @@
 /* space.c - a space and its architectures as rows. */
 #include "core/error.h"
+#include "core/hash.h"
 #include "core/memory.h"
 #include "run/graph.h"
 #include "run/run_private.h"
@@ -139,15 +140,6 @@ static void encode(const nas__run *run, const nas_architecture *a, unsigned char
     }
 }
 
-/* FNV-1a */
-static uint64_t hash_code(const unsigned char *code, size_t n) {
-    uint64_t hash = 0xcbf29ce484222325ULL;
-    for (size_t i = 0; i < n; i++) {
-        hash = (hash ^ code[i]) * 0x100000001b3ULL;
-    }
-    return hash;
-}
-
 int64_t nas__run_architecture(nas__run *run, const nas_architecture *a, int64_t parameters, uint64_t macs, int epoch) {
     if (!run || !a || !run->code_offset) {
         return 0;
@@ -158,7 +150,7 @@ int64_t nas__run_architecture(nas__run *run, const nas_architecture *a, int64_t 
         return 0;
     }
     encode(run, a, code);
-    uint64_t hash = hash_code(code, n);
+    uint64_t hash = nas__hash_bytes(code, n);
     int64_t id = nas__run_known(run, hash);
     if (!id && nas__run_remember(run, hash, run->last_architecture + 1)) {
         id = ++run->last_architecture;

@@ -1,6 +1,7 @@
 /* alphas.c - see alphas.h */
 #include "search/alphas.h"
 #include "core/error.h"
+#include "core/hash.h"
 #include "core/memory.h"
 #include "io/state.h"
 #include "nn/optim.h"
@@ -12,17 +13,9 @@
 
 enum { PURPOSE_INIT = 0xa1fa };
 
-static uint64_t hash_text(const char *text) {
-    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
-    for (; *text; text++) {
-        h = (h ^ (unsigned char)*text) * 0x100000001b3u;
-    }
-    return h;
-}
-
 static void draw_logits(nas_tensor *t, const nas_search *s, const nas_choice *choice, double deviation, uint64_t time) {
     float values[NAS_MAX_CANDIDATES];
-    nas_rng rng = nas_rng_new(s->config->seed, hash_text(choice->key) ^ PURPOSE_INIT ^ time << 32);
+    nas_rng rng = nas_rng_new(s->config->seed, nas__hash_text(choice->key) ^ PURPOSE_INIT ^ time << 32);
     for (int k = 0; k < choice->n; k++) {
         values[k] = (float)(deviation * nas_rng_normal(&rng));
     }

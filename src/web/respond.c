@@ -1,5 +1,6 @@
 /* respond.c - see respond.h */
 #include "web/respond.h"
+#include "core/hash.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,11 +60,7 @@ static char *compress_text(const char *text, size_t n, size_t *size) {
 }
 
 static void tag_of(const char *text, size_t n, char *tag, size_t size) {
-    uint64_t hash = 0xcbf29ce484222325ULL;
-    for (size_t i = 0; i < n; i++) {
-        hash = (hash ^ (unsigned char)text[i]) * 0x100000001b3ULL;
-    }
-    snprintf(tag, size, "\"%016llx\"", (unsigned long long)hash);
+    snprintf(tag, size, "\"%016llx\"", (unsigned long long)nas__hash_bytes(text, n));
 }
 
 enum MHD_Result nas__respond_json(struct MHD_Connection *c, int status, json_t *json) {

@@ -3,6 +3,7 @@
 #include "web/runs.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/hash.h"
 #include "core/memory.h"
 
 #include <dirent.h>
@@ -40,12 +41,9 @@ struct nas__runs {
 };
 
 /* --- ids ------------------------------------------------------------------------------------------------ */
-/* FNV-1a of the path: the same for the same run in every process. */
+/* Of the path: the same for the same run in every process. */
 static void make_id(const char *below, char id[NAS__RUN_ID]) {
-    uint64_t hash = 0xcbf29ce484222325ULL;
-    for (const char *p = below; *p; p++) {
-        hash = (hash ^ (unsigned char)*p) * 0x100000001b3ULL;
-    }
+    uint64_t hash = nas__hash_text(below);
     hash ^= hash >> 33; /* the first digits must depend on the last letters */
     hash *= 0xff51afd7ed558ccdULL;
     hash ^= hash >> 29;
