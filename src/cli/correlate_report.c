@@ -4,6 +4,7 @@
 #include "core/correlation.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "io/json.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -16,16 +17,14 @@ const char *cli_ranker(int i) {
     return i < CLI_PROXIES ? names[i] : nas__proxy_names[i - CLI_PROXIES];
 }
 
-static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
-
 static void add(const cli_correlation *c, json_t *one, const char *name, nas__statistic statistic,
                 const double *const columns[3]) {
     double interval[2];
     nas__bootstrap(c->n, columns, statistic, level, (uint64_t)c->a->seed, interval);
     char key[64];
     snprintf(key, sizeof key, "%s_interval", name);
-    json_object_set_new(one, name, number(statistic(c->n, columns)));
-    json_object_set_new(one, key, json_pack("[o, o]", number(interval[0]), number(interval[1])));
+    json_object_set_new(one, name, nas__real_json(statistic(c->n, columns)));
+    json_object_set_new(one, key, json_pack("[o, o]", nas__real_json(interval[0]), nas__real_json(interval[1])));
 }
 
 json_t *cli_correlate_json(const cli_correlation *c) {
@@ -45,10 +44,10 @@ json_t *cli_correlate_json(const cli_correlation *c) {
         json_array_append_new(rankers, one);
     }
     for (int k = 0; k < c->n; k++) {
-        json_t *one = json_pack("{s:s, s:o}", "network", c->names[k], "truth", number(c->truth[k]));
+        json_t *one = json_pack("{s:s, s:o}", "network", c->names[k], "truth", nas__real_json(c->truth[k]));
         for (int i = 0; i < CLI_RANKERS; i++) {
             if (c->by[i]) {
-                json_object_set_new(one, cli_ranker(i), number(c->by[i][k]));
+                json_object_set_new(one, cli_ranker(i), nas__real_json(c->by[i][k]));
             }
         }
         json_array_append_new(networks, one);

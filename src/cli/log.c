@@ -49,10 +49,9 @@ static void text_row(sqlite3_stmt *s, void *user) {
 
 static void json_row(sqlite3_stmt *s, void *user) {
     json_t *list = user;
-    bool known = sqlite3_column_type(s, 3) == SQLITE_FLOAT;
     json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:o}", "epoch", sqlite3_column_int(s, 0), "split",
                                           sqlite3_column_text(s, 1), "metric", sqlite3_column_text(s, 2), "value",
-                                          known ? json_real(sqlite3_column_double(s, 3)) : json_null()));
+                                          nas__column_json(s, 3)));
 }
 
 static const char epoch_sql[] =

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "io/json.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -35,7 +36,7 @@ static json_t *result_json(nas_status status, const double *metrics) {
     }
     json_t *list = json_array();
     for (int i = 0; i < METRICS; i++) {
-        json_array_append_new(list, isfinite(metrics[i]) ? json_real(metrics[i]) : json_null());
+        json_array_append_new(list, nas__real_json(metrics[i]));
     }
     return json_pack("{s:o}", "metrics", list);
 }

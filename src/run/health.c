@@ -2,6 +2,7 @@
 #include "run/summary.h"
 #include "core/error.h"
 #include "core/memory.h"
+#include "io/json.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -20,8 +21,7 @@ typedef struct verdict {
 static void reason(verdict *v, int level, const char *code, const char *text, double value, double threshold) {
     v->level = level > v->level ? level : v->level;
     json_array_append_new(v->reasons, json_pack("{s:s, s:s, s:o, s:o}", "code", code, "text", text, "value",
-                                                isfinite(value) ? json_real(value) : json_null(), "threshold",
-                                                isfinite(threshold) ? json_real(threshold) : json_null()));
+                                                nas__real_json(value), "threshold", nas__real_json(threshold)));
 }
 
 /* First row's columns as numbers, NaN for NULL; false without a row. */

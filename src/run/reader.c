@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "io/json.h"
 #include "run/process.h"
 
 #include <math.h>
@@ -137,10 +138,8 @@ json_t *nas__column_json(sqlite3_stmt *s, int column) {
     switch (sqlite3_column_type(s, column)) {
     case SQLITE_INTEGER:
         return json_integer(sqlite3_column_int64(s, column));
-    case SQLITE_FLOAT: {
-        double value = sqlite3_column_double(s, column);
-        return isfinite(value) ? json_real(value) : json_null();
-    }
+    case SQLITE_FLOAT:
+        return nas__real_json(sqlite3_column_double(s, column));
     case SQLITE_TEXT:
         return text_json((const char *)sqlite3_column_text(s, column));
     default:
@@ -154,6 +153,15 @@ json_t *nas__row_json(sqlite3_stmt *s) {
         json_object_set_new(row, sqlite3_column_name(s, i), nas__column_json(s, i));
     }
     return row;
+}
+
+json_t *nas__rows_json(nas__reader *r, const char *sql, int n, const int64_t *values) {
+    json_t *list = json_array();
+    sqlite3_stmt *s = nas__reader_query(r, sql, n, values);
+    while (nas__reader_row(r, s)) {
+        json_array_append_new(list, nas__row_json(s));
+    }
+    return list;
 }
 
 json_t *nas__columns_json(nas__reader *r, sqlite3_stmt *s, int64_t limit) {

@@ -33,6 +33,8 @@ int64_t nas__reader_int(nas__reader *r, const char *sql, int64_t otherwise);
 json_t *nas__column_json(sqlite3_stmt *s, int column);
 /* The current row as an object; the names of the columns are the keys. */
 json_t *nas__row_json(sqlite3_stmt *s);
+/* All rows of a query as an array of such objects; what was read before an error, which is then pending. */
+json_t *nas__rows_json(nas__reader *r, const char *sql, int n, const int64_t *values);
 /* All rows that are left, at most `limit`, as {"name": [...], ...}, one array for each column; NULL and an error. */
 json_t *nas__columns_json(nas__reader *r, sqlite3_stmt *s, int64_t limit);
 /* A text column that holds JSON, or null. */

@@ -1,6 +1,7 @@
 /* export.c - the best architecture found, and beside it what is known about it. */
 #include "search/trainer.h"
 #include "core/file.h"
+#include "io/json.h"
 
 #include <jansson.h>
 #include <libgen.h>
@@ -11,8 +12,6 @@
 char *nas__canonical(const nas_trainer *t, const nas_architecture *a) {
     return nas__canonical_name(t->config.space_name, a);
 }
-
-static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
 /* Of each limit: what is allowed, and what the best one has (latencies in milliseconds). */
 static json_t *limits_json(nas_trainer *t) {
@@ -40,7 +39,7 @@ static json_t *truth_json(const nas_trainer *t) {
     return json_pack("{s:s, s:I, s:f, s:f, s:I, s:f, s:f, s:f, s:o, s:f}", "file", truth->path, "networks",
                      (json_int_t)truth->n, "seen", row->seen, "truth", row->truth, "rank", (json_int_t)better + 1,
                      "percentile", 100 * (1 - (double)better / networks), "best", nas__truth_best(truth), "share", q,
-                     "best_of_random", number(nas__truth_best_of(truth, t->evaluations)), "chance_of_random",
+                     "best_of_random", nas__real_json(nas__truth_best_of(truth, t->evaluations)), "chance_of_random",
                      1 - pow(1 - q, t->evaluations));
 }
 
@@ -51,7 +50,7 @@ static char *describe(nas_trainer *t) {
     json_t *root =
         json_pack("{s:s, s:s?, s:s, s:s, s:o, s:s, s:s, s:b, s:i, s:i, s:i, s:I}", "strategy", t->s.strategy->name,
                   "space", t->config.space_name, "space_hash", hash, "canonical", text ? text : "", "score",
-                  number(t->best_score), "metric", metric->name, "split", t->truth ? "table" : "valid",
+                  nas__real_json(t->best_score), "metric", metric->name, "split", t->truth ? "table" : "valid",
                   "lower_is_better", metric->lower_is_better, "epoch", t->best_epoch, "epochs", t->s.epoch,
                   "evaluations", t->evaluations, "seed", (json_int_t)t->config.seed);
     json_object_set_new(root, "valid_images", json_integer(t->score_images));

@@ -3,6 +3,7 @@
  * that were done before their turn. */
 #include "core/file.h"
 #include "search/trials.h"
+#include "io/json.h"
 
 #include <fcntl.h>
 #include <jansson.h>
@@ -100,7 +101,7 @@ static json_t *to_json(const nas__trial *trial) {
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)trial->hash);
     json_t *metrics = json_array();
     for (int i = 0; i < NAS__MOST_METRICS; i++) {
-        json_array_append_new(metrics, isfinite(trial->metrics[i]) ? json_real(trial->metrics[i]) : json_null());
+        json_array_append_new(metrics, nas__real_json(trial->metrics[i]));
     }
     return json_pack("{s:I, s:s, s:f, s:f, s:o}", "trial", (json_int_t)trial->index + 1, "hash", hash, "share",
                      trial->share, "seconds", trial->seconds, "metrics", metrics);

@@ -2,6 +2,7 @@
 #include "web/api.h"
 #include "core/error.h"
 #include "core/memory.h"
+#include "io/json.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -111,7 +112,6 @@ static void choose(cloud *c, size_t *order, size_t limit) {
 }
 
 /* --- the answer --------------------------------------------------------------------------------------------- */
-static json_t *real(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 static json_t *whole(double value) { return isfinite(value) ? json_integer((json_int_t)value) : json_null(); }
 
 static json_t *columns_of(const cloud *c, size_t *shown) {
@@ -126,10 +126,10 @@ static json_t *columns_of(const cloud *c, size_t *shown) {
         ++*shown;
         json_array_append_new(id, json_integer(p->architecture));
         json_array_append_new(evaluation, json_integer(p->evaluation));
-        json_array_append_new(score, real(p->score));
+        json_array_append_new(score, nas__real_json(p->score));
         json_array_append_new(macs, whole(p->cost[0]));
         json_array_append_new(params, whole(p->cost[1]));
-        json_array_append_new(latency, real(p->cost[2]));
+        json_array_append_new(latency, nas__real_json(p->cost[2]));
         json_array_append_new(latency_kind, whole(p->latency_kind));
         json_array_append_new(epoch, json_integer(p->epoch));
         json_array_append_new(kind, json_integer(p->kind));
@@ -237,22 +237,18 @@ static json_t *one(nas__call *call) {
         return nas__api_fail(call, 404, "no_architecture", "the run has no architecture of this id",
                              "the resource architectures lists them");
     }
-    json_t *answer = json_pack("{s:I}", "id", (json_int_t)id), *evaluations = json_array(), *cost = json_object();
+    json_t *answer = json_pack("{s:I}", "id", (json_int_t)id), *cost = json_object();
     json_object_set_new(answer, "choices",
                         choices_of(&call->run, sqlite3_column_blob(s, 0), sqlite3_column_bytes(s, 0)));
     for (int i = 1; i < 6; i++) {
         json_object_set_new(cost, sqlite3_column_name(s, i), nas__column_json(s, i));
     }
     sqlite3_finalize(s);
-    s = nas__reader_query(
-        &call->run,
-        "SELECT id, epoch, step, metric_id, score, kind, seconds FROM evaluation WHERE architecture_id=?1 "
-        "ORDER BY id",
-        1, &id);
-    while (nas__reader_row(&call->run, s)) {
-        json_array_append_new(evaluations, nas__row_json(s));
-    }
-    json_object_set_new(answer, "evaluations", evaluations);
+    json_object_set_new(answer, "evaluations",
+                        nas__rows_json(&call->run,
+                                       "SELECT id, epoch, step, metric_id, score, kind, seconds FROM evaluation WHERE "
+                                       "architecture_id=?1 ORDER BY id",
+                                       1, &id));
     json_object_set_new(answer, "cost", cost);
     json_object_set_new(answer, "commands", commands_of(call->directory, call->rest));
     return answer;

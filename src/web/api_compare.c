@@ -2,6 +2,7 @@
  */
 #include "web/api.h"
 #include "core/error.h"
+#include "io/json.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -183,6 +184,6 @@ json_t *nas__get_compare(nas__call *call) {
         json_decref(sides[i].curve);
         json_decref(sides[i].config);
     }
-    return json_pack("{s:s, s:o, s:o, s:o}", "x", axes[axis < 0 ? 0 : axis], "budget",
-                     isfinite(budget) ? json_real(budget) : json_null(), "runs", runs, "differences", different);
+    return json_pack("{s:s, s:o, s:o, s:o}", "x", axes[axis < 0 ? 0 : axis], "budget", nas__real_json(budget), "runs",
+                     runs, "differences", different);
 }

@@ -22,25 +22,17 @@ json_t *nas__api_cursors(nas__reader *run) {
     return cursors;
 }
 
-/* Rows of a query as an array of objects. */
-static json_t *rows(nas__reader *run, const char *sql, int n, const int64_t *values) {
-    json_t *list = json_array();
-    sqlite3_stmt *s = nas__reader_query(run, sql, n, values);
-    while (nas__reader_row(run, s)) {
-        json_array_append_new(list, nas__row_json(s));
-    }
-    return list;
-}
-
 static void add_texts(nas__reader *run, json_t *answer) {
-    sqlite3_stmt *s = nas__reader_query(
-        run, "SELECT config, machine, command, threads, version, uuid, heartbeat_unix_ms, log_every FROM run", 0, NULL);
+    sqlite3_stmt *s = nas__reader_query(run,
+                                        "SELECT config, machine, command, threads, version, uuid, heartbeat_unix_ms, "
+                                        "log_every, steps_per_epoch, primary_metric FROM run",
+                                        0, NULL);
     if (!nas__reader_row(run, s)) {
         return;
     }
     json_object_set_new(answer, "config", nas__column_parsed(s, 0));
     json_object_set_new(answer, "machine", nas__column_parsed(s, 1));
-    for (int i = 2; i < 8; i++) {
+    for (int i = 2; i < sqlite3_column_count(s); i++) {
         json_object_set_new(answer, sqlite3_column_name(s, i), nas__column_json(s, i));
     }
     sqlite3_finalize(s);
@@ -58,14 +50,10 @@ json_t *nas__get_run(nas__call *call) {
     json_object_set(answer, "path", json_object_get(known, "path"));
     json_decref(known);
     add_texts(&call->run, answer);
-    json_object_set_new(answer, "steps_per_epoch",
-                        json_integer(nas__reader_int(&call->run, "SELECT steps_per_epoch FROM run", 0)));
     json_object_set_new(answer, "cursors", nas__api_cursors(&call->run));
     json_object_set_new(
         answer, "metrics",
-        rows(&call->run, "SELECT id, name, split, unit, direction, per FROM metric ORDER BY id", 0, NULL));
-    json_object_set_new(answer, "primary_metric",
-                        json_integer(nas__reader_int(&call->run, "SELECT primary_metric FROM run", 0)));
+        nas__rows_json(&call->run, "SELECT id, name, split, unit, direction, per FROM metric ORDER BY id", 0, NULL));
     json_object_set_new(answer, "health", nas__run_health(&call->run, state));
     json_object_set_new(answer, "advice", nas__run_advice(&call->run, state, call->directory));
     if (nas_error_status()) {

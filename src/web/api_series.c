@@ -2,6 +2,7 @@
  * move while the run goes on; each tells its least, mean, greatest and last value. */
 #include "web/api.h"
 #include "core/error.h"
+#include "io/json.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -44,14 +45,12 @@ typedef struct curve {
     int64_t bad;
 } curve;
 
-static json_t *real(double value) { return isfinite(value) ? json_real(value) : json_null(); }
-
 static void put(curve *c, const bucket *b) {
     json_array_append_new(c->x, json_integer(b->x));
-    json_array_append_new(c->min, real(b->n ? b->min : NAN));
-    json_array_append_new(c->mean, real(b->n ? b->sum / (double)b->n : NAN));
-    json_array_append_new(c->max, real(b->n ? b->max : NAN));
-    json_array_append_new(c->last, real(b->n ? b->last : NAN));
+    json_array_append_new(c->min, nas__real_json(b->n ? b->min : NAN));
+    json_array_append_new(c->mean, nas__real_json(b->n ? b->sum / (double)b->n : NAN));
+    json_array_append_new(c->max, nas__real_json(b->n ? b->max : NAN));
+    json_array_append_new(c->last, nas__real_json(b->n ? b->last : NAN));
     json_array_append_new(c->n, json_integer(b->n));
 }
 

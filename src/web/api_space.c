@@ -1,32 +1,36 @@
 /* api_space.c - the space as a graph, and the probabilities of its choices over the epochs. */
 #include "web/api.h"
 #include "core/error.h"
+#include "io/json.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* --- the space ------------------------------------------------------------------------------------------- */
-static json_t *rows(nas__reader *run, const char *sql, const char *list_key, const char *inner_sql) {
-    json_t *list = json_array();
-    sqlite3_stmt *s = nas__reader_query(run, sql, 0, NULL);
-    while (nas__reader_row(run, s)) {
-        json_t *row = nas__row_json(s);
-        if (list_key) {
-            int64_t id = sqlite3_column_int64(s, 0);
-            json_t *inner = json_array();
-            sqlite3_stmt *of = nas__reader_query(run, inner_sql, 1, &id);
-            while (nas__reader_row(run, of)) {
-                json_array_append_new(inner, nas__row_json(of));
-            }
-            json_object_set_new(row, list_key, inner);
-        }
-        json_array_append_new(list, row);
+static json_t *mutables_of(nas__reader *run) {
+    json_t *list = nas__rows_json(
+        run, "SELECT id, key, kind, chosen_min, chosen_max, code_offset AS offset FROM mutable ORDER BY id", 0, NULL);
+    json_t *mutable;
+    size_t i;
+    json_array_foreach(list, i, mutable) {
+        int64_t id = json_integer_value(json_object_get(mutable, "id"));
+        json_object_set_new(mutable, "candidates",
+                            nas__rows_json(run,
+                                           "SELECT name, name AS label, slot, params, macs, latency_ms FROM candidate "
+                                           "WHERE mutable_id=?1 ORDER BY idx",
+                                           1, &id));
     }
     return list;
 }
 
 json_t *nas__get_space(nas__call *call) {
+    static const char *const lists[][2] = {
+        {"stages", "SELECT id, name, parent, repeat FROM stage ORDER BY id"},
+        {"nodes", "SELECT id, stage_id AS stage, label, kind FROM node ORDER BY id"},
+        {"edges",
+         "SELECT id, stage_id AS stage, source, target, mutable_id AS mutable, candidate_idx AS candidate FROM "
+         "edge ORDER BY id"}};
     sqlite3_stmt *s = nas__reader_query(&call->run, "SELECT space_hash FROM run", 0, NULL);
     if (!nas__reader_row(&call->run, s)) {
         return nas__api_failed(call);
@@ -34,23 +38,10 @@ json_t *nas__get_space(nas__call *call) {
     json_t *answer = json_object();
     json_object_set_new(answer, "hash", nas__column_json(s, 0));
     sqlite3_finalize(s);
-    json_object_set_new(answer, "stages",
-                        rows(&call->run, "SELECT id, name, parent, repeat FROM stage ORDER BY id", NULL, NULL));
-    json_object_set_new(
-        answer, "nodes",
-        rows(&call->run, "SELECT id, stage_id AS stage, label, kind FROM node ORDER BY id", NULL, NULL));
-    json_object_set_new(
-        answer, "edges",
-        rows(&call->run,
-             "SELECT id, stage_id AS stage, source, target, mutable_id AS mutable, candidate_idx AS candidate "
-             "FROM edge ORDER BY id",
-             NULL, NULL));
-    json_object_set_new(
-        answer, "mutables",
-        rows(&call->run, "SELECT id, key, kind, chosen_min, chosen_max, code_offset AS offset FROM mutable ORDER BY id",
-             "candidates",
-             "SELECT name, name AS label, slot, params, macs, latency_ms FROM candidate WHERE mutable_id=?1 "
-             "ORDER BY idx"));
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        json_object_set_new(answer, lists[i][0], nas__rows_json(&call->run, lists[i][1], 0, NULL));
+    }
+    json_object_set_new(answer, "mutables", mutables_of(&call->run));
     return answer;
 }
 
@@ -111,7 +102,7 @@ static void choose_epochs(nas__call *call, layout *l, int64_t after, int64_t to,
 static void put_values(json_t *p, const unsigned char *blob, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         float value = blob ? little_endian(blob + 4 * i) : NAN;
-        json_array_append_new(p, isfinite(value) ? json_real((double)value) : json_null());
+        json_array_append_new(p, nas__real_json(value));
     }
 }
 
