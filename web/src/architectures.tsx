@@ -1,6 +1,6 @@
 // Scored architectures: the cloud, its front, and each one's choices.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ApiError, get } from "./api";
+import { useAnswer } from "./answer";
 import { saveText } from "./chart";
 import * as f from "./format";
 import { isDark, look, ramp, theme } from "./palette";
@@ -144,15 +144,8 @@ function inside(cloud: Cloud, v: View | null, box: Box | null): number[] {
 }
 
 function Detail({ store, id, metric }: { store: RunStore; id: number; metric: string }) {
-  const [one, setOne] = useState<Architecture | null>(null);
-  const [error, setError] = useState<ApiError | null>(null);
-  useEffect(() => {
-    get<Architecture>(`/api/runs/${store.id}/architectures/${id}`).then(setOne, (e: unknown) => {
-      if (e instanceof ApiError) setError(e);
-      else throw e;
-    });
-  }, [store.id, id]);
-  if (error) return <Failure error={error} />;
+  const { answer: one, error } = useAnswer<Architecture>(`/api/runs/${store.id}/architectures/${id}`);
+  if (error && !one) return <Failure error={error} />;
   if (!one) return <Loading what="reading the architecture" />;
   const json = JSON.stringify(one.choices, null, 2);
   return (
@@ -181,8 +174,6 @@ function Detail({ store, id, metric }: { store: RunStore; id: number; metric: st
 }
 
 export function Architectures({ store }: { store: RunStore }) {
-  const [cloud, setCloud] = useState<Cloud | null>(null);
-  const [error, setError] = useState<ApiError | null>(null);
   const [box, setBox] = useState<Box | null>(null);
   const [picked, setPicked] = useState(0);
   const canvas = useRef<HTMLCanvasElement>(null);
@@ -192,18 +183,13 @@ export function Architectures({ store }: { store: RunStore }) {
   const kind = route.value.query.get("kind") ?? "all";
   const dark = isDark.value;
   const epochs = store.epochs.value.length;
-  useEffect(() => {
-    get<Cloud>(`/api/runs/${store.id}/architectures`, { x: cost, kind }).then(setCloud, (e: unknown) => {
-      if (e instanceof ApiError) setError(e);
-      else throw e;
-    });
-  }, [store.id, cost, kind, epochs]);
+  const { answer: cloud, error } = useAnswer<Cloud>(`/api/runs/${store.id}/architectures`, { x: cost, kind }, epochs);
   const metric = store.run.value?.metrics.find((m) => m.id === cloud?.metric)?.name ?? "";
   const lower = (store.run.value?.metrics.find((m) => m.id === cloud?.metric)?.direction ?? 1) < 0;
   useEffect(() => {
     if (canvas.current && cloud) view.current = drawCloud(canvas.current, cloud, cost, metric, box);
   }, [cloud, cost, box, dark, metric]);
-  if (error) return <Failure error={error} />;
+  if (error && !cloud) return <Failure error={error} />;
   if (!cloud) return <Loading what="reading the architectures" />;
   if (!cloud.total) return <Empty>No architecture has been scored yet.</Empty>;
   const c = cloud.columns;

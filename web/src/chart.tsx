@@ -17,7 +17,7 @@ interface Props {
   x: number[];
   lines: Line[];
   show: (value: number | null) => string;
-  ticks?: { x: number; text: string }[];
+  ticks?: number[]; // where something happened
   cursor?: number; // x of a vertical mark
 }
 
@@ -56,7 +56,7 @@ function options(p: Props, width: number, onSet: (i: number | null) => void): uP
 
 function drawMarks(u: uPlot, p: Props): void {
   const t = theme();
-  const marks = [...(p.ticks ?? []).map((m) => ({ x: m.x, colour: t.secondary })), ...(p.cursor === undefined ? [] : [{ x: p.cursor, colour: t.link }])];
+  const marks = [...(p.ticks ?? []).map((x) => ({ x, colour: t.secondary })), ...(p.cursor === undefined ? [] : [{ x: p.cursor, colour: t.link }])];
   u.ctx.save();
   for (const mark of marks) {
     const at = u.valToPos(mark.x, "x", true);

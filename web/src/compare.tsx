@@ -1,6 +1,7 @@
 // Some runs side by side.
 import { useEffect, useState } from "preact/hooks";
-import { ApiError, get } from "./api";
+import { useAnswer } from "./answer";
+import { get } from "./api";
 import { Chart, Swatch, type Line } from "./chart";
 import * as f from "./format";
 import { Empty, Failure, Loading, Status } from "./parts";
@@ -61,24 +62,12 @@ function Networks({ c }: { c: Comparison }) {
 }
 
 export function Compare() {
-  const [c, setC] = useState<Comparison | null>(null);
-  const [error, setError] = useState<ApiError | null>(null);
   const [all, setAll] = useState(false);
   const ids = route.value.query.get("r") ?? "";
   const x = route.value.query.get("x") ?? "epoch";
-  useEffect(() => {
-    if (ids) {
-      get<Comparison>("/api/compare", { runs: ids, x }).then(
-        (answer) => (setC(answer), setError(null)),
-        (e: unknown) => {
-          if (e instanceof ApiError) setError(e);
-          else throw e;
-        },
-      );
-    }
-  }, [ids, x]);
+  const { answer: c, error } = useAnswer<Comparison>(ids && "/api/compare", { runs: ids, x });
   if (!ids) return <Empty>Pick two or more runs in the <a href={link("runs")}>list of runs</a>, then Compare.</Empty>;
-  if (error) return <Failure error={error} />;
+  if (error && !c) return <Failure error={error} />;
   if (!c) return <Loading what="reading the runs" />;
   const { x: xs, lines } = linesOf(c);
   const metric = c.runs[0]?.best?.metric ?? "score";

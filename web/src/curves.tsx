@@ -1,6 +1,5 @@
 // The curves of a run: loss and scores by step or epoch, and what else its epochs tell.
-import { useEffect, useState } from "preact/hooks";
-import { ApiError, get } from "./api";
+import { useAnswer } from "./answer";
 import { Chart, type Line } from "./chart";
 import * as f from "./format";
 import { Empty } from "./parts";
@@ -18,24 +17,11 @@ function group(m: Metric): string {
   return m.name;
 }
 
+// One request for many ticks: the stream tells of them twice a second.
 function useSteps(store: RunStore, metrics: Metric[], axis: string): Series | null {
-  const [series, setSeries] = useState<Series | null>(null);
   const ids = metrics.map((m) => m.id).join(",");
-  const ticks = Math.floor(store.ticks.value / 2);
-  useEffect(() => {
-    let live = true;
-    if (ids) {
-      get<Series>(`/api/runs/${store.id}/series`, { metrics: ids, x: axis, points: MOST_POINTS })
-        .then((s) => live && setSeries(s))
-        .catch((e: unknown) => {
-          if (!(e instanceof ApiError)) throw e;
-        });
-    }
-    return () => {
-      live = false;
-    };
-  }, [store.id, ids, axis, ticks]);
-  return series;
+  const path = ids && `/api/runs/${store.id}/series`;
+  return useAnswer<Series>(path, { metrics: ids, x: axis, points: MOST_POINTS }, Math.floor(store.ticks.value / 2)).answer;
 }
 
 function StepChart({ store, metrics, axis, title }: { store: RunStore; metrics: Metric[]; axis: string; title: string }) {
@@ -56,18 +42,22 @@ function StepChart({ store, metrics, axis, title }: { store: RunStore; metrics: 
   return <Chart title={title} unit={axis === "time" ? "minutes" : axis} x={x} lines={lines} show={(v) => f.significant(v)} />;
 }
 
+function placeOf(row: EpochRow, axis: string): number {
+  return axis === "time" ? row.t_ms / 60000 : axis === "step" ? row.step : row.epoch;
+}
+
 function EpochChart({ store, title, lines, show }: { store: RunStore; title: string; lines: { label: string; key: string }[]; show: (v: number | null) => string }) {
   const axis = route.value.query.get("x") ?? "epoch";
   const rows = store.epochs.value;
-  const x = rows.map((r) => (axis === "time" ? r.t_ms / 60000 : axis === "step" ? r.step : r.epoch));
+  const x = rows.map((r) => placeOf(r, axis));
   const unit = axis === "time" ? "minutes" : axis;
   const at = Number(route.value.query.get("e") ?? NaN);
   const cursorRow = rows.find((r) => r.epoch === at);
-  const cursor = cursorRow ? (axis === "time" ? cursorRow.t_ms / 60000 : axis === "step" ? cursorRow.step : cursorRow.epoch) : undefined;
+  const cursor = cursorRow && placeOf(cursorRow, axis);
   const marks = store.notes.value.filter((n) => n.level >= 20 || n.kind === "resume");
   const ticks = marks.flatMap((n) => {
     const row = rows.find((r) => r.epoch === n.epoch);
-    return row ? [{ x: axis === "time" ? row.t_ms / 60000 : axis === "step" ? row.step : row.epoch, text: n.kind }] : [];
+    return row ? [placeOf(row, axis)] : [];
   });
   const drawn: Line[] = lines.slice(0, MOST_LINES).map((l, i) => ({ label: l.label, slot: i + 1, values: rows.map((r) => r[l.key] ?? null) }));
   if (!drawn.some((l) => l.values.some((v) => v !== null))) return null;

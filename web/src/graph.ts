@@ -109,7 +109,6 @@ export class SupernetGraph {
   // Draws the probabilities of one epoch.
   show(frame: Frame | null, order: number[]): void {
     const places = new Map(order.map((id, i) => [id, i]));
-    this.cy.style(stylesheet());
     this.cy.batch(() => {
       this.cy.edges().forEach((edge) => {
         const mutable = this.mutables.get(Number(edge.data("mutable")));
@@ -123,6 +122,11 @@ export class SupernetGraph {
         edge.data({ colour: l.colour, width: l.width, opacity: l.opacity, style: !l.dash.length ? "solid" : (l.dash[0] ?? 0) < 3 ? "dotted" : "dashed" });
       });
     });
+  }
+
+  // The theme has changed.
+  restyle(): void {
+    this.cy.style(stylesheet());
   }
 
   focus(mutable: number): void {

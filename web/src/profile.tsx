@@ -1,7 +1,6 @@
 // Where the time goes, what the machine did, and what the run said.
 import { signal } from "@preact/signals";
-import { useEffect, useState } from "preact/hooks";
-import { ApiError, get } from "./api";
+import { useAnswer } from "./answer";
 import { Chart } from "./chart";
 import * as f from "./format";
 import { Command, Empty, Failure, Loading } from "./parts";
@@ -27,18 +26,6 @@ interface Sample {
 }
 
 const phases = ["forward", "backward", "optimiser", "data", "other"];
-
-function useAnswer<T>(path: string, again: unknown): { answer: T | null; error: ApiError | null } {
-  const [answer, setAnswer] = useState<T | null>(null);
-  const [error, setError] = useState<ApiError | null>(null);
-  useEffect(() => {
-    get<T>(path).then(setAnswer, (e: unknown) => {
-      if (e instanceof ApiError) setError(e);
-      else throw e;
-    });
-  }, [path, again]);
-  return { answer, error };
-}
 
 function Ops({ columns, command }: { columns: Columns<OpRow>; command: string }) {
   const total = columns.ns.reduce((a, b) => a + b, 0);
@@ -85,10 +72,10 @@ function Ops({ columns, command }: { columns: Columns<OpRow>; command: string })
 export function Profile({ store }: { store: RunStore }) {
   const path = `/api/runs/${store.id}`;
   const again = store.epochs.value.length;
-  const profile = useAnswer<{ columns: Columns<OpRow> }>(`${path}/profile`, again);
-  const samples = useAnswer<{ columns: Columns<Sample> }>(`${path}/samples`, again);
+  const profile = useAnswer<{ columns: Columns<OpRow> }>(`${path}/profile`, {}, again);
+  const samples = useAnswer<{ columns: Columns<Sample> }>(`${path}/samples`, {}, again);
   const error = profile.error ?? samples.error;
-  if (error) return <Failure error={error} />;
+  if (error && !(profile.answer && samples.answer)) return <Failure error={error} />;
   if (!profile.answer || !samples.answer) return <Loading what="reading the profile" />;
   const s = samples.answer.columns;
   const x = s.t_ms.map((t) => t / 60000);

@@ -19,6 +19,7 @@ function Graph({ store, stage, frame }: { store: RunStore; stage: number; frame:
     graph.current = new SupernetGraph(box.current, space, stage, (id) => (focused.value = id));
     return () => graph.current?.destroy();
   }, [space, stage]);
+  useEffect(() => graph.current?.restyle(), [dark]);
   useEffect(() => graph.current?.show(frame, store.order.value), [frame, dark, space, stage]);
   useEffect(() => graph.current?.focus(focused.value), [focused.value]);
   const lines = linesOf(store, frame, null);
