@@ -103,15 +103,20 @@ void nas_state_u64(nas_state *s, const char *name, uint64_t *values, size_t coun
     bind_numbers(s, name, NAS__U64, values, count);
 }
 
+nas__array nas__array_of(const char *name, const nas_tensor *t) {
+    nas__array a = {.name = name, .dtype = NAS__F32, .ndim = nas_tensor_ndim(t)};
+    for (int i = 0; i < a.ndim; i++) {
+        a.dims[i] = nas_tensor_dim(t, i);
+    }
+    return a;
+}
+
 void nas_state_tensor(nas_state *s, const char *name, nas_tensor *t) {
     if (!t || !t->data) {
         failed(s, nas__fail(NAS_INVALID, "%s: the tensor for \"%s\" is missing or has no memory", s->path, name));
         return;
     }
-    nas__array array = {.name = name, .dtype = NAS__F32, .ndim = nas_tensor_ndim(t)};
-    for (int i = 0; i < array.ndim; i++) {
-        array.dims[i] = nas_tensor_dim(t, i);
-    }
+    const nas__array array = nas__array_of(name, t);
     binding *b = bind(s, &array);
     if (b) {
         b->tensor = t;

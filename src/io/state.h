@@ -5,6 +5,8 @@
 
 #include <espalier/io.h>
 
+#include "io/safetensors.h"
+
 /* A safetensors file; metadata (may be NULL) is kept under the key "espalier". */
 nas_state *nas__state_save_begin(const char *path, const char *metadata);
 /* NULL and an error when the file is missing, truncated or damaged (a checksum over the data is verified). */
@@ -14,5 +16,8 @@ const char *nas__state_metadata(const nas_state *s); /* of a loaded file; "" if 
  * name them. */
 nas_status nas__state_finish(nas_state *s);
 void nas__state_abandon(nas_state *s); /* instead of finish; NULL is fine */
+
+/* A tensor as an array of a file: name (borrowed), type and dimensions; no data. */
+nas__array nas__array_of(const char *name, const nas_tensor *t);
 
 #endif

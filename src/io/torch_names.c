@@ -4,7 +4,7 @@
 
 #include "core/error.h"
 #include "core/memory.h"
-#include "io/safetensors.h"
+#include "io/state.h"
 #include "nn/module.h"
 #include "tensor/tensor.h"
 
@@ -24,15 +24,13 @@ typedef struct list {
 
 static nas_status add_one(const char *path, nas__parameter *p, void *user) {
     list *l = user;
-    const nas_tensor *t = p->tensor;
     char *name = nas__torch_name(path);
     if (!name || !nas__grow(&l->arrays, l->n, sizeof *l->arrays)) {
         free(name);
         return nas_error_status();
     }
-    nas__array *a = &l->arrays[l->n++];
-    *a = (nas__array){.name = name, .dtype = NAS__F32, .ndim = t->ndim, .data = t->data};
-    memcpy(a->dims, t->dims, (size_t)t->ndim * sizeof *t->dims);
+    l->arrays[l->n] = nas__array_of(name, p->tensor);
+    l->arrays[l->n++].data = p->tensor->data;
     return NAS_OK;
 }
 

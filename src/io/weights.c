@@ -53,14 +53,6 @@ typedef struct weight_walk {
     bool *seen; /* and which (may be NULL) */
 } weight_walk;
 
-static nas__array describe(const char *name, const nas_tensor *t) {
-    nas__array a = {.name = name, .dtype = NAS__F32, .ndim = nas_tensor_ndim(t)};
-    for (int i = 0; i < a.ndim; i++) {
-        a.dims[i] = nas_tensor_dim(t, i);
-    }
-    return a;
-}
-
 static bool fits(const nas__array *found, const nas__array *wanted) {
     return found->dtype == wanted->dtype && found->ndim == wanted->ndim &&
            !memcmp(found->dims, wanted->dims, sizeof found->dims[0] * (size_t)found->ndim);
@@ -78,7 +70,7 @@ static const nas__array *find_named(const nas__safetensors *file, const char *pa
 static nas_status check_one(const char *name, nas_tensor *tensor, nas_role role, void *user) {
     (void)role;
     weight_walk *walk = user;
-    const nas__array wanted = describe(name, tensor), *found = find_named(walk->file, name);
+    const nas__array wanted = nas__array_of(name, tensor), *found = find_named(walk->file, name);
     if (!found) {
         return nas__fail(NAS_NOT_FOUND,
                          "%s: has no \"%s\", which the model has: the weights are of another network or architecture",
@@ -105,7 +97,7 @@ static const nas__array *find_weight(const nas__safetensors *file, const char *p
 static nas_status copy_one(const char *name, nas_tensor *tensor, nas_role role, void *user) {
     (void)role;
     weight_walk *walk = user;
-    const nas__array wanted = describe(name, tensor), *found = find_weight(walk->file, name);
+    const nas__array wanted = nas__array_of(name, tensor), *found = find_weight(walk->file, name);
     if (!found || !fits(found, &wanted)) {
         return NAS_OK;
     }
@@ -163,7 +155,7 @@ static nas_status copy_kept(const nas__array *found, const nas__parameter *p) {
 
 static nas_status inherit_one(const char *name, nas__parameter *p, void *user) {
     weight_walk *walk = user;
-    nas__array wanted = describe(name, p->tensor);
+    nas__array wanted = nas__array_of(name, p->tensor);
     const nas__array *found = p->supply.kept ? find_weight(walk->file, name) : NULL;
     if (!found || fits(found, &wanted)) {
         return copy_one(name, p->tensor, p->role, user);
