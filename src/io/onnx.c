@@ -19,9 +19,8 @@ static Onnx__ValueInfoProto *describe(nas__onnx *o, const char *name, const nas_
         Onnx__TypeProto__Tensor tensor;
         Onnx__TensorShapeProto shape;
         Onnx__TensorShapeProto__Dimension dims[NAS_MAX_DIMS], *list[NAS_MAX_DIMS];
-    } *d = nas__arena_alloc(&o->arena, sizeof *d);
+    } *d = nas__onnx_alloc(o, sizeof *d);
     if (!d) {
-        o->failed = true;
         return NULL;
     }
     d->info = (Onnx__ValueInfoProto)ONNX__VALUE_INFO_PROTO__INIT;
@@ -49,9 +48,8 @@ static Onnx__ValueInfoProto *describe(nas__onnx *o, const char *name, const nas_
 /* Names as in the network, but for its input and output. */
 static void name_values(nas__onnx *o) {
     const nas__graph *g = o->network;
-    o->names = nas__arena_alloc(&o->arena, g->n_values * sizeof *o->names);
-    o->has_zeros = nas__arena_alloc(&o->arena, g->n_values * sizeof *o->has_zeros);
-    o->failed |= !o->names || !o->has_zeros;
+    o->names = nas__onnx_alloc(o, g->n_values * sizeof *o->names);
+    o->written = nas__onnx_alloc(o, g->n_values * sizeof *o->written);
     for (size_t i = 0; !o->failed && i < g->n_values; i++) {
         o->names[i] = (int)i == g->output && i ? "output" : g->values[i].name;
     }
@@ -59,14 +57,13 @@ static void name_values(nas__onnx *o) {
 
 static void write_constants(nas__onnx *o) {
     const nas__graph *g = o->network;
-    bool *written = nas__arena_alloc(&o->arena, g->n_values * sizeof *written);
-    for (size_t i = 0; written && i < g->n_nodes; i++) {
+    for (size_t i = 0; i < g->n_nodes; i++) {
         const nas__graph_node *n = &g->nodes[i];
         for (int k = 0; k < n->n_inputs; k++) {
             int value = n->inputs[k];
             nas_tensor *t = value < 0 || n->kind == NAS__OP_GATE ? NULL : g->values[value].constant;
-            if (t && !written[value]) {
-                written[value] = true;
+            if (t && !o->written[value]) {
+                o->written[value] = true;
                 nas__onnx_constant(o, o->names[value], t->ndim, t->dims, nas__data(t));
             }
         }
@@ -77,9 +74,8 @@ static void write_constants(nas__onnx *o) {
 static void write_normalisation(nas__onnx *o, const nas_export_config *config) {
     const nas__graph_value *x = &o->network->values[0];
     int64_t channels = x->dims[1], dims[NAS_MAX_DIMS] = {1, channels, 1, 1, 1};
-    float *factors = nas__arena_alloc(&o->arena, 2 * (size_t)channels * sizeof *factors), *terms = factors + channels;
+    float *factors = nas__onnx_alloc(o, 2 * (size_t)channels * sizeof *factors), *terms = factors + channels;
     if (!factors) {
-        o->failed = true;
         return;
     }
     for (int64_t c = 0; c < channels; c++) {

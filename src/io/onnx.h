@@ -15,13 +15,15 @@ typedef struct nas__onnx {
     nas__arena arena; /* of everything in the model but the weights themselves */
     const nas__graph *network;
     const char **names; /* of the network's values */
-    bool *has_zeros;    /* of those that are zeros: written */
+    bool *written;      /* of those that are constants or zeros */
     Onnx__GraphProto graph;
     size_t n_nodes, n_initializers;
     bool failed;
 } nas__onnx;
 
-/* All names and values are copied into the arena, but for weights. NULL, and `failed`, when memory is out. */
+/* Zeroed memory of the arena. All names and values are copied there, but for weights. NULL, and `failed`, when memory
+ * is out. */
+void *nas__onnx_alloc(nas__onnx *o, size_t bytes);
 const char *nas__onnx_text(nas__onnx *o, const char *format, ...) NAS_PRINTF(2, 3);
 /* A node of one output, which it returns; trailing inputs may be NULL. The last node is graph.node[n_nodes - 1]. */
 const char *nas__onnx_node(nas__onnx *o, const char *op, const char *output, int n_inputs, const char *const *inputs);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *make(nas__onnx *o, size_t bytes) {
+void *nas__onnx_alloc(nas__onnx *o, size_t bytes) {
     void *p = nas__arena_alloc(&o->arena, bytes ? bytes : 1);
     o->failed |= !p;
     return p;
@@ -21,7 +21,7 @@ const char *nas__onnx_text(nas__onnx *o, const char *format, ...) {
     va_start(arguments, format);
     int length = vasprintf(&text, format, arguments);
     va_end(arguments);
-    char *copy = length < 0 ? NULL : make(o, (size_t)length + 1);
+    char *copy = length < 0 ? NULL : nas__onnx_alloc(o, (size_t)length + 1);
     if (copy) {
         memcpy(copy, text, (size_t)length + 1);
     }
@@ -33,8 +33,8 @@ const char *nas__onnx_text(nas__onnx *o, const char *format, ...) {
 static char *copy_text(nas__onnx *o, const char *text) { return (char *)nas__onnx_text(o, "%s", text ? text : ""); }
 
 const char *nas__onnx_node(nas__onnx *o, const char *op, const char *output, int n_inputs, const char *const *inputs) {
-    Onnx__NodeProto *node = make(o, sizeof *node);
-    char **texts = make(o, ((size_t)n_inputs + 1) * sizeof *texts);
+    Onnx__NodeProto *node = nas__onnx_alloc(o, sizeof *node);
+    char **texts = nas__onnx_alloc(o, ((size_t)n_inputs + 1) * sizeof *texts);
     if (!node || !texts || !nas__grow(&o->graph.node, o->n_nodes, sizeof *o->graph.node)) {
         o->failed = true;
         return output;
@@ -58,9 +58,9 @@ const char *nas__onnx_node(nas__onnx *o, const char *op, const char *output, int
 static Onnx__AttributeProto *attribute(nas__onnx *o, const char *name, Onnx__AttributeProto__AttributeType type) {
     enum { MOST = 8 };
     Onnx__NodeProto *node = o->failed || !o->n_nodes ? NULL : o->graph.node[o->n_nodes - 1];
-    Onnx__AttributeProto *a = node ? make(o, sizeof *a) : NULL;
+    Onnx__AttributeProto *a = node ? nas__onnx_alloc(o, sizeof *a) : NULL;
     if (a && !node->attribute) {
-        node->attribute = make(o, MOST * sizeof *node->attribute);
+        node->attribute = nas__onnx_alloc(o, MOST * sizeof *node->attribute);
     }
     if (!a || !node->attribute || node->n_attribute == MOST) {
         o->failed = true;
@@ -74,7 +74,7 @@ static Onnx__AttributeProto *attribute(nas__onnx *o, const char *name, Onnx__Att
 }
 
 static int64_t *copy_ints(nas__onnx *o, int n, const int64_t *values) {
-    int64_t *copy = make(o, (size_t)n * sizeof *copy);
+    int64_t *copy = nas__onnx_alloc(o, (size_t)n * sizeof *copy);
     if (copy) {
         memcpy(copy, values, (size_t)n * sizeof *copy);
     }
@@ -108,7 +108,7 @@ void nas__onnx_float(nas__onnx *o, const char *name, float value) {
 /* --- constants --------------------------------------------------------------------------------------- */
 static const char *constant(nas__onnx *o, const char *name, int type, int ndim, const int64_t *dims, size_t bytes,
                             const void *data) {
-    Onnx__TensorProto *t = make(o, sizeof *t);
+    Onnx__TensorProto *t = nas__onnx_alloc(o, sizeof *t);
     if (!t || !nas__grow(&o->graph.initializer, o->n_initializers, sizeof *o->graph.initializer)) {
         o->failed = true;
         return name;
@@ -139,7 +139,7 @@ const char *nas__onnx_constant(nas__onnx *o, const char *name, int ndim, const i
 }
 
 const char *nas__onnx_number(nas__onnx *o, const char *name, float value) {
-    float *copy = make(o, sizeof *copy);
+    float *copy = nas__onnx_alloc(o, sizeof *copy);
     if (copy) {
         *copy = value;
     }

@@ -31,10 +31,10 @@ static const nas__graph_value *input_value(const writing *w, int i) {
 static const char *zeros(nas__onnx *o, int value) {
     const nas__graph_value *v = &o->network->values[value];
     const char *name = o->names[value];
-    if (o->has_zeros[value]) {
+    if (o->written[value]) {
         return name;
     }
-    o->has_zeros[value] = true;
+    o->written[value] = true;
     const char *shape = nas__onnx_node(o, "Shape", nas__onnx_text(o, "%s/shape", name), 1, &o->names[0]);
     const char *first = nas__onnx_ints_constant(o, nas__onnx_text(o, "%s/0", name), 1, (int64_t[]){0}),
                *last = nas__onnx_ints_constant(o, nas__onnx_text(o, "%s/1", name), 1, (int64_t[]){1});
@@ -82,11 +82,10 @@ static void linear(const writing *w) {
 /* As many equal numbers as there are channels. */
 static const char *per_channel(const writing *w, const char *what, float value) {
     int64_t channels = w->x->dims[1];
-    float *values = nas__arena_alloc(&w->o->arena, (size_t)channels * sizeof *values);
+    float *values = nas__onnx_alloc(w->o, (size_t)channels * sizeof *values);
     for (int64_t i = 0; values && i < channels; i++) {
         values[i] = value;
     }
-    w->o->failed |= !values;
     return nas__onnx_constant(w->o, part(w, what), 1, &channels, values);
 }
 
