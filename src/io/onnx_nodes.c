@@ -47,12 +47,14 @@ static const char *zeros(nas__onnx *o, int value) {
     return nas__onnx_node(o, "ConstantOfShape", name, 1, &dims);
 }
 
+/* NULL: left out. */
 static const char *operand(const writing *w, int i) {
-    int value = w->n->inputs[i];
-    if (value < 0) {
+    const nas__graph_value *v = input_value(w, i);
+    if (!v) {
         return NULL;
     }
-    return w->o->network->values[value].zero ? zeros(w->o, value) : w->o->names[value];
+    int value = w->n->inputs[i];
+    return v->zero ? zeros(w->o, value) : w->o->names[value];
 }
 
 /* --- layers ------------------------------------------------------------------------------------------ */
@@ -66,16 +68,14 @@ static void window(const writing *w, int64_t height, int64_t width) {
 static void conv(const writing *w) {
     const nas__graph_value *weight = input_value(w, 1);
     const nas__told *t = &w->n->told;
-    nas__onnx_node(w->o, "Conv", w->out, 3,
-                   (const char *const[]){w->in, operand(w, 1), w->n->n_inputs > 2 ? operand(w, 2) : NULL});
+    nas__onnx_node(w->o, "Conv", w->out, 3, (const char *const[]){w->in, operand(w, 1), operand(w, 2)});
     window(w, weight->dims[2], weight->dims[3]);
     nas__onnx_ints(w->o, "dilations", 2, (int64_t[]){t->dilation, t->dilation});
     nas__onnx_int(w->o, "group", t->groups);
 }
 
 static void linear(const writing *w) {
-    nas__onnx_node(w->o, "Gemm", w->out, 3,
-                   (const char *const[]){w->in, operand(w, 1), w->n->n_inputs > 2 ? operand(w, 2) : NULL});
+    nas__onnx_node(w->o, "Gemm", w->out, 3, (const char *const[]){w->in, operand(w, 1), operand(w, 2)});
     nas__onnx_int(w->o, "transB", 1);
 }
 
