@@ -17,6 +17,15 @@
             "    }\n"                                                                                                  \
             "}\n"
 
+#define BY_CHANNEL(name, factors, expression)                                                                          \
+    "static void " name "(const float *x, " factors ", float *y, int channels, int area) {\n"                          \
+    "    for (int c = 0; c < channels; c++, x += area, y += area) {\n"                                                 \
+    "        for (int i = 0; i < area; i++) {\n"                                                                       \
+    "            y[i] = " expression ";\n"                                                                             \
+    "        }\n"                                                                                                      \
+    "    }\n"                                                                                                          \
+    "}\n"
+
 #define POOL(name, start, step, end)                                                                                   \
     "static void " name "(const float *x, float *y, int channels, int ih, int iw, int oh, int ow, int kernel, int "    \
     "stride,\n"                                                                                                        \
@@ -88,14 +97,7 @@ static const char *const texts[NAS__N_C_FUNCTIONS] = {
                       "        y[o] = sum;\n"
                       "    }\n"
                       "}\n",
-    [NAS__C_AFFINE] = "static void affine(const float *x, const float *scale, const float *shift, float *y, int "
-                      "channels, int area) {\n"
-                      "    for (int c = 0; c < channels; c++, x += area, y += area) {\n"
-                      "        for (int i = 0; i < area; i++) {\n"
-                      "            y[i] = scale[c] * x[i] + shift[c];\n"
-                      "        }\n"
-                      "    }\n"
-                      "}\n",
+    [NAS__C_AFFINE] = BY_CHANNEL("affine", "const float *scale, const float *shift", "scale[c] * x[i] + shift[c]"),
     [NAS__C_MAX_POOL] = POOL("max_pool", "x[y0 * iw + x0]", "v = x[r * iw + k] > v ? x[r * iw + k] : v", "v"),
     [NAS__C_AVG_POOL] = POOL("avg_pool", "0", "v += x[r * iw + k]",
                              "v / (float)(count_padding ? kernel * kernel : (y1 - y0) * (x1 - x0))"),
@@ -133,13 +135,7 @@ static const char *const texts[NAS__N_C_FUNCTIONS] = {
     [NAS__C_ADD] = PAIR("add", "+"),
     [NAS__C_SUB] = PAIR("sub", "-"),
     [NAS__C_MUL] = PAIR("mul", "*"),
-    [NAS__C_GATE] = "static void gate(const float *x, const float *by, float *y, int channels, int area) {\n"
-                    "    for (int c = 0; c < channels; c++, x += area, y += area) {\n"
-                    "        for (int i = 0; i < area; i++) {\n"
-                    "            y[i] = by[c] * x[i];\n"
-                    "        }\n"
-                    "    }\n"
-                    "}\n",
+    [NAS__C_GATE] = BY_CHANNEL("gate", "const float *by", "by[c] * x[i]"),
     [NAS__C_SCALE] = "static void scale(const float *x, float by, float *y, int n) {\n"
                      "    for (int i = 0; i < n; i++) {\n"
                      "        y[i] = by * x[i];\n"
