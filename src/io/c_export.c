@@ -76,16 +76,21 @@ typedef struct call {
     int64_t count, area; /* of the output; of a channel of the input */
 } call;
 
-static call call_of(const writer *w, const nas__graph_node *n) {
-    call c = {.n = n, .x = &w->g->values[n->inputs[0]], .y = &w->g->values[n->output], .area = 1};
-    c.count = nas__value_count(c.y);
-    for (int i = 2; i < c.x->ndim; i++) {
-        c.area *= c.x->dims[i];
+/* Product of the dimensions behind `dim`. */
+static int64_t behind(const nas__graph_value *v, int dim) {
+    int64_t product = 1;
+    for (int i = dim + 1; i < v->ndim; i++) {
+        product *= v->dims[i];
     }
-    return c;
+    return product;
 }
 
-/* "    name(x, more, y, ": the last `inputs` operands and the output */
+static call call_of(const writer *w, const nas__graph_node *n) {
+    const nas__graph_value *x = &w->g->values[n->inputs[0]], *y = &w->g->values[n->output];
+    return (call){n, x, y, nas__value_count(y), behind(x, 1)};
+}
+
+/* "    name(x, more, y, ": the first `inputs` operands and the output */
 static void begin(writer *w, const call *c, const char *name, int inputs) {
     fprintf(w->f, "    %s(", name);
     for (int i = 0; i < inputs; i++) {
@@ -110,10 +115,11 @@ static void write_linear(writer *w, const call *c) {
 }
 
 static void write_norm(writer *w, const call *c) {
-    char x[128], y[128];
-    fprintf(w->f, "    affine(%s, %s_scale%d, %s_shift%d, %s, %lld, %lld);\n", place(w, c->n->inputs[0], x, sizeof x),
-            w->name, c->n->output, w->name, c->n->output, place(w, c->n->output, y, sizeof y), LONG(c->x->dims[1]),
-            LONG(c->area));
+    fputs("    affine(", w->f);
+    write_operand(w, c->n->inputs[0]);
+    fprintf(w->f, "%s_scale%d, %s_shift%d, ", w->name, c->n->output, w->name, c->n->output);
+    write_operand(w, c->n->output);
+    fprintf(w->f, "%lld, %lld);\n", LONG(c->x->dims[1]), LONG(c->area));
 }
 
 static void write_pool(writer *w, const call *c) {
@@ -150,16 +156,13 @@ static void write_sum(writer *w, const call *c) {
     }
 }
 
-static void write_pair(writer *w, const call *c) {
-    begin(w, c, c->n->kind == NAS__OP_PRODUCT ? "mul" : "sub", 2);
-    fprintf(w->f, "%lld);\n", LONG(c->count));
-}
-
 static void write_scale(writer *w, const call *c) {
-    char x[128], y[128];
-    fprintf(w->f, "    scale(%s, ", place(w, c->n->inputs[0], x, sizeof x));
+    fputs("    scale(", w->f);
+    write_operand(w, c->n->inputs[0]);
     write_number(w->f, c->n->told.number);
-    fprintf(w->f, ", %s, %lld);\n", place(w, c->n->output, y, sizeof y), LONG(c->count));
+    fputs(", ", w->f);
+    write_operand(w, c->n->output);
+    fprintf(w->f, "%lld);\n", LONG(c->count));
 }
 
 static void copy_rows(writer *w, int from, int64_t offset, int to, int64_t at, const int64_t sizes[4]) {
@@ -169,31 +172,21 @@ static void copy_rows(writer *w, int from, int64_t offset, int to, int64_t at, c
             LONG(sizes[3]));
 }
 
-/* Products of the dimensions before and behind `dim`. */
-static void around(const nas__graph_value *v, int dim, int64_t *outer, int64_t *inner) {
-    *outer = *inner = 1;
-    for (int i = 0; i < v->ndim; i++) {
-        *outer *= i < dim ? v->dims[i] : 1;
-        *inner *= i > dim ? v->dims[i] : 1;
-    }
-}
-
 static void write_concat(writer *w, const call *c) {
-    int64_t outer, inner, at = 0, all = c->y->dims[c->n->told.dim];
-    around(c->y, c->n->told.dim, &outer, &inner);
+    int dim = c->n->told.dim;
+    int64_t inner = behind(c->y, dim), all = c->y->dims[dim] * inner, at = 0;
     for (int i = 0; i < c->n->n_inputs; i++) {
-        int64_t row = w->g->values[c->n->inputs[i]].dims[c->n->told.dim] * inner;
-        copy_rows(w, c->n->inputs[i], 0, c->n->output, at, (int64_t[]){outer, row, row, all * inner});
+        int64_t row = w->g->values[c->n->inputs[i]].dims[dim] * inner;
+        copy_rows(w, c->n->inputs[i], 0, c->n->output, at, (int64_t[]){c->count / all, row, row, all});
         at += row;
     }
 }
 
 static void write_slice(writer *w, const call *c) {
-    int64_t outer, inner, dim = c->n->told.dim;
-    around(c->y, (int)dim, &outer, &inner);
-    int64_t row = c->y->dims[dim] * inner;
+    int dim = c->n->told.dim;
+    int64_t inner = behind(c->y, dim), row = c->y->dims[dim] * inner;
     copy_rows(w, c->n->inputs[0], c->n->told.from * inner, c->n->output, 0,
-              (int64_t[]){outer, row, c->x->dims[dim] * inner, row});
+              (int64_t[]){c->count / row, row, c->x->dims[dim] * inner, row});
 }
 
 static void write_every_other(writer *w, const call *c) {
@@ -220,7 +213,7 @@ static void write_pad(writer *w, const call *c) {
 static void write_nothing(writer *w, const call *c) { (void)w, (void)c; }
 
 static const struct {
-    void (*write)(writer *w, const call *c); /* NULL: `each` with the number of elements */
+    void (*write)(writer *w, const call *c); /* NULL: `each` with all inputs and the number of elements */
     nas__c_function needs;
     const char *each;
 } calls[NAS__N_OPS] = {
@@ -241,8 +234,8 @@ static const struct {
     [NAS__OP_SOFTMAX] = {write_softmax, NAS__C_SOFTMAX, NULL},
     [NAS__OP_LOG_SOFTMAX] = {write_softmax, NAS__C_SOFTMAX, NULL},
     [NAS__OP_SUM] = {write_sum, NAS__C_ADD, NULL},
-    [NAS__OP_DIFFERENCE] = {write_pair, NAS__C_SUB, NULL},
-    [NAS__OP_PRODUCT] = {write_pair, NAS__C_MUL, NULL},
+    [NAS__OP_DIFFERENCE] = {NULL, NAS__C_SUB, "sub"},
+    [NAS__OP_PRODUCT] = {NULL, NAS__C_MUL, "mul"},
     [NAS__OP_GATE] = {write_gate, NAS__C_GATE, NULL},
     [NAS__OP_SCALE] = {write_scale, NAS__C_SCALE, NULL},
     [NAS__OP_CONCAT] = {write_concat, NAS__C_ROWS, NULL},
@@ -272,7 +265,7 @@ static void write_call(writer *w, const nas__graph_node *n) {
     if (calls[n->kind].write) {
         calls[n->kind].write(w, &c);
     } else {
-        begin(w, &c, calls[n->kind].each, 1);
+        begin(w, &c, calls[n->kind].each, n->n_inputs);
         fprintf(w->f, "%lld);\n", LONG(c.count));
     }
 }
