@@ -23,7 +23,8 @@ typedef struct planning {
     size_t n_lives;
 } planning;
 
-bool nas__op_in_place(nas__op_kind kind) {
+/* An operation that may write over its first input: element by element. */
+static bool goes_in_place(nas__op_kind kind) {
     switch (kind) {
     case NAS__OP_NORM:
     case NAS__OP_RELU:
@@ -73,7 +74,7 @@ static void extend(planning *p, int value, int node) {
 /* May node i write over its first input? Of a sum of many, only the second is read before that is written to. */
 static bool may_overwrite(const planning *p, const nas__graph_node *n, int i) {
     int x = p->plan->storage[n->inputs[0]];
-    bool may = nas__op_in_place(n->kind) && p->last[x] == i && !is_given(p->g, x) && !p->g->values[x].zero;
+    bool may = goes_in_place(n->kind) && p->last[x] == i && !is_given(p->g, x) && !p->g->values[x].zero;
     for (int k = 2; may && n->kind == NAS__OP_SUM && k < n->n_inputs; k++) {
         may = p->plan->storage[n->inputs[k]] != x;
     }

@@ -17,7 +17,4 @@ typedef struct nas__plan {
 nas__plan *nas__plan_new(const nas__graph *graph);
 void nas__plan_free(nas__plan *plan); /* NULL is fine */
 
-/* An operation that may write over its first input: element by element. */
-bool nas__op_in_place(nas__op_kind kind);
-
 #endif
