@@ -77,6 +77,11 @@ typedef struct tracer {
     int depth;
 } tracer;
 
+/* The innermost that there is a place for; outside of all, the model. */
+static const nas_module *running(const tracer *t) {
+    return t->depth ? t->inside[(t->depth < MOST_DEPTH ? t->depth : MOST_DEPTH) - 1] : t->model;
+}
+
 static int known(const tracer *t, const nas_tensor *x) {
     for (size_t i = t->n_tensors; i-- > 0;) {
         if (t->tensors[i] == x) {
@@ -142,7 +147,7 @@ static int value_of(tracer *t, nas_tensor *x) {
         nas__fail(NAS_UNSUPPORTED,
                   "%s computes with numbers that are neither its input nor its weights: such a "
                   "network cannot be exported",
-                  nas_module_path(t->depth ? t->inside[t->depth - 1] : t->model));
+                  nas_module_path(running(t)));
         return NOT_FOUND;
     }
     return add_value(t, x, x->persistent ? constant_name(t, x) : nas__format("zeros_%zu", t->graph->n_values));
@@ -158,7 +163,7 @@ static bool has_node(const nas__graph *g, const char *name) {
 }
 
 static char *node_name(const tracer *t, const char *op) {
-    const char *path = t->depth ? nas_module_path(t->inside[t->depth - 1]) : "", *slash = *path ? "/" : "";
+    const char *path = nas_module_path(running(t)), *slash = *path ? "/" : "";
     char *name = nas__format("%s%s%s", path, slash, op);
     for (int i = 2; name && has_node(t->graph, name); i++) {
         free(name);
@@ -215,8 +220,8 @@ static void on_computed(void *user, nas__event event, const nas__node *op) {
         kind++;
     }
     if (kind == N_KINDS) {
-        nas__fail(NAS_UNSUPPORTED, "%s: the operation \"%s\" cannot be exported",
-                  nas_module_path(t->depth ? t->inside[t->depth - 1] : t->model), op->name);
+        nas__fail(NAS_UNSUPPORTED, "%s: the operation \"%s\" cannot be exported", nas_module_path(running(t)),
+                  op->name);
         return;
     }
     add_node(t, op, kind);

@@ -75,6 +75,20 @@ static void names_are_unique(void **state) {
     nas_module_free(model);
 }
 
+static void deep_networks_are_followed(void **state) {
+    (void)state;
+    nas_module *model = nas_dense(.in = 2, .out = 3);
+    for (int depth = 0; depth < 100; depth++) {
+        model = nas_sequential(model);
+    }
+    nas__graph *g = nas__graph_new(model, 1, (int64_t[]){2});
+    assert_no_error();
+    assert_int_equal(g->n_nodes, 1);
+    assert_int_equal(g->nodes[0].kind, NAS__OP_LINEAR);
+    nas__graph_free(g);
+    nas_module_free(model);
+}
+
 static void every_kind_has_a_name(void **state) {
     (void)state;
     for (int kind = 0; kind < NAS__N_OPS; kind++) {
@@ -87,6 +101,7 @@ int main(void) {
         cmocka_unit_test(operations_are_named_by_their_modules),
         cmocka_unit_test(only_what_the_output_needs),
         cmocka_unit_test(names_are_unique),
+        cmocka_unit_test(deep_networks_are_followed),
         cmocka_unit_test(every_kind_has_a_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
