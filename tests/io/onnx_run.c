@@ -197,13 +197,6 @@ static double erf_of(const machine *m, double x) { return (void)m, erf(x); }
 static double hard_of(const machine *m, double x) {
     return fmax(0, fmin(1, number(m, "alpha", 0.2) * x + number(m, "beta", 0.5)));
 }
-static void identity(machine *m) { map(m, same_of); }
-static void relu(machine *m) { map(m, relu_of); }
-static void clip(machine *m) { map(m, clip_of); }
-static void sigmoid(machine *m) { map(m, sigmoid_of); }
-static void hyperbolic(machine *m) { map(m, tanh_of); }
-static void error_function(machine *m) { map(m, erf_of); }
-static void hard_sigmoid(machine *m) { map(m, hard_of); }
 
 /* Shapes are aligned at their last dimensions; 1 stands for any. */
 static void broadcast(machine *m, int sign, bool product) {
@@ -372,7 +365,8 @@ static void constant_of_shape(machine *m) {
 
 static const struct {
     const char *op;
-    void (*run)(machine *m);
+    void (*run)(machine *m); /* NULL: `each` for every number */
+    double (*each)(const machine *m, double x);
 } operators[] = {
     {"Conv", conv},
     {"MaxPool", max_pool},
@@ -380,13 +374,13 @@ static const struct {
     {"GlobalAveragePool", global_average},
     {"Gemm", gemm},
     {"BatchNormalization", batch_norm},
-    {"Identity", identity},
-    {"Relu", relu},
-    {"Clip", clip},
-    {"Sigmoid", sigmoid},
-    {"Tanh", hyperbolic},
-    {"Erf", error_function},
-    {"HardSigmoid", hard_sigmoid},
+    {"Identity", .each = same_of},
+    {"Relu", .each = relu_of},
+    {"Clip", .each = clip_of},
+    {"Sigmoid", .each = sigmoid_of},
+    {"Tanh", .each = tanh_of},
+    {"Erf", .each = erf_of},
+    {"HardSigmoid", .each = hard_of},
     {"Softmax", softmax},
     {"LogSoftmax", log_softmax},
     {"Add", add},
@@ -437,7 +431,11 @@ static void run_node(machine *m, const Onnx__NodeProto *node) {
     m->out = add_value(m, node->output[0]);
     for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {
         if (!strcmp(operators[i].op, node->op_type)) {
-            operators[i].run(m);
+            if (operators[i].run) {
+                operators[i].run(m);
+            } else {
+                map(m, operators[i].each);
+            }
             return;
         }
     }
