@@ -48,28 +48,31 @@ nas_status nas__limits_parse(const char *text, nas__limits *limits) {
 }
 
 /* --- asking ----------------------------------------------------------------------------------------- */
-static double dry_cost(nas_trainer *t, nas__cost_kind kind) {
+nas_status nas__exact_costs(nas_trainer *t, const nas_architecture *a, uint64_t *macs, int64_t *parameters) {
     const nas_dataset_info *info = nas_dataset_describe(t->config.dataset_train);
-    uint64_t macs;
-    int64_t parameters;
-    bool counts_macs = kind == NAS__COST_MACS;
-    nas_status status = nas_model_cost(t->s.model, info->ndim, info->dims, counts_macs ? &macs : NULL, &parameters);
-    return status ? -1 : counts_macs ? (double)macs : (double)parameters;
-}
-
-double nas__exact_cost(nas_trainer *t, nas__cost_kind kind, const nas_architecture *a) {
     int n = nas_space_size(t->s.space);
     nas_decision *saved = nas__alloc((size_t)n * sizeof *saved);
     for (int c = 0; saved && c < n; c++) {
         saved[c] = nas_decision_of(t->s.space, c);
     }
     nas_architecture_apply(a, t->s.space);
-    double cost = saved ? dry_cost(t, kind) : -1;
+    nas_status status =
+        saved ? nas_model_cost(t->s.model, info->ndim, info->dims, macs, parameters) : nas_error_status();
     for (int c = 0; saved && c < n; c++) {
         nas_decide(t->s.space, c, saved[c]);
     }
     free(saved);
-    return cost;
+    return status;
+}
+
+double nas__exact_cost(nas_trainer *t, nas__cost_kind kind, const nas_architecture *a) {
+    uint64_t macs;
+    int64_t parameters;
+    bool counts_macs = kind == NAS__COST_MACS;
+    if (nas__exact_costs(t, a, counts_macs ? &macs : NULL, counts_macs ? NULL : &parameters)) {
+        return -1;
+    }
+    return counts_macs ? (double)macs : (double)parameters;
 }
 
 double nas__limit_cost(nas_trainer *t, int i, const nas_architecture *a) {

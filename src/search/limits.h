@@ -31,8 +31,9 @@ void nas__limits_state(nas__limits *limits, nas_state *st);
 /* What an architecture costs under limit i: multiply-adds and parameters by a dry pass, latency by the table. Leaves
  * the decisions in force as they are. Negative, and an error, on failure. */
 double nas__limit_cost(nas_trainer *t, int i, const nas_architecture *a);
-/* Multiply-adds or parameters, likewise. */
+/* Multiply-adds or parameters, likewise; and both, either of which may be NULL. */
 double nas__exact_cost(nas_trainer *t, nas__cost_kind kind, const nas_architecture *a);
+nas_status nas__exact_costs(nas_trainer *t, const nas_architecture *a, uint64_t *macs, int64_t *parameters);
 bool nas__within_limits(nas_trainer *t, const nas_architecture *a);
 /* The most probable architecture within the limits takes the place of a derived one that is beyond them
  * (within_limits.c). */

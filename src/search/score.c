@@ -114,12 +114,12 @@ nas_status nas__score_remember(nas_trainer *t, const nas_architecture *a, uint64
         t->best_epoch = t->s.epoch + 1;
         t->best_evaluation = t->evaluations;
     }
-    double macs = t->run ? nas__exact_cost(t, NAS__COST_MACS, a) : 0;
-    double params = t->run ? nas__exact_cost(t, NAS__COST_PARAMS, a) : 0;
-    if (nas_error_status()) {
+    uint64_t macs = 0;
+    int64_t parameters = 0;
+    if (t->run && nas__exact_costs(t, a, &macs, &parameters)) {
         return nas_error_status();
     }
-    int64_t id = nas__run_architecture(t->run, a, (int64_t)params, (uint64_t)macs, t->s.epoch + 1);
+    int64_t id = nas__run_architecture(t->run, a, parameters, macs, t->s.epoch + 1);
     nas__run_evaluation(t->run, id, t->s.epoch + 1, (int64_t)t->s.total_step, t->ids.score[0], metrics[0], 1, seconds,
                         best);
     return NAS_OK;
