@@ -65,12 +65,23 @@ static nas_status train(nas_trainer *t, nas_module *model, double share, const c
     return fit.optimizer && !nas_error_status() ? nas_fit(&fit, NULL) : nas_error_status();
 }
 
+/* A network of its own, fixed so; NULL, and an error, on failure. */
+static nas_module *network_of(const nas_trainer *t, const nas_architecture *a) {
+    nas_module *model = t->config.new_model(t->config.user);
+    char *json = nas_architecture_json(a, false);
+    if (model && (!json || nas_apply_fixed_architecture_text(model, json))) {
+        nas_module_free(model);
+        model = NULL;
+    }
+    free(json);
+    return model;
+}
+
 nas_status nas__trial_alone(nas_trainer *t, const nas_architecture *a, double share, const char *place,
                             double *metrics) {
     nas_evaluation result;
-    nas_module *model = t->config.new_model(t->config.user);
-    char *json = nas_architecture_json(a, false);
-    nas_status status = model && json ? nas_apply_fixed_architecture_text(model, json) : nas_error_status();
+    nas_module *model = network_of(t, a);
+    nas_status status = nas_error_status();
     nas__precision *before = nas__precision_use(t->precision); /* it may be a trial without a search */
     status = status ? status : train(t, model, share, place);
     if (!status && !nas_search_interrupted(&t->s)) {
@@ -88,7 +99,6 @@ nas_status nas__trial_alone(nas_trainer *t, const nas_architecture *a, double sh
     for (int i = 0; i < t->n_metrics && !status; i++) {
         metrics[i] = result.metrics[i];
     }
-    free(json);
     nas_module_free(model);
     return status;
 }
@@ -114,9 +124,8 @@ static nas_status look_up(nas_trainer *t, nas__trial *trial) {
 /* By its random weights, on the first training batch. */
 nas_status nas__proxy_of(nas_trainer *t, const nas_architecture *a, nas__proxy proxy, double *score) {
     const nas_trainer_config *c = &t->config;
-    nas_module *model = c->new_model(c->user);
-    char *json = nas_architecture_json(a, false);
-    nas_status status = model && json ? nas_apply_fixed_architecture_text(model, json) : nas_error_status();
+    nas_module *model = network_of(t, a);
+    nas_status status = nas_error_status();
     status = status ? status : nas_initialise(model, c->seed);
     status = status ? status : nas_loader_seek(t->calibration_loader, 0, 0);
     const nas_batch *batch = status ? NULL : nas_loader_next(t->calibration_loader);
@@ -124,7 +133,6 @@ nas_status nas__proxy_of(nas_trainer *t, const nas_architecture *a, nas__proxy p
         nas__proxy_look look = {batch, nas_dataset_describe(c->dataset_train), c->loss};
         status = nas__proxy_score(model, proxy, &look, score);
     }
-    free(json);
     nas_module_free(model);
     return status ? status : nas_error_status();
 }
