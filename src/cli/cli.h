@@ -59,6 +59,8 @@ typedef struct cli_command {
 } cli_command;
 extern const cli_command cli_commands[];
 extern const int cli_n_commands;
+/* The row of a function below. */
+const cli_command *cli_command_of(nas_status (*run)(cli_args *a));
 
 const cli_option *cli_option_find(const char *name);
 bool cli_takes(const cli_command *command, const cli_option *option);
@@ -206,7 +208,6 @@ void cli_network_close(cli_network *n);
 const char *cli_class_name(const cli_network *n, int64_t index, char *text, size_t size);
 
 /* --- retraining ----------------------------------------------------------------------------------- */
-const cli_command *cli_retrain_command(void);
 nas_precision cli_precision(const cli_args *a);
 const char *cli_precision_in_effect(const cli_args *a);
 /* Checks --precision, notes when it cannot be had here. */
@@ -219,7 +220,6 @@ nas_status cli_retrain_one(cli_args *a, const char *architecture, json_t **resul
 
 /* --- the subcommands ---------------------------------------------------------------------------- */
 nas_status cli_search(cli_args *a);
-const cli_command *cli_search_command(void); /* its row */
 nas_status cli_retrain(cli_args *a);
 nas_status cli_compare(cli_args *a);
 nas_status cli_correlate(cli_args *a);

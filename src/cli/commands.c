@@ -52,3 +52,11 @@ const cli_command cli_commands[] = {
      "espalier completion bash > /etc/bash_completion.d/espalier", "", "", 1, 1, cli_shell_word, cli_completion},
 };
 const int cli_n_commands = sizeof cli_commands / sizeof *cli_commands;
+
+const cli_command *cli_command_of(nas_status (*run)(cli_args *a)) {
+    const cli_command *row = cli_commands;
+    while (row->run != run) {
+        row++;
+    }
+    return row;
+}

@@ -134,7 +134,7 @@ static void print_runs(json_t *rows) {
 static nas_status compare_runs(cli_args *a) {
     json_t *rows = json_array();
     for (int i = 0; i < cli_n_options; i++) {
-        if (cli_given(a, cli_options[i].name) && cli_takes(cli_retrain_command(), &cli_options[i]) &&
+        if (cli_given(a, cli_options[i].name) && cli_takes(cli_command_of(cli_retrain), &cli_options[i]) &&
             cli_options[i].resume != CLI_FREE) {
             json_decref(rows);
             return nas__fail(NAS_USAGE, "--%s is for trainings, and there are none without --random N",

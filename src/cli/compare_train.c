@@ -131,7 +131,7 @@ static nas_status plan(cli_comparison *c) {
                        : cli_config_apply(a, search, "data data-dir seed", c->run);
     status = status ? status : cli_retrain_check(a, &budget);
     cli_args as_retrain = *a;
-    as_retrain.command = cli_retrain_command();
+    as_retrain.command = cli_command_of(cli_retrain);
     status = status ? status : cli_space_stored(&space, &as_retrain, search, c->run);
     status = status ? status : cli_space_input_stored(&space, search, c->run);
     json_t *settings = status ? NULL : cli_settings_json(NULL, &space);
@@ -155,7 +155,7 @@ static bool has_failed(json_t *result) {
 /* Exactly `espalier retrain RUN`, with everything said and the architecture given. */
 static nas_status train(const cli_comparison *c, const cli_rival *r, int seed, const char *directory, json_t **result) {
     cli_args one = *c->a;
-    one.command = cli_retrain_command();
+    one.command = cli_command_of(cli_retrain);
     one.names = (const char *[]){c->run};
     one.n_names = 1;
     one.out = directory;

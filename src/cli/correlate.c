@@ -89,7 +89,7 @@ static nas_status open_trainer(correlate *s) {
 
 static nas_status open_search(correlate *s) {
     cli_args *a = s->c.a;
-    s->as_search = (cli_args){.command = cli_search_command(), .threads = a->threads, .quiet = a->quiet};
+    s->as_search = (cli_args){.command = cli_command_of(cli_search), .threads = a->threads, .quiet = a->quiet};
     s->config = cli_config_read(s->c.run);
     nas_status status = s->config ? cli_config_apply(&s->as_search, s->config, NULL, s->c.run) : nas_error_status();
     if (!status && !s->as_search.strategy) {

@@ -52,15 +52,6 @@ nas_status cli_space_stored(cli_space *s, cli_args *a, json_t *config, const cha
     return status ? status : cli_apply_settings(a, NULL, s);
 }
 
-const cli_command *cli_retrain_command(void) {
-    for (int i = 0; i < cli_n_commands; i++) {
-        if (cli_commands[i].run == cli_retrain) {
-            return &cli_commands[i];
-        }
-    }
-    return NULL;
-}
-
 static nas_status fix_model(cli_network *n) {
     char *architecture = json_dumps(json_object_get(n->config, "architecture"), 0),
          *weights = nas__join(n->directory, "weights.safetensors");
@@ -88,7 +79,7 @@ static void read_constants(cli_network *n) {
 nas_status cli_network_load(cli_network *n, const char *run) {
     *n = (cli_network){.directory = cli_finished_retrain(run)};
     n->config = n->directory ? cli_config_read(n->directory) : NULL;
-    cli_args stored = {.command = cli_retrain_command()};
+    cli_args stored = {.command = cli_command_of(cli_retrain)};
     nas_status status = n->config ? cli_space_stored(&n->space, &stored, n->config, n->directory) : nas_error_status();
     status = status ? status : cli_space_input_stored(&n->space, n->config, n->directory);
     status = status ? status : fix_model(n);

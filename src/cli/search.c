@@ -388,19 +388,11 @@ nas_status cli_search(cli_args *a) {
     return nas_error_status();
 }
 
-const cli_command *cli_search_command(void) {
-    const cli_command *row = cli_commands;
-    while (row->run != cli_search) {
-        row++;
-    }
-    return row;
-}
-
 /* --- one trial of it ---------------------------------------------------------------------------- */
 /* The run's options, as its config has them. */
 static nas_status read_run(search *s, const char *run) {
     cli_args *a = s->a;
-    a->command = cli_search_command();
+    a->command = cli_command_of(cli_search);
     json_t *config = cli_config_read(run);
     nas_status status = config ? cli_config_apply(a, config, NULL, run) : nas_error_status();
     status = status ? status : cli_precision_check(a);
