@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "search/trials.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -118,16 +119,6 @@ static nas_status start(const nas_trial_request *request, void *user) {
 }
 
 /* --- results ------------------------------------------------------------------------------------ */
-static void read_metrics(json_t *list, nas_trial_result *r) {
-    size_t i;
-    json_t *value;
-    json_array_foreach(list, i, value) {
-        if (i < sizeof r->metrics / sizeof *r->metrics) {
-            r->metrics[i] = json_is_number(value) ? json_number_value(value) : NAN;
-        }
-    }
-}
-
 /* What is wrong with one network costs its trial; what is wrong with the run ends it. */
 static nas_status read_result(const char *text, int how, nas_trial_result *r) {
     json_t *json = text ? json_loads(text, 0, NULL) : NULL, *error = json_object_get(json, "error");
@@ -144,7 +135,7 @@ static nas_status read_result(const char *text, int how, nas_trial_result *r) {
     } else if (message) {
         nas__fail(status, "trial %lld: %s", (long long)r->number, message);
     }
-    read_metrics(json_object_get(json, "metrics"), r);
+    nas__metrics_read(json_object_get(json, "metrics"), r->metrics);
     json_decref(json);
     return nas_error_status();
 }

@@ -4,15 +4,13 @@
 
 #include "core/error.h"
 #include "core/memory.h"
-#include "io/json.h"
+#include "search/trials.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
-
-enum { METRICS = 16 };
 
 /* The parent may have died before this process could say that it wants to die with it. */
 static nas_status die_with(json_int_t parent) {
@@ -34,18 +32,14 @@ static json_t *result_json(nas_status status, const double *metrics) {
         nas_error_clear();
         return error;
     }
-    json_t *list = json_array();
-    for (int i = 0; i < METRICS; i++) {
-        json_array_append_new(list, nas__real_json(metrics[i]));
-    }
-    return json_pack("{s:o}", "metrics", list);
+    return json_pack("{s:o}", "metrics", nas__metrics_json(metrics));
 }
 
 static nas_status cli_trial(cli_args *a) {
     json_t *request = json_loadf(stdin, 0, NULL), *place = json_object_get(request, "directory");
     const char *architecture = json_string_value(json_object_get(request, "architecture"));
-    double metrics[METRICS];
-    for (int i = 0; i < METRICS; i++) {
+    double metrics[NAS__MOST_METRICS];
+    for (int i = 0; i < NAS__MOST_METRICS; i++) {
         metrics[i] = NAN;
     }
     nas_status status = architecture ? die_with(json_integer_value(json_object_get(request, "parent")))

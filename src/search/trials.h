@@ -14,6 +14,8 @@
 #include "search/proxies.h"
 #include "search/trainer.h"
 
+#include <jansson.h>
+
 /* Of the run's directory: where trainings wait that were given only a share. */
 #define NAS__TRIALS_DIRECTORY "trials"
 
@@ -199,5 +201,8 @@ nas_status nas__outcomes_open(nas__trials *t);
 nas_status nas__outcomes_add(nas__trials *t, const nas__trial *trial);
 bool nas__outcomes_recall(const nas__trials *t, nas__trial *trial);
 void nas__outcomes_free(struct nas__outcomes *outcomes);
+/* All metrics of a trial as a list; null: no number. Reading leaves those alone that the list does not have. */
+json_t *nas__metrics_json(const double *metrics);
+void nas__metrics_read(const json_t *list, double *metrics);
 
 #endif

@@ -6,7 +6,6 @@
 #include "io/json.h"
 
 #include <fcntl.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,21 +32,35 @@ void nas__outcomes_free(nas__outcomes *o) {
     }
 }
 
+/* --- metrics ----------------------------------------------------------------------------------------------------- */
+void nas__metrics_read(const json_t *list, double *metrics) {
+    size_t i;
+    json_t *value;
+    json_array_foreach(list, i, value) {
+        if (i < NAS__MOST_METRICS) {
+            metrics[i] = json_is_number(value) ? json_number_value(value) : NAN;
+        }
+    }
+}
+
+json_t *nas__metrics_json(const double *metrics) {
+    json_t *list = json_array();
+    for (int i = 0; i < NAS__MOST_METRICS; i++) {
+        json_array_append_new(list, nas__real_json(metrics[i]));
+    }
+    return list;
+}
+
 /* --- reading ----------------------------------------------------------------------------------------------------- */
 /* False: the line is none, or the last one, which was cut off. */
 static bool read_line(const char *line, outcome *o) {
-    json_t *json = json_loads(line, 0, NULL), *metrics = json_object_get(json, "metrics"), *value;
+    json_t *json = json_loads(line, 0, NULL), *metrics = json_object_get(json, "metrics");
     const char *hash = json_string_value(json_object_get(json, "hash"));
-    size_t i;
     *o = (outcome){.number = json_integer_value(json_object_get(json, "trial")),
                    .hash = hash ? strtoull(hash, NULL, 16) : 0,
                    .share = json_number_value(json_object_get(json, "share")),
                    .seconds = json_number_value(json_object_get(json, "seconds"))};
-    json_array_foreach(metrics, i, value) {
-        if (i < NAS__MOST_METRICS) {
-            o->metrics[i] = json_is_number(value) ? json_number_value(value) : NAN;
-        }
-    }
+    nas__metrics_read(metrics, o->metrics);
     bool whole = o->number > 0 && hash && json_array_size(metrics) == NAS__MOST_METRICS;
     json_decref(json);
     return whole;
@@ -99,12 +112,8 @@ bool nas__outcomes_recall(const nas__trials *t, nas__trial *trial) {
 static json_t *to_json(const nas__trial *trial) {
     char hash[20];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)trial->hash);
-    json_t *metrics = json_array();
-    for (int i = 0; i < NAS__MOST_METRICS; i++) {
-        json_array_append_new(metrics, nas__real_json(trial->metrics[i]));
-    }
     return json_pack("{s:I, s:s, s:f, s:f, s:o}", "trial", (json_int_t)trial->index + 1, "hash", hash, "share",
-                     trial->share, "seconds", trial->seconds, "metrics", metrics);
+                     trial->share, "seconds", trial->seconds, "metrics", nas__metrics_json(trial->metrics));
 }
 
 /* A line break comes first: what was cut off stands on a line of its own. One call writes all. */
