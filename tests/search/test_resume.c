@@ -1,13 +1,13 @@
 /* A run that was stopped, or killed, and resumed is the same run, bit for bit: losses, weights, probabilities, scores,
  * results. */
 #include "search/planted.h"
+#include "search/run_log.h"
 #include "search/superkernel_fixture.h"
 #include "support.h"
 
 #include "core/file.h"
 
 #include <signal.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -228,55 +228,6 @@ static void outcome_free(outcome *o) {
     free(o->files[1]);
 }
 
-/* --- the log of a run, as text --------------------------------------------------------------------- */
-static int add_row(void *user, int n, char **values, char **names) {
-    FILE *out = user;
-    (void)names;
-    for (int i = 0; i < n; i++) {
-        fprintf(out, "%s ", values[i] ? values[i] : "NULL");
-    }
-    fputc('\n', out);
-    return 0;
-}
-
-static const char *const queries[] = {
-    "SELECT epoch, mutable_id, hex(p), argmax, entropy FROM probability ORDER BY 1, 2",
-    "SELECT epoch, step, entropy, skip_share, rank_stable, derived_architecture FROM epoch ORDER BY 1",
-    "SELECT epoch, metric_id, value FROM epoch_metric ORDER BY 1, 2",
-    "SELECT id, hex(hash), hex(code), first_epoch FROM architecture ORDER BY 1",
-    "SELECT id, architecture_id, epoch, step, metric_id, score, kind FROM evaluation ORDER BY 1",
-    "SELECT metric_id, max(step) FROM scalar GROUP BY 1 ORDER BY 1",
-    "SELECT status, epoch, epochs, step, best_score, evaluations FROM run",
-};
-
-static char *log_text(const char *directory, int n_queries) {
-    char *path = nas__join(directory, "run/run.sqlite"), *text = NULL;
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
-    sqlite3 *db;
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    for (int i = 0; i < n_queries; i++) {
-        assert_int_equal(sqlite3_exec(db, queries[i], add_row, out, NULL), SQLITE_OK);
-    }
-    sqlite3_close(db);
-    fclose(out);
-    free(path);
-    return text;
-}
-
-enum { ALL_QUERIES = sizeof queries / sizeof *queries };
-
-static void assert_same_log(const char *a, const char *b) {
-    for (int n = 1; n <= ALL_QUERIES; n++) { /* the first query that differs is named */
-        char *x = log_text(a, n), *y = log_text(b, n);
-        if (strcmp(x, y) != 0) {
-            fail_msg("the logs differ in \"%s\":\n%s\nand\n%s", queries[n - 1], x, y);
-        }
-        free(x);
-        free(y);
-    }
-}
-
 /* --- interrupted and resumed against in one go ------------------------------------------------------ */
 typedef struct expectation {
     char *directory;
@@ -309,7 +260,10 @@ static void assert_resumes(const expectation *e, run_fn run, const char *directo
     }
     assert_int_equal(rest.epochs, e->whole.epochs);
     assert_false(rest.stopped);
-    assert_same_log(e->directory, directory);
+    char *whole_run = nas__join(e->directory, "run"), *run_of_parts = nas__join(directory, "run");
+    assert_same_log(whole_run, run_of_parts);
+    free(whole_run);
+    free(run_of_parts);
     outcome_free(&rest);
 }
 

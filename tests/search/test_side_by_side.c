@@ -1,12 +1,12 @@
 /* Trials side by side: what is proposed and in which order does not depend on who is done first, and a search that ends
  * in the middle loses nothing that was done. */
+#include "search/run_log.h"
 #include "support.h"
 
 #include "search/trials.h"
 #include "space/space.h"
 
 #include <math.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,20 +79,6 @@ static void cancel(void *user) {
     bench *b = user;
     b->cancelled += b->n_running;
     b->n_running = 0;
-}
-
-static int count_rows(const char *directory, const char *query) {
-    char path[300];
-    sqlite3 *db;
-    sqlite3_stmt *row;
-    snprintf(path, sizeof path, "%s/run.sqlite", directory);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(db, query, -1, &row, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(row), SQLITE_ROW);
-    int n = sqlite3_column_int(row, 0);
-    sqlite3_finalize(row);
-    sqlite3_close(db);
-    return n;
 }
 
 /* --- a search ---------------------------------------------------------------------------------------------------- */
@@ -270,7 +256,9 @@ static void resume(const char *strategy, bool lost, int jobs_then) {
         assert_int_equal(parts[1].bench.started, 80 - 31);
     }
     close_setting(&parts[1]);
-    assert_int_equal(count_rows(directory, "SELECT count(*) FROM evaluation"), 80);
+    char *evaluations = log_rows(directory, "SELECT count(*) FROM evaluation");
+    assert_string_equal(evaluations, "80 \n");
+    free(evaluations);
     close_setting(&whole);
     remove_directory(directory);
 }
