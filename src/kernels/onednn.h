@@ -13,6 +13,9 @@ typedef struct nas__conv_shape {
     int bf16; /* instead: both of bf16 with the channels innermost; weights, bias and their gradients f32 as ever */
 } nas__conv_shape;
 
+/* Of square images and an odd kernel, padded so that stride 1 keeps their size. */
+nas__conv_shape nas__conv_square(int n, int in, int out, int size, int kernel, int stride, int dilation, int groups);
+
 typedef enum nas__direction { NAS__FORWARD, NAS__BACKWARD_DATA, NAS__BACKWARD_WEIGHTS } nas__direction;
 
 /* bias may be NULL. */

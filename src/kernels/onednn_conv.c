@@ -14,6 +14,24 @@ typedef struct request {
     bool bias;
 } request;
 
+nas__conv_shape nas__conv_square(int n, int in, int out, int size, int kernel, int stride, int dilation, int groups) {
+    const int pad = dilation * (kernel - 1) / 2, small = (size - 1) / stride + 1;
+    return (nas__conv_shape){.n = n,
+                             .ic = in,
+                             .ih = size,
+                             .iw = size,
+                             .oc = out,
+                             .oh = small,
+                             .ow = small,
+                             .kh = kernel,
+                             .kw = kernel,
+                             .stride = stride,
+                             .dilation = dilation,
+                             .pad_h = pad,
+                             .pad_w = pad,
+                             .groups = groups};
+}
+
 static nas__md activation_md(const nas__conv_shape *s, int channels, int height, int width, int plain) {
     const int64_t dims[] = {s->n, channels, height, width};
     if (s->bf16) {

@@ -155,30 +155,6 @@ static void own_unit(const job *j) {
     }
 }
 
-static int out_size(int size, int kernel, int stride, int dilation) {
-    int pad = dilation * (kernel - 1) / 2;
-    return (size + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1;
-}
-
-static nas__conv_shape square_conv(const job *j, int in, int out, int size, int kernel, int stride, int dilation,
-                                   int groups) {
-    int pad = dilation * (kernel - 1) / 2, small = out_size(size, kernel, stride, dilation);
-    return (nas__conv_shape){.n = j->n,
-                             .ic = in,
-                             .ih = size,
-                             .iw = size,
-                             .oc = out,
-                             .oh = small,
-                             .ow = small,
-                             .kh = kernel,
-                             .kw = kernel,
-                             .stride = stride,
-                             .dilation = dilation,
-                             .pad_h = pad,
-                             .pad_w = pad,
-                             .groups = groups};
-}
-
 static void convolution(job *j, const char *name, nas__conv_shape s, void (*own)(const job *)) {
     double weights = (double)s.oc * (s.ic / s.groups) * s.kh * s.kw, pixels = (double)s.n * s.oh * s.ow;
     double x = (double)blocked(j, s.n, s.ic, s.ih * s.iw), y = (double)blocked(j, s.n, s.oc, s.oh * s.ow);
@@ -216,7 +192,7 @@ static void separable(job *j) {
 }
 
 static void depthwise(job *j, int c, int size, int kernel, int stride, int dilation) {
-    nas__conv_shape s = square_conv(j, c, c, size, kernel, stride, dilation, c);
+    nas__conv_shape s = nas__conv_square(j->n, c, c, size, kernel, stride, dilation, c);
     j->unit = (nas__unit){s.n,    c,      c,      size,     size,    s.oh,    s.ow,
                           kernel, kernel, stride, dilation, s.pad_h, s.pad_w, .depthwise = j->a[1]};
     convolution(j, "depthwise", s, own_depthwise);
@@ -345,11 +321,11 @@ static void depthwise_kernels(job *j, int c, int size) {
 }
 
 static void dense_kernels(job *j, int c, int size) {
-    convolution(j, "conv 1x1", square_conv(j, c, c, size, 1, 1, 1, 1), own_pointwise);
-    convolution(j, "conv 1x1", square_conv(j, 4 * c, c, size, 1, 1, 1, 1), own_pointwise);
-    convolution(j, "conv 3x3", square_conv(j, c, c, size, 3, 1, 1, 1), own_conv3);
+    convolution(j, "conv 1x1", nas__conv_square(j->n, c, c, size, 1, 1, 1, 1), own_pointwise);
+    convolution(j, "conv 1x1", nas__conv_square(j->n, 4 * c, c, size, 1, 1, 1, 1), own_pointwise);
+    convolution(j, "conv 3x3", nas__conv_square(j->n, c, c, size, 3, 1, 1, 1), own_conv3);
     if (size > 2) {
-        convolution(j, "conv 3x3", square_conv(j, c, 2 * c, size, 3, 2, 1, 1), NULL);
+        convolution(j, "conv 3x3", nas__conv_square(j->n, c, 2 * c, size, 3, 2, 1, 1), NULL);
     }
 }
 
@@ -363,7 +339,7 @@ static void all(job *j) {
         passes_over(j, c, size);
     }
     for (int c = 64, size = 32; !j->quick && c <= 512; c *= 2, size /= 2) { /* ResNet-18 */
-        convolution(j, "conv 3x3", square_conv(j, c, c, size, 3, 1, 1, 1), own_conv3);
+        convolution(j, "conv 3x3", nas__conv_square(j->n, c, c, size, 3, 1, 1, 1), own_conv3);
     }
     optimisers(j, j->quick ? 4096 : FLAT);
 }

@@ -17,21 +17,7 @@ typedef struct look {
 } look;
 
 static void measure(const look *l, int in, int out, int size, int kernel, int stride) {
-    const int small = (size - 1) / stride + 1;
-    const nas__conv_shape s = {.n = l->quick ? 2 : BATCH,
-                               .ic = in,
-                               .ih = size,
-                               .iw = size,
-                               .oc = out,
-                               .oh = small,
-                               .ow = small,
-                               .kh = kernel,
-                               .kw = kernel,
-                               .stride = stride,
-                               .dilation = 1,
-                               .pad_h = kernel / 2,
-                               .pad_w = kernel / 2,
-                               .groups = 1};
+    const nas__conv_shape s = nas__conv_square(l->quick ? 2 : BATCH, in, out, size, kernel, stride, 1, 1);
     nas__bench_precision row;
     if (nas_error_status()) {
         return;

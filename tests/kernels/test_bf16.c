@@ -213,22 +213,9 @@ static void check_halves(const uint16_t *got, const double *want, const double *
 }
 
 static void check_conv(int n, int in, int out, int size, int kernel, int stride, int dilation) {
-    const int pad = dilation * (kernel - 1) / 2, small = (size - 1) / stride + 1;
-    conv c = {.s = {.n = n,
-                    .ic = in,
-                    .ih = size,
-                    .iw = size,
-                    .oc = out,
-                    .oh = small,
-                    .ow = small,
-                    .kh = kernel,
-                    .kw = kernel,
-                    .stride = stride,
-                    .dilation = dilation,
-                    .pad_h = pad,
-                    .pad_w = pad,
-                    .groups = 1,
-                    .bf16 = 1}};
+    conv c = {.s = nas__conv_square(n, in, out, size, kernel, stride, dilation, 1)};
+    c.s.bf16 = 1;
+    const int small = c.s.oh;
     const size_t ins = (size_t)n * in * size * size, outs = (size_t)n * out * small * small;
     const size_t weights = (size_t)in * out * kernel * kernel;
     char text[96];

@@ -110,20 +110,7 @@ NEAR(computed_late, false)
 
 /* --- choosing ---------------------------------------------------------------------------------------- */
 static nas__conv_shape shape_of(int channels, int kernel) {
-    return (nas__conv_shape){.n = 4,
-                             .ic = channels,
-                             .ih = 8,
-                             .iw = 8,
-                             .oc = channels,
-                             .oh = 8,
-                             .ow = 8,
-                             .kh = kernel,
-                             .kw = kernel,
-                             .stride = 1,
-                             .dilation = 1,
-                             .pad_h = kernel / 2,
-                             .pad_w = kernel / 2,
-                             .groups = 1};
+    return nas__conv_square(4, channels, channels, 8, kernel, 1, 1, 1);
 }
 
 static void f32_asks_nobody(void **state) {
