@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-/* Where channel c of the result comes from: channel c / groups of group c % groups, plus an offset. */
+/* Where channel c of the result comes from: channel c / groups of group c % groups. */
 typedef struct order {
     int64_t groups, per_group;
 } order;
@@ -16,19 +16,17 @@ static inline int64_t source_of(const order *o, int64_t c) { return c % o->group
 /* Pixels that are moved together, so that all channels of a block find their planes in the cache. */
 enum { TILE = 64 };
 
-/* Blocked: channels first .. first+count-1 of the reordered src become channels 0 .. count-1 of dst; or with `back`
- * the same way back, into dst of all channels from src of `count`. */
-static void move_channels(const order *o, int64_t n, int64_t hw, int64_t all, int64_t first, int64_t count, bool back,
-                          const float *src, float *dst) {
-    const int64_t block = nas__block(), whole = nas__padded(all) / block, part = nas__padded(count) / block;
+/* Blocked: the channels of src in their new order; or with `back` the same way back. */
+static void move_channels(const order *o, int64_t n, int64_t hw, bool back, const float *src, float *dst) {
+    const int64_t block = nas__block(), count = o->groups * o->per_group, blocks = nas__padded(count) / block;
 #pragma omp parallel for collapse(2) schedule(static) if (n * count * hw > NAS__SMALL)
     for (int64_t i = 0; i < n; i++) {
         for (int64_t tile = 0; tile < hw; tile += TILE) {
             const int64_t pixels = hw - tile < TILE ? hw - tile : TILE;
             for (int64_t c = 0; c < count; c++) {
-                const int64_t other = source_of(o, first + c);
-                const int64_t mine = ((i * part + c / block) * hw + tile) * block + c % block;
-                const int64_t its = ((i * whole + other / block) * hw + tile) * block + other % block;
+                const int64_t other = source_of(o, c);
+                const int64_t mine = ((i * blocks + c / block) * hw + tile) * block + c % block;
+                const int64_t its = ((i * blocks + other / block) * hw + tile) * block + other % block;
                 const float *from = src + (back ? mine : its);
                 float *to = dst + (back ? its : mine);
                 for (int64_t p = 0; p < pixels; p++) {
@@ -54,7 +52,7 @@ static void shuffle_backward(nas__node *node) {
     nas__buffer *dx = dy ? nas__floats(nas__storage(x)) : NULL;
     if (dx) {
         clear_tail(x, dx->data);
-        move_channels(o, x->dims[0], x->dims[2] * x->dims[3], x->dims[1], 0, x->dims[1], true, dy, dx->data);
+        move_channels(o, x->dims[0], x->dims[2] * x->dims[3], true, dy, dx->data);
         nas__grad_give(x, dx, 1);
     }
 }
@@ -81,7 +79,7 @@ nas_tensor *nas_channel_shuffle(nas_tensor *x, int groups) {
         return NULL;
     }
     clear_tail(y, y->data);
-    move_channels(&o, x->dims[0], x->dims[2] * x->dims[3], x->dims[1], 0, x->dims[1], false, values, y->data);
+    move_channels(&o, x->dims[0], x->dims[2] * x->dims[3], false, values, y->data);
     nas__node *node = nas__record("channel_shuffle", shuffle_backward, 1, &x, 1, &y, sizeof o);
     if (node) {
         *(order *)node->state = o;
