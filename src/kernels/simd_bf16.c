@@ -3,6 +3,7 @@
 #include "kernels/bf16.h"
 #include "kernels/scratch.h"
 #include "kernels/simd_late.h"
+#include "kernels/simd_sums.h"
 
 #if defined(__AVX512F__) /* oneDNN multiplies no bf16 without */
 
@@ -96,21 +97,12 @@ static void write_gradient(int n, int c, int hw, const nas__late_grad *late, uin
 }
 
 /* --- and back ---------------------------------------------------------------------------------------- */
-/* Sums of v and of v*w per channel; one per group of images and channel block. */
-typedef struct pair {
-    double first[BLOCK], second[BLOCK];
-} pair;
-
 /* `partial` has `groups` times the pairs of all blocks. */
-static void add_up(const pair *partial, int groups, int cb, double *sums) {
-    for (int i = 0; i < cb * BLOCK; i++) {
-        double first = 0, second = 0;
-        for (int g = 0; g < groups; g++) {
-            first += partial[(size_t)g * cb + i / BLOCK].first[i % BLOCK];
-            second += partial[(size_t)g * cb + i / BLOCK].second[i % BLOCK];
-        }
-        sums[i] = first;
-        sums[cb * BLOCK + i] = second;
+static void write_sums(const pair *partial, int groups, int cb, double *sums) {
+    for (int b = 0; b < cb; b++) {
+        const pair total = add_groups(partial, groups, cb, b);
+        memcpy(sums + (size_t)b * BLOCK, total.first, sizeof total.first);
+        memcpy(sums + (size_t)(cb + b) * BLOCK, total.second, sizeof total.second);
     }
 }
 
@@ -143,7 +135,7 @@ static void read_result(int n, int c, int hw, const uint16_t *z, const float *bi
         }
     }
     if (sums) {
-        add_up(partial, groups, cb, sums);
+        write_sums(partial, groups, cb, sums);
     }
     nas__scratch_release(scratch);
 }
@@ -183,7 +175,7 @@ static void read_back(int n, int c, int hw, const uint16_t *dh, const float *x, 
         }
     }
     if (in_sums) {
-        add_up(partial, groups, cb, in_sums);
+        write_sums(partial, groups, cb, in_sums);
     }
     nas__scratch_release(scratch);
 }

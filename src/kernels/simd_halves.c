@@ -4,6 +4,7 @@
 #include "kernels/scratch.h"
 #include "kernels/simd_functions.h"
 #include "kernels/simd_late.h"
+#include "kernels/simd_sums.h"
 
 /* Pixels summed in f32 before they are folded into double. */
 enum { STRETCH = 64 };
@@ -82,17 +83,12 @@ void NAS_SIMD(nas__halves_forward)(const nas__halves *s, const float *const *x, 
 }
 
 /* --- backward ------------------------------------------------------------------------------------- */
-/* Sums of dh and of dh*x per channel; one per group of images and block. */
-typedef struct pair {
-    double first[BLOCK], second[BLOCK];
-} pair;
-
 typedef struct sink {
     const float *x; /* NULL: neither masked nor summed */
     float *dx;      /* NULL: not wanted */
     nas__load_block load;
     bool accumulate, masked;
-    pair *total; /* NULL: not wanted */
+    pair *total; /* of dh and of dh*x; NULL: not wanted */
 } sink;
 
 NAS_INLINE void write_gradient(const sink *s, const float *even, const float *odd, size_t at, int from, int to,
@@ -144,19 +140,15 @@ static void image_backward(const nas__halves *s, const nas__halves_grads *g, int
     }
 }
 
-static void add_groups(const nas__halves *s, const nas__halves_grads *g, int groups, const pair *totals) {
+static void write_sums(const nas__halves *s, const nas__halves_grads *g, int groups, const pair *totals) {
     const int blocks = all_blocks(s);
     for (int block = 0; block < blocks; block++) {
         const place p = place_of(s, block);
-        double *sums = g->in_sums[p.part], *products = sums ? sums + s->blocks[p.part] * BLOCK : NULL;
-        for (int i = 0; sums && i < BLOCK; i++) {
-            double first = 0, second = 0;
-            for (int group = 0; group < groups; group++) {
-                first += totals[(size_t)group * blocks + block].first[i];
-                second += totals[(size_t)group * blocks + block].second[i];
-            }
-            sums[p.block * BLOCK + i] = first;
-            products[p.block * BLOCK + i] = second;
+        double *sums = g->in_sums[p.part];
+        if (sums) {
+            const pair total = add_groups(totals, groups, blocks, block);
+            memcpy(sums + (size_t)p.block * BLOCK, total.first, sizeof total.first);
+            memcpy(sums + (size_t)(s->blocks[p.part] + p.block) * BLOCK, total.second, sizeof total.second);
         }
     }
 }
@@ -175,6 +167,6 @@ void NAS_SIMD(nas__halves_backward)(const nas__halves *s, const nas__halves_grad
             image_backward(s, g, image, task % pairs, totals + (size_t)group * blocks);
         }
     }
-    add_groups(s, g, groups, totals);
+    write_sums(s, g, groups, totals);
     nas__scratch_release(scratch);
 }

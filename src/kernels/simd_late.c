@@ -2,6 +2,7 @@
  * them: for whatever reads memory as it is. */
 #include "kernels/simd_functions.h"
 #include "kernels/simd_late.h"
+#include "kernels/simd_sums.h"
 #include "kernels/scratch.h"
 
 /* Pixels summed in f32 before they are folded into double. */
@@ -27,11 +28,7 @@ void NAS_SIMD(nas__late_gradient)(int n, int c, int hw, const nas__late_grad *la
     }
 }
 
-/* Sums of g and of g*z per channel; one per group of images and channel block. */
-typedef struct pair {
-    double first[BLOCK], second[BLOCK];
-} pair;
-
+/* Of g and of g*z. */
 NAS_INLINE void sum_plane(const nas__grad_block *block, const float *g, const float *z, int hw, const bool masked,
                           pair *total) {
     for (int from = 0; from < hw; from += STRETCH) {
@@ -71,14 +68,12 @@ void NAS_SIMD(nas__late_sums)(int n, int c, int hw, const nas__late_grad *late, 
             }
         }
     }
-    for (int i = 0; i < cb * BLOCK; i++) {
-        double first = 0, second = 0;
-        for (int g = 0; g < groups; g++) {
-            first += partial[(size_t)g * cb + i / BLOCK].first[i % BLOCK];
-            second += partial[(size_t)g * cb + i / BLOCK].second[i % BLOCK];
+    for (int b = 0; b < cb; b++) {
+        const pair total = add_groups(partial, groups, cb, b);
+        for (int i = 0; i < BLOCK; i++) {
+            sums[b * BLOCK + i] = late->scale * total.first[i];
+            sums[(cb + b) * BLOCK + i] = late->scale * total.second[i];
         }
-        sums[i] = late->scale * first;
-        sums[cb * BLOCK + i] = late->scale * second;
     }
     nas__scratch_release(scratch);
 }

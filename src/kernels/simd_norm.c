@@ -2,14 +2,10 @@
  * folded into double: the result is as good as that of a two-pass algorithm in double, at the speed of memory. */
 #include "kernels/simd_functions.h"
 #include "kernels/scratch.h"
+#include "kernels/simd_sums.h"
 
 /* Pixels summed in f32: few enough for the first-level cache and for f32's precision. */
 enum { STRETCH = 64 };
-
-/* Partial sums of two quantities per channel; one per group of images and channel block. */
-typedef struct pair {
-    double first[BLOCK], second[BLOCK];
-} pair;
 
 NAS_INLINE vec sum_stretch(const float *x, int pixels) {
     vec s[4] = {vzero(), vzero(), vzero(), vzero()};
@@ -63,17 +59,6 @@ static void add_moments(const float *x, int hw, vec *centre, pair *total) {
     }
 }
 
-/* total[block] = the groups' partial sums, added in order */
-static void add_groups(const pair *partial, int groups, int cb, int block, pair *total) {
-    *total = partial[block];
-    for (int g = 1; g < groups; g++) {
-        for (int i = 0; i < BLOCK; i++) {
-            total->first[i] += partial[(size_t)g * cb + block].first[i];
-            total->second[i] += partial[(size_t)g * cb + block].second[i];
-        }
-    }
-}
-
 void NAS_SIMD(nas__bn_stats)(int n, int c, int hw, const float *x, float *mean, float *var) {
     const int cb = (c + BLOCK - 1) / BLOCK, groups = image_groups(n, cb);
     const size_t plane = (size_t)hw * BLOCK;
@@ -94,8 +79,7 @@ void NAS_SIMD(nas__bn_stats)(int n, int c, int hw, const float *x, float *mean, 
     }
     const double count = (double)n * hw;
     for (int block = 0; block < cb; block++) {
-        pair total;
-        add_groups(partial, groups, cb, block, &total);
+        const pair total = add_groups(partial, groups, cb, block);
         for (int i = 0; i < BLOCK; i++) {
             const double m = total.first[i] / count, v = total.second[i] / count - m * m;
             mean[block * BLOCK + i] = (float)m;
