@@ -97,6 +97,54 @@ static void write_gradient(int n, int c, int hw, const nas__late_grad *late, uin
 }
 
 /* --- and back ---------------------------------------------------------------------------------------- */
+/* What is read, strip by strip, and summed: a result or a gradient. */
+typedef struct reading reading;
+struct reading {
+    int n, c, hw;
+    const uint16_t *from;
+    float *to;
+    double *sums; /* or NULL */
+    void (*read_strip)(const reading *r, const strip *s, pair *total);
+    const float *bias; /* of a result */
+    const float *x;    /* of a gradient, with all that follows */
+    const nas__on_load *load;
+    bool accumulate;
+};
+
+static void result_strip(const reading *r, const strip *s, pair *total) {
+    const uint16_t *from = r->from + s->inner;
+    float *to = r->to + s->blocked;
+    const int pixels = s->pixels, row = r->c, width = s->width;
+    vec offset = r->bias ? vload(r->bias + (size_t)s->block * BLOCK) : vzero(), sum = vzero(), squares = vzero();
+    for (int p = 0; p < pixels; p++, from += row, to += BLOCK) {
+        const vec v = unpack(from, width) + offset;
+        vstore(to, v);
+        sum += v;
+        squares = vfma(v, v, squares);
+    }
+    fold(total->first, sum);
+    fold(total->second, squares);
+}
+
+static void back_strip(const reading *r, const strip *s, pair *total) {
+    const nas__load_block mask = load_block(r->load, s->block);
+    const bool relu = r->load && r->load->relu, accumulate = r->accumulate;
+    const uint16_t *from = r->from + s->inner;
+    const float *x = r->x + s->blocked;
+    float *to = r->to + s->blocked;
+    const int pixels = s->pixels, row = r->c, width = s->width;
+    vec sum = vzero(), products = vzero();
+    for (int p = 0; p < pixels; p++, from += row, x += BLOCK, to += BLOCK) {
+        const vec value = vload(x), read = unpack(from, width);
+        const vec v = relu ? mask_gradient(&mask, value, read, true) : read;
+        vstore(to, accumulate ? vload(to) + v : v);
+        sum += v;
+        products = vfma(v, value, products);
+    }
+    fold(total->first, sum);
+    fold(total->second, products);
+}
+
 /* `partial` has `groups` times the pairs of all blocks. */
 static void write_sums(const pair *partial, int groups, int cb, double *sums) {
     for (int b = 0; b < cb; b++) {
@@ -106,78 +154,35 @@ static void write_sums(const pair *partial, int groups, int cb, double *sums) {
     }
 }
 
-NAS_INLINE void result_strip(const strip *s, int c, const uint16_t *z, const float *bias, float *y, pair *total) {
-    vec offset = bias ? vload(bias + (size_t)s->block * BLOCK) : vzero(), sum = vzero(), squares = vzero();
-    for (int p = 0; p < s->pixels; p++) {
-        const vec v = unpack(z + s->inner + (size_t)p * c, s->width) + offset;
-        vstore(y + s->blocked + (size_t)p * BLOCK, v);
-        sum += v;
-        squares = vfma(v, v, squares);
-    }
-    fold(total->first, sum);
-    fold(total->second, squares);
-}
-
-static void read_result(int n, int c, int hw, const uint16_t *z, const float *bias, float *y, double *sums) {
-    const int cb = (c + BLOCK - 1) / BLOCK, groups = image_groups(n, 1);
+static void read_all(const reading *r) {
+    const int cb = (r->c + BLOCK - 1) / BLOCK, groups = image_groups(r->n, 1);
     nas__scratch *scratch = nas__scratch_acquire((size_t)groups * cb * sizeof(pair) / sizeof(float));
     if (!scratch) {
         return;
     }
     pair *partial = memset(nas__scratch_floats(scratch), 0, (size_t)groups * cb * sizeof(pair));
-#pragma omp parallel for schedule(static) if ((size_t)n * c * hw >= SERIAL_BELOW)
+#pragma omp parallel for schedule(static) if ((size_t)r->n * r->c * r->hw >= SERIAL_BELOW)
     for (int g = 0; g < groups; g++) {
-        for (int image = group_start(n, g, groups); image < group_start(n, g + 1, groups); image++) {
-            for (int i = 0; i < (hw + STRIP - 1) / STRIP * cb; i++) {
-                const strip s = strip_at(c, hw, image, i / cb * STRIP, i % cb);
-                result_strip(&s, c, z, bias, y, &partial[(size_t)g * cb + s.block]);
+        for (int image = group_start(r->n, g, groups); image < group_start(r->n, g + 1, groups); image++) {
+            for (int i = 0; i < (r->hw + STRIP - 1) / STRIP * cb; i++) {
+                const strip s = strip_at(r->c, r->hw, image, i / cb * STRIP, i % cb);
+                r->read_strip(r, &s, &partial[(size_t)g * cb + s.block]);
             }
         }
     }
-    if (sums) {
-        write_sums(partial, groups, cb, sums);
+    if (r->sums) {
+        write_sums(partial, groups, cb, r->sums);
     }
     nas__scratch_release(scratch);
 }
 
-NAS_INLINE void back_strip(const strip *s, int c, const uint16_t *dh, const float *x, const nas__on_load *load,
-                           float *dx, bool accumulate, pair *total) {
-    const nas__load_block mask = load_block(load, s->block);
-    const bool relu = load && load->relu;
-    vec sum = vzero(), products = vzero();
-    for (int p = 0; p < s->pixels; p++) {
-        const size_t at = s->blocked + (size_t)p * BLOCK;
-        const vec value = vload(x + at), read = unpack(dh + s->inner + (size_t)p * c, s->width);
-        const vec v = relu ? mask_gradient(&mask, value, read, true) : read;
-        vstore(dx + at, accumulate ? vload(dx + at) + v : v);
-        sum += v;
-        products = vfma(v, value, products);
-    }
-    fold(total->first, sum);
-    fold(total->second, products);
+static void read_result(int n, int c, int hw, const uint16_t *z, const float *bias, float *y, double *sums) {
+    read_all(&(reading){n, c, hw, z, y, sums, result_strip, .bias = bias});
 }
 
 static void read_back(int n, int c, int hw, const uint16_t *dh, const float *x, const nas__on_load *load, float *dx,
                       bool accumulate, double *in_sums) {
-    const int cb = (c + BLOCK - 1) / BLOCK, groups = image_groups(n, 1);
-    nas__scratch *scratch = nas__scratch_acquire((size_t)groups * cb * sizeof(pair) / sizeof(float));
-    if (!scratch) {
-        return;
-    }
-    pair *partial = memset(nas__scratch_floats(scratch), 0, (size_t)groups * cb * sizeof(pair));
-#pragma omp parallel for schedule(static) if ((size_t)n * c * hw >= SERIAL_BELOW)
-    for (int g = 0; g < groups; g++) {
-        for (int image = group_start(n, g, groups); image < group_start(n, g + 1, groups); image++) {
-            for (int i = 0; i < (hw + STRIP - 1) / STRIP * cb; i++) {
-                const strip s = strip_at(c, hw, image, i / cb * STRIP, i % cb);
-                back_strip(&s, c, dh, x, load, dx, accumulate, &partial[(size_t)g * cb + s.block]);
-            }
-        }
-    }
-    if (in_sums) {
-        write_sums(partial, groups, cb, in_sums);
-    }
-    nas__scratch_release(scratch);
+    read_all(&(reading){n, c, hw, dh, dx, in_sums, back_strip, .x = x, .load = load, .accumulate = accumulate});
 }
 
 const nas__bf16_kernels nas__bf16_avx512 = {write_values, write_gradient, read_result, read_back};
