@@ -2,6 +2,7 @@
 #include "core/statistics.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 double nas__mean(int n, const double *x) {
     double sum = 0;
@@ -17,6 +18,16 @@ double nas__deviation(int n, const double *x) {
         squares += (x[i] - mean) * (x[i] - mean);
     }
     return n > 1 ? sqrt(squares / (n - 1)) : 0;
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double nas__median(int n, double *x) {
+    qsort(x, (size_t)n, sizeof *x, ascending);
+    return 0.5 * (x[(n - 1) / 2] + x[n / 2]);
 }
 
 /* --- Student's t --------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
-/* statistics.h - mean, deviation, Student's t: what a comparison of few numbers needs. */
+/* statistics.h - mean, deviation, median, Student's t: what a comparison of few numbers needs. */
 #ifndef CORE_STATISTICS_H
 #define CORE_STATISTICS_H
 
 /* Mean and standard deviation (divisor n - 1; 0 for n < 2). */
 double nas__mean(int n, const double *x);
 double nas__deviation(int n, const double *x);
+/* Sorts x, ascending; n > 0. */
+double nas__median(int n, double *x);
 /* The t with P(T <= t) = p for Student's distribution with df > 0 degrees of freedom, not necessarily a whole number.
  */
 double nas__student_quantile(double p, double df);

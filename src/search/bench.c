@@ -1,6 +1,7 @@
 /* bench.c - times the steps of a benchmark. */
 #include "search/bench.h"
 
+#include "core/statistics.h"
 #include "search/bench_subject.h"
 
 #include <math.h>
@@ -89,20 +90,10 @@ static nas_status time_steps(nas__bench_subject *b, timing *t, nas__bench_result
     return status;
 }
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(int n, double *values) {
-    qsort(values, (size_t)n, sizeof *values, ascending);
-    return 0.5 * (values[(n - 1) / 2] + values[n / 2]);
-}
-
 static void summarise(timing *t, nas__bench_result *r) {
-    r->step_seconds = median(t->steps, t->seconds);
+    r->step_seconds = nas__median(t->steps, t->seconds);
     r->best_seconds = t->seconds[0];
-    r->bound_seconds = t->bound ? median(t->steps, t->share) * r->step_seconds : 0;
+    r->bound_seconds = t->bound ? nas__median(t->steps, t->share) * r->step_seconds : 0;
     r->steps = t->steps;
     r->threads = nas_threads();
 }

@@ -2,6 +2,7 @@
  * so that what slows the machine down slows both. */
 #include "search/bench_subject.h"
 
+#include "core/statistics.h"
 #include "search/registry.h"
 
 #include <stdlib.h>
@@ -140,16 +141,6 @@ static nas_status play_rounds(comparison *c, nas__bench_subject *search) {
 }
 
 /* --- what came out --------------------------------------------------------------------------------- */
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, int n) {
-    qsort(values, (size_t)n, sizeof *values, ascending);
-    return 0.5 * (values[(n - 1) / 2] + values[n / 2]);
-}
-
 static size_t weights_of(nas_module *model) {
     int64_t parameters = nas_parameter_count(model);
     return parameters > 0 ? (size_t)parameters * sizeof(float) : 0;
@@ -170,9 +161,9 @@ static nas_status summarise(comparison *c, nas__bench_subject *search) {
             }
             ratios[r] = c->seconds[k][r] / together[r];
         }
-        pass->ratio = median(ratios, c->rounds);
-        pass->seconds = median(c->seconds[k], c->rounds);
-        pass->networks_seconds = median(together, c->rounds);
+        pass->ratio = nas__median(c->rounds, ratios);
+        pass->seconds = nas__median(c->rounds, c->seconds[k]);
+        pass->networks_seconds = nas__median(c->rounds, together);
     }
     free(together);
     free(ratios);
