@@ -104,7 +104,7 @@ def table(study, alone):
 
 
 def main():
-    parser = results.parser(__doc__.splitlines()[0], epochs=30, retrain_epochs=12, random=10)
+    parser = results.parser(__doc__.splitlines()[0], epochs=30, retrain_epochs=8, random=10)
     parser.add_argument("--rows")
     args = parser.parse_args()
     study = results.Results(args, "collapse")

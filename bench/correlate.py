@@ -162,7 +162,7 @@ def macro_table(study):
 
 
 def main():
-    parser = results.parser(__doc__.splitlines()[0], nb201_epochs=50, retrain_epochs=12, cells=40)
+    parser = results.parser(__doc__.splitlines()[0], nb201_epochs=50, retrain_epochs=8, cells=40)
     parser.add_argument("--macro", default="6:100:1,50:500:3", help="epochs:networks:seeds,...")
     parser.add_argument("--rows")
     args = parser.parse_args()

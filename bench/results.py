@@ -185,7 +185,7 @@ class Alone:
 
     def __init__(self, results, epochs):
         self.results = Results(results.args, "nb201-alone", results)
-        self.command = self.results.on_data("retrain", *SPACE, "--arch", "$ARCH", "--epochs", str(epochs), "--batch", "128", "--seed",
+        self.command = self.results.on_data("retrain", *SPACE, "--arch", "$ARCH", "--epochs", str(epochs), "--batch", "64", "--seed",
                                             str(results.args.seed), "--out", "$RUN", "--resume")
 
     @staticmethod

@@ -90,6 +90,7 @@ static const nas_strategy strategy = {
     .options = options,
     .options_size = sizeof(bandit_options),
     .state_size = sizeof(bandit),
+    .arch_batches = true,
     .accepts = accepts,
     .step = step,
     .probabilities = probabilities,

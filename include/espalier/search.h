@@ -86,8 +86,8 @@ typedef struct nas_trainer_config {
     int64_t batch_size;        /* 0 = 64 */
     int num_epochs;            /* 0 = 50 */
     /* The weights learn from dataset_train. dataset_valid is split in two by seed: choices and rewards (arch), and
-     * scoring and export (valid), unless dataset_score is given: then dataset_valid is arch alone. Borrowed. Parts that
-     * share an image of one data set are refused. */
+     * scoring and export (valid), unless dataset_score is given: then dataset_valid is arch alone. All of it scores
+     * when the strategy has no arch_batches. Borrowed. Parts that share an image of one data set are refused. */
     nas_dataset *dataset_train, *dataset_valid, *dataset_score;
     const nas_transform
         *transform;    /* NULL: nas_transform_default of the training data; augmentation for dataset_train only */

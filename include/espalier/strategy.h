@@ -29,6 +29,9 @@ typedef struct nas_strategy {
     const nas_option *options; /* of a struct of options_size bytes */
     size_t options_size;
     size_t state_size; /* zeroed before begin, freed after end */
+    /* Its choices learn from images that the weights never see (nas_search_arch_batch); without, all images that do not
+     * score are the weights'. */
+    bool arch_batches;
     int score_steps;   /* default of nas_trainer_config.score_steps: for strategies that never train a path alone */
     bool exports_last; /* what was derived last is exported, whatever was scored before: of strategies that trade the
                           score for something that it does not count */
@@ -80,7 +83,8 @@ struct nas_search {
 /* A random stream of its own for one purpose (any constant of the strategy's file), at this step. */
 NAS_API nas_rng nas_search_rng(const nas_search *s, uint32_t purpose);
 
-/* The next batch of the arch part (shuffled, endless, not augmented). NULL on error. */
+/* The next batch of the arch part (shuffled, endless, not augmented). NULL on error; of strategies with arch_batches.
+ */
 NAS_API const nas_batch *nas_search_arch_batch(nas_search *s);
 
 /* One forward pass over a batch, with its backward pass when grad asks for roles. */
@@ -133,7 +137,7 @@ NAS_API void nas_search_note(nas_search *s, nas_log_level level, const char *kin
 
 /* --- strategies of others -------------------------------------------------------------------------- */
 /* The first argument of nas_strategy_plugin: changes whenever this header does. */
-#define NAS_STRATEGY_VERSION 1
+#define NAS_STRATEGY_VERSION 2
 /* What a plugin, a shared object for --strategy-plugin, has to define with default visibility. It returns its strategy,
  * static, or NULL when it was written for another version than the caller's. */
 NAS_API const nas_strategy *nas_strategy_plugin(int version);

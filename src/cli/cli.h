@@ -156,6 +156,15 @@ nas_status cli_data_check(const cli_args *a);
 nas_dataset *cli_data_open(const cli_args *a, const char *part);
 const nas_metric *cli_metrics(const nas_dataset_info *info);
 
+/* Training images divided by seed: for weights, for choices (NULL: the strategy asks for none) and for scores. */
+typedef struct cli_parts {
+    nas_dataset *train, *arch, *valid;
+} cli_parts;
+nas_status cli_parts_open(cli_parts *p, const cli_strategy *strategy, uint64_t seed, nas_dataset *all);
+const char *cli_parts_text(const cli_parts *p, char *text, size_t size); /* "3600 + 3600 + 800" */
+json_t *cli_parts_json(const cli_parts *p); /* {"train": images, "arch": ..., "valid": ...} */
+void cli_parts_close(cli_parts *p);
+
 /* --- run directories ---------------------------------------------------------------------------- */
 /* config.json as text (free()): the command's options, settings, versions, machine; `more` (stolen, may be NULL) is
  * added. */

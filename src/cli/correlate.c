@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PURPOSE = 0x636f7272, PARTS = 3, LOOK = 64 };
+enum { PURPOSE = 0x636f7272, LOOK = 64 };
 
 typedef struct correlate {
     cli_correlation c;
@@ -21,7 +21,7 @@ typedef struct correlate {
     json_t *config;
     cli_strategy strategy;
     cli_space space;
-    nas_dataset *parts[PARTS];
+    cli_parts parts;
     nas_module *model;
     nas_trainer *trainer; /* the search as it ended, with its shared weights */
     bool shared;          /* it has some */
@@ -40,13 +40,12 @@ static bool has_shared_weights(const correlate *s) {
 static nas_module *new_model(void *user) { return cli_space_model(&((correlate *)user)->space); }
 
 static nas_status open_data(correlate *s) {
-    static const double shares[PARTS] = {0.45, 0.45, 0.10}; /* as a search divides them */
     nas_dataset *train = cli_data_open(&s->as_search, "train");
     if (!train) {
         return nas_error_status();
     }
     cli_space_input(&s->space, nas_dataset_describe(train));
-    nas_status status = nas_dataset_split(train, (uint64_t)s->as_search.seed, PARTS, shares, s->parts);
+    nas_status status = cli_parts_open(&s->parts, &s->strategy, (uint64_t)s->as_search.seed, train);
     nas_dataset_free(train);
     return status;
 }
@@ -67,9 +66,9 @@ static nas_status open_trainer(correlate *s) {
                                   .optimizer = nas_sgd(.lr = a->lr, .momentum = 0.9, .weight_decay = a->weight_decay),
                                   .batch_size = a->batch,
                                   .num_epochs = (int)a->epochs,
-                                  .dataset_train = s->parts[0],
-                                  .dataset_valid = s->parts[1],
-                                  .dataset_score = s->parts[2],
+                                  .dataset_train = s->parts.train,
+                                  .dataset_valid = s->parts.arch ? s->parts.arch : s->parts.valid,
+                                  .dataset_score = s->parts.arch ? s->parts.valid : NULL,
                                   .log_frequency = NAS_NONE,
                                   .seed = (uint64_t)a->seed,
                                   .threads = (int)s->c.a->threads,
@@ -186,7 +185,7 @@ static nas_module *alone(const correlate *s, const char *architecture) {
 }
 
 static nas_status measure_size(correlate *s, int k) {
-    const nas_dataset_info *info = nas_dataset_describe(s->parts[0]);
+    const nas_dataset_info *info = nas_dataset_describe(s->parts.train);
     nas_module *model = alone(s, s->architectures[k]);
     uint64_t macs = 0;
     int64_t parameters = 0;
@@ -198,7 +197,7 @@ static nas_status measure_size(correlate *s, int k) {
 }
 
 static nas_status measure_proxies(correlate *s, int k, const nas_batch *batch) {
-    nas__proxy_look look = {batch, nas_dataset_describe(s->parts[0]), nas__loss_for(NULL, s->parts[0])};
+    nas__proxy_look look = {batch, nas_dataset_describe(s->parts.train), nas__loss_for(NULL, s->parts.train)};
     for (int i = 0; i < NAS__PROXIES && !nas_error_status(); i++) {
         nas_module *model = alone(s, s->architectures[k]);
         double *score = &s->c.by[CLI_PROXIES + i][k];
@@ -226,10 +225,10 @@ static nas_status measure_score(correlate *s, int k) {
 }
 
 static nas_status measure(correlate *s) {
-    int64_t size = nas_dataset_describe(s->parts[0])->size;
-    nas_loader *loader = nas_loader_new(&(nas_loader_config){.data = s->parts[0],
+    int64_t size = nas_dataset_describe(s->parts.train)->size;
+    nas_loader *loader = nas_loader_new(&(nas_loader_config){.data = s->parts.train,
                                                              .batch_size = size < LOOK ? size : LOOK,
-                                                             .transform = nas_transform_default(s->parts[0], false),
+                                                             .transform = nas_transform_default(s->parts.train, false),
                                                              .workers = NAS_NONE});
     const nas_batch *batch = loader ? nas_loader_next(loader) : NULL;
     nas_status status = nas_error_status();
@@ -299,9 +298,7 @@ static void close_all(correlate *s) {
     nas__truth_free(s->truth);
     nas_trainer_free(s->trainer);
     nas_module_free(s->model);
-    for (int i = 0; i < PARTS; i++) {
-        nas_dataset_free(s->parts[i]);
-    }
+    cli_parts_close(&s->parts);
     cli_space_close(&s->space);
     cli_strategy_close(&s->strategy);
     json_decref(s->config);

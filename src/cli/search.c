@@ -14,10 +14,6 @@
 #include <string.h>
 #include <time.h>
 
-/* Shares of the training images: weights, choices, scoring. */
-static const double shares[] = {0.45, 0.45, 0.10};
-enum { PARTS = 3 };
-
 typedef struct search {
     cli_args *a;
     const char *out;
@@ -25,7 +21,7 @@ typedef struct search {
     cli_space space;
     json_t *settings, *stored; /* stored: config.json of the run that is resumed */
     nas_budget budget;
-    nas_dataset *parts[PARTS];
+    cli_parts parts;
     const nas_metric *metric;
     nas_module *model;
     nas_trainer *trainer;
@@ -218,7 +214,7 @@ static nas_status open_data(search *s) {
     const nas_dataset_info *info = nas_dataset_describe(train);
     s->metric = cli_metrics(info);
     cli_space_input(&s->space, info);
-    nas_status status = nas_dataset_split(train, (uint64_t)s->a->seed, PARTS, shares, s->parts);
+    nas_status status = cli_parts_open(&s->parts, &s->strategy, (uint64_t)s->a->seed, train);
     nas_dataset_free(train);
     return status;
 }
@@ -256,12 +252,7 @@ static bool on_step(const nas_progress *p, void *user) {
 static nas_module *new_model(void *user) { return cli_space_model(&((search *)user)->space); }
 
 static json_t *describe_parts(const search *s) {
-    int64_t sizes[PARTS];
-    for (int i = 0; i < PARTS; i++) {
-        sizes[i] = nas_dataset_describe(s->parts[i])->size;
-    }
-    return json_pack("{s:{s:I,s:I,s:I}, s:{s:i,s:i,s:i,s:i}}", "parts", "train", (json_int_t)sizes[0], "arch",
-                     (json_int_t)sizes[1], "valid", (json_int_t)sizes[2], "network", "channels",
+    return json_pack("{s:o, s:{s:i,s:i,s:i,s:i}}", "parts", cli_parts_json(&s->parts), "network", "channels",
                      s->space.config.channels, "height", s->space.config.height, "width", s->space.config.width,
                      "outputs", s->space.config.outputs);
 }
@@ -277,9 +268,9 @@ static nas_trainer_config config_of(search *s) {
         .optimizer = nas_sgd(.lr = a->lr, .momentum = 0.9, .weight_decay = a->weight_decay),
         .batch_size = a->batch,
         .num_epochs = (int)a->epochs,
-        .dataset_train = s->parts[0],
-        .dataset_valid = s->parts[1],
-        .dataset_score = s->parts[2],
+        .dataset_train = s->parts.train,
+        .dataset_valid = s->parts.arch ? s->parts.arch : s->parts.valid,
+        .dataset_score = s->parts.arch ? s->parts.valid : NULL,
         .seed = (uint64_t)a->seed,
         .threads = (int)a->threads,
         .precision = cli_precision(a),
@@ -339,10 +330,10 @@ static nas_status run(search *s) {
                                                      : nas_error_status(); /* they do not go together */
     }
     const nas_space *space = nas_trainer_space(s->trainer);
-    cli_note("%s on %s: %d choices, 10^%.1f architectures; %lld + %lld + %lld images of %s; run directory %s",
-             s->strategy.info->name, s->space.info->name, nas_space_size(space), nas_space_log10_size(space),
-             (long long)nas_dataset_describe(s->parts[0])->size, (long long)nas_dataset_describe(s->parts[1])->size,
-             (long long)nas_dataset_describe(s->parts[2])->size, s->a->data, s->out);
+    char parts[80];
+    cli_note("%s on %s: %d choices, 10^%.1f architectures; %s images of %s; run directory %s", s->strategy.info->name,
+             s->space.info->name, nas_space_size(space), nas_space_log10_size(space),
+             cli_parts_text(&s->parts, parts, sizeof parts), s->a->data, s->out);
     cli_stop_on_signal(s->trainer);
     if (s->a->op_times) {
         nas__op_times_start(&s->times);
@@ -363,9 +354,7 @@ static void close_search(search *s) {
     nas_trainer_free(s->trainer);
     cli_jobs_free(s->jobs);
     nas_module_free(s->model);
-    for (int i = 0; i < PARTS; i++) {
-        nas_dataset_free(s->parts[i]);
-    }
+    cli_parts_close(&s->parts);
     cli_space_close(&s->space);
     cli_strategy_close(&s->strategy);
     json_decref(s->settings);

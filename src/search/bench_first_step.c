@@ -194,7 +194,7 @@ nas__first_step *nas__first_step_begin(nas__bench_subject *b) {
     } else {
         add_batch(f, "train.", b->trainer ? b->trainer->train_loader : b->loader);
     }
-    if (b->workload->kind == NAS__BENCH_SEARCH) {
+    if (b->workload->kind == NAS__BENCH_SEARCH && b->trainer->arch_loader) {
         add_batch(f, "arch.", b->trainer->arch_loader);
     }
     nas__bench_rewind(b);

@@ -163,7 +163,7 @@ nas_status nas__bench_rewind(nas__bench_subject *b) {
     }
     nas__pace_start(&t->pace, 0, 1, t->s.steps_per_epoch, NAS_NONE, 0);
     nas_status status = nas_loader_seek(t->train_loader, 0, 0);
-    return status ? status : nas_loader_seek(t->arch_loader, 0, 0);
+    return status || !t->arch_loader ? status : nas_loader_seek(t->arch_loader, 0, 0);
 }
 
 static nas_status search_step(nas__bench_subject *b, double *loss) {
@@ -306,7 +306,7 @@ nas_status nas__bench_counted_step(nas__bench_subject *b, double *loss, nas__ben
 }
 
 double nas__bench_waited(const nas__bench_subject *b) {
-    return b->trainer
-               ? nas_loader_wait_seconds(b->trainer->train_loader) + nas_loader_wait_seconds(b->trainer->arch_loader)
-               : nas_loader_wait_seconds(b->loader);
+    const nas_trainer *t = b->trainer;
+    double waited = nas_loader_wait_seconds(t ? t->train_loader : b->loader);
+    return t && t->arch_loader ? waited + nas_loader_wait_seconds(t->arch_loader) : waited;
 }

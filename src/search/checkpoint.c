@@ -152,11 +152,12 @@ static nas_status restore(nas_trainer *t, const counters *c, const uint64_t *set
     t->pace.progress = c->progress;
     nas_status status = restore_architecture(t, &t->best, sets);
     status = status ? status : restore_architecture(t, &t->derived, sets + nas_space_size(t->s.space));
-    int64_t batches = nas_loader_batches(t->arch_loader);
     status = status ? status : nas_loader_seek(t->train_loader, t->s.epoch, 0);
-    return status ? status
-                  : nas_loader_seek(t->arch_loader, (int64_t)(t->arch_drawn / (uint64_t)batches),
-                                    (int64_t)(t->arch_drawn % (uint64_t)batches));
+    if (status || !t->arch_loader) {
+        return status;
+    }
+    uint64_t batches = (uint64_t)nas_loader_batches(t->arch_loader);
+    return nas_loader_seek(t->arch_loader, (int64_t)(t->arch_drawn / batches), (int64_t)(t->arch_drawn % batches));
 }
 
 nas_status nas__checkpoint_load(nas_trainer *t, const char *directory, int *epochs) {

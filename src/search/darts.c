@@ -203,6 +203,7 @@ const nas_strategy nas__strategy_darts = {
     .options = nas__darts_option_table,
     .options_size = sizeof(nas__darts_options),
     .state_size = sizeof(nas__darts),
+    .arch_batches = true,
     .score_steps = 32,
     .accepts = accepts,
     .begin = begin,

@@ -298,6 +298,7 @@ const nas_strategy nas__strategy_enas = {
     .options = options,
     .options_size = sizeof(enas_options),
     .state_size = sizeof(enas),
+    .arch_batches = true,
     .begin = begin,
     .step = step,
     .extra_steps = extra_steps,

@@ -225,6 +225,7 @@ const nas_strategy nas__strategy_fbnet = {
     .options = options,
     .options_size = sizeof(fbnet_options),
     .state_size = sizeof(fbnet),
+    .arch_batches = true,
     .score_steps = 32,
     .accepts = accepts,
     .begin = begin,

@@ -135,6 +135,7 @@ const nas_strategy nas__strategy_gdas = {
     .options = options,
     .options_size = sizeof(gdas_options),
     .state_size = sizeof(nas__gumbel),
+    .arch_batches = true,
     .accepts = accepts,
     .begin = begin,
     .step = step,

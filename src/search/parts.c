@@ -61,6 +61,10 @@ static nas_status check_same_shape(const nas_dataset *a, const nas_dataset *b, c
 
 static nas_status split_valid(nas_trainer *t) {
     nas_trainer_config *c = &t->config;
+    if (!t->s.strategy->arch_batches) {
+        t->valid = nas_dataset_ref(c->dataset_score ? c->dataset_score : c->dataset_valid);
+        return NAS_OK;
+    }
     if (c->dataset_score) {
         t->arch = nas_dataset_ref(c->dataset_valid);
         t->valid = nas_dataset_ref(c->dataset_score);
@@ -107,7 +111,7 @@ static nas_status open_loaders(nas_trainer *t) {
         return nas_error_status();
     }
     t->train_loader = open_loader(t, c->dataset_train, &augmented, true, true, batch, c->limit_batches, c->workers, 1);
-    t->arch_loader = open_loader(t, t->arch, &plain, true, false, batch, 0, c->workers, 2);
+    t->arch_loader = t->arch ? open_loader(t, t->arch, &plain, true, false, batch, 0, c->workers, 2) : NULL;
     t->valid_loader = open_valid_loader(t, &plain);
     t->calibration_loader = open_loader(t, c->dataset_train, &plain, false, false, batch,
                                         smaller(8, nas_loader_batches(t->train_loader)), NAS_NONE, 4);
@@ -124,7 +128,7 @@ nas_status nas__parts_open(nas_trainer *t) {
     status = status ? status : assert_disjoint(c->dataset_train, "train", t->arch, "arch");
     status = status ? status : assert_disjoint(c->dataset_train, "train", t->valid, "valid");
     status = status ? status : assert_disjoint(t->arch, "arch", t->valid, "valid");
-    status = status ? status : check_same_shape(c->dataset_train, t->arch, "dataset_valid");
+    status = status ? status : check_same_shape(c->dataset_train, c->dataset_valid, "dataset_valid");
     status = status ? status : check_same_shape(c->dataset_train, t->valid, "the scoring part");
     return status ? status : open_loaders(t);
 }

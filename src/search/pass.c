@@ -10,6 +10,13 @@ nas_rng nas_search_rng(const nas_search *s, uint32_t purpose) {
 
 const nas_batch *nas_search_arch_batch(nas_search *s) {
     nas_trainer *t = nas__trainer_of(s);
+    if (!t->arch_loader) {
+        nas__fail(NAS_INVALID,
+                  "strategy %s asks for images for its choices; set its .arch_batches, so that some are kept "
+                  "for them",
+                  s->strategy->name);
+        return NULL;
+    }
     const nas_batch *batch = nas_loader_next(t->arch_loader);
     if (!batch && !nas_error_status()) {
         batch = nas_loader_next(t->arch_loader); /* the next round through the part */

@@ -406,6 +406,7 @@ const nas_strategy nas__strategy_proxyless = {
     .options = options,
     .options_size = sizeof(proxyless_options),
     .state_size = sizeof(nas__proxyless),
+    .arch_batches = true,
     .accepts = accepts,
     .begin = begin,
     .step = step,

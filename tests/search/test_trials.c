@@ -268,10 +268,8 @@ static nas_module *new_planted(void *user) {
 static double alone(const planted *p, const nas_architecture *a) {
     nas_module *model = planted_model(2);
     char *json = nas_architecture_json(a, false);
-    nas_dataset *valid[2];
     nas_evaluation result;
     assert_int_equal(nas_apply_fixed_architecture_text(model, json), NAS_OK);
-    assert_int_equal(nas_dataset_split(p->parts[1], p->config.seed, 2, (const double[]){0.5, 0.5}, valid), NAS_OK);
     nas_fit_config fit = {.model = model,
                           .optimizer = nas_sgd(.lr = 0.05, .momentum = 0.9, .weight_decay = 3e-4),
                           .batch_size = 32,
@@ -281,9 +279,7 @@ static double alone(const planted *p, const nas_architecture *a) {
                           .quiet = true,
                           .threads = 1};
     assert_int_equal(nas_fit(&fit, NULL), NAS_OK);
-    assert_int_equal(nas_evaluate(&(nas_evaluate_config){.model = model, .data = valid[1]}, &result), NAS_OK);
-    nas_dataset_free(valid[0]);
-    nas_dataset_free(valid[1]);
+    assert_int_equal(nas_evaluate(&(nas_evaluate_config){.model = model, .data = p->parts[1]}, &result), NAS_OK);
     nas_module_free(model);
     free(json);
     return result.metrics[0];
