@@ -19,6 +19,7 @@ void nas__pace_start(nas__pace *p, double budget_minutes, int epochs, int64_t st
                      .epochs = epochs,
                      .steps_per_epoch = steps_per_epoch,
                      .epoch_started = now,
+                     .step_started = now,
                      .last_time = now,
                      .last_line = now,
                      .log_frequency = log_frequency};
@@ -27,10 +28,13 @@ void nas__pace_start(nas__pace *p, double budget_minutes, int epochs, int64_t st
 
 double nas__pace_seconds(const nas__pace *p) { return nas__now() - p->started; }
 
+/* Under a budget: when the last step has to have begun, so that it does not end too late. */
+static double last_start(const nas__pace *p) { return p->budget_seconds - p->reserve - p->step_seconds; }
+
 double nas__pace_progress(nas__pace *p, int epoch, int64_t step) {
     double progress;
     if (p->budget_seconds > 0) {
-        progress = nas__pace_seconds(p) / fmax(p->budget_seconds - p->reserve, 1e-3);
+        progress = nas__pace_seconds(p) / fmax(last_start(p), 1e-3);
     } else {
         progress = ((double)epoch + (double)step / (double)p->steps_per_epoch) / p->epochs;
     }
@@ -39,7 +43,7 @@ double nas__pace_progress(nas__pace *p, int epoch, int64_t step) {
 }
 
 bool nas__pace_out_of_time(const nas__pace *p) {
-    return p->budget_seconds > 0 && nas__pace_seconds(p) >= p->budget_seconds - p->reserve;
+    return p->budget_seconds > 0 && nas__pace_seconds(p) >= last_start(p);
 }
 
 bool nas__pace_over(nas__pace *p, int epoch) {
@@ -49,7 +53,7 @@ bool nas__pace_over(nas__pace *p, int epoch) {
 void nas__pace_epoch(nas__pace *p, int epoch, bool ends) {
     double now = nas__now();
     if (!ends) {
-        p->epoch_started = now;
+        p->epoch_started = p->step_started = now;
         return;
     }
     p->epoch_seconds = now - p->epoch_started;
@@ -61,6 +65,10 @@ void nas__pace_epoch(nas__pace *p, int epoch, bool ends) {
 
 bool nas__pace_step(nas__pace *p, int64_t images) {
     double now = nas__now(), passed = now - p->last_time;
+    if (images > 0) {
+        p->step_seconds = now - p->step_started;
+        p->step_started = now;
+    }
     p->images_since += images;
     if (passed > 0.5 || p->images_per_second == 0) {
         double rate = (double)p->images_since / fmax(passed, 1e-6);

@@ -11,6 +11,7 @@ typedef struct nas__pace {
     int epochs;            /* planned; under a budget re-estimated after each epoch */
     int64_t steps_per_epoch;
     double epoch_started, epoch_seconds;
+    double step_started, step_seconds; /* of the last step */
     double images_per_second, last_time, last_line;
     int64_t images_since;
     int64_t steps_since_line;

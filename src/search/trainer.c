@@ -263,6 +263,7 @@ static nas_status conclude(nas_trainer *t) {
     t->concluding = true;
     t->pace.budget_seconds = t->config.budget.minutes * 60;
     t->pace.reserve = fmin(0.5, 0.01 * t->pace.budget_seconds);
+    t->pace.step_seconds = 0; /* there are none any more */
     t->last_checkpoint = t->conclude_started = nas__now();
     nas_status status = t->s.strategy->conclude(&t->s);
     return status ? status : nas__checkpoint_save(t);
