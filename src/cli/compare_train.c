@@ -66,7 +66,7 @@ static nas_status name_rivals(cli_comparison *c, nas_architecture *const *drawn,
 
 static nas_status draw_rivals(cli_comparison *c, const cli_space *s) {
     char *path = nas__join(c->run, "final_architecture.json");
-    char *text = path ? nas__read_file(path, NULL) : NULL;
+    char *text = path ? nas__read_text(path) : NULL;
     nas_module *model = text ? cli_space_model(s) : NULL;
     nas_space *space = model ? nas_space_new(model) : NULL;
     int most = 1 + (int)c->a->random, n = 0;

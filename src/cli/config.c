@@ -67,7 +67,7 @@ char *cli_config_text(const cli_args *a, json_t *settings, json_t *more) {
 
 json_t *cli_json_read(const char *directory, const char *name) {
     char *path = nas__join(directory, name);
-    char *text = path && nas__exists(path) ? nas__read_file(path, NULL) : NULL;
+    char *text = path && nas__exists(path) ? nas__read_text(path) : NULL;
     json_error_t error;
     json_t *json = text ? json_loads(text, 0, &error) : NULL;
     if (text && !json_is_object(json)) {
@@ -147,6 +147,9 @@ static nas_status apply_settings(cli_args *a, json_t *set, const char *origin) {
     bool strategies = cli_takes(a->command, cli_option_find("strategy"));
     char text[64];
     json_t *value;
+    if (!json_is_object(set)) {
+        return nas__fail(NAS_USAGE, "%s: \"set\" is not an object", origin);
+    }
     memcpy(given, a->set, sizeof given);
     a->n_set = 0;
     json_object_foreach(set, key, value) {
@@ -179,6 +182,9 @@ nas_status cli_config_apply(cli_args *a, json_t *config, const char *only, const
     const char *key;
     char text[64];
     nas_status status = NAS_OK;
+    if (options && !json_is_object(options)) {
+        return nas__fail(NAS_USAGE, "%s: \"options\" is not an object", origin);
+    }
     json_object_foreach(options ? options : config, key, value) {
         if (!status && strcmp(key, "set") == 0) {
             status = apply_settings(a, value, origin);
@@ -203,7 +209,7 @@ nas_status cli_config_option(cli_args *a) {
     if (!a->config) {
         return NAS_OK;
     }
-    char *text = nas__read_file(a->config, NULL);
+    char *text = nas__read_text(a->config);
     json_error_t error;
     json_t *json = text ? json_loads(text, 0, &error) : NULL;
     nas_status status = nas_error_status();

@@ -31,8 +31,11 @@ json_t *cli_network_json(const cli_space *space, const nas_dataset *data, const 
 
 nas_status cli_space_input_stored(cli_space *s, json_t *config, const char *directory) {
     json_t *network = json_object_get(config, "network");
-    if (json_unpack(network, "{s:i, s:i, s:i, s:i}", "channels", &s->config.channels, "height", &s->config.height,
-                    "width", &s->config.width, "outputs", &s->config.outputs)) {
+    nas_space_config *c = &s->config;
+    if (json_unpack(network, "{s:i, s:i, s:i, s:i}", "channels", &c->channels, "height", &c->height, "width", &c->width,
+                    "outputs", &c->outputs) ||
+        c->channels < 1 || c->channels > 4096 || c->height < 1 || c->height > 16384 || c->width < 1 ||
+        c->width > 16384 || c->outputs < 1 || c->outputs > 1000000) {
         return nas__fail(NAS_PARSE, "%s/config.json: \"network\" with the shape of the images is missing or damaged",
                          directory);
     }

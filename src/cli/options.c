@@ -6,6 +6,7 @@
 #include "data/sources.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -233,12 +234,15 @@ nas_status cli_budget(const cli_args *a, nas_budget *budget) {
     }
     char *end = NULL;
     double number = 0;
+    errno = 0;
     if (strncmp(a->budget, "minutes=", 8) == 0) {
         number = budget->minutes = strtod(a->budget + 8, &end);
     } else if (strncmp(a->budget, "trials=", 7) == 0) {
-        number = budget->trials = (int)strtol(a->budget + 7, &end, 10);
+        long trials = strtol(a->budget + 7, &end, 10);
+        number = (double)trials;
+        budget->trials = trials < INT_MAX ? (int)trials : INT_MAX;
     }
-    if (!end || *end || !(number > 0) || number > 1e7) {
+    if (!end || *end || errno || !(number > 0) || number > 1e7) {
         return nas__fail(NAS_USAGE, "--budget: \"%s\" is neither minutes=M nor trials=N with a number above 0",
                          a->budget);
     }

@@ -177,8 +177,11 @@ static void print_row(predictor *p, const char *path, int top) {
     putchar('\n');
 }
 
-/* An unreadable file does not keep the others from their answer. */
-static void note_failure(predictor *p, const char *path) {
+/* An unreadable file does not keep the others from their answer; when there is none, its error is the command's. */
+static void note_failure(predictor *p, const char *path, bool alone) {
+    if (alone && !p->rows) {
+        return;
+    }
     fprintf(stderr, "error: %s\n", nas_error_message());
     if (p->rows) {
         json_array_append_new(p->rows, json_pack("{s:s, s:s}", "file", path, "error", nas_error_message()));
@@ -187,11 +190,11 @@ static void note_failure(predictor *p, const char *path) {
     nas_error_clear();
 }
 
-static void predict_one(predictor *p, const char *path) {
+static void predict_one(predictor *p, const char *path, bool alone) {
     int n = p->network.space.config.outputs;
     int top = p->network.regression || p->a->top > n ? n : (int)p->a->top;
     if (read_file(p, path) || compute(p)) {
-        note_failure(p, path);
+        note_failure(p, path, alone);
         return;
     }
     sort_top(p, n, top);
@@ -234,9 +237,10 @@ nas_status cli_predict(cli_args *a) {
     status = status ? status : collect(&f, a);
     size_t done = 0;
     for (; !status && done < f.count && !cli_signal; done++) {
-        predict_one(&p, f.paths[done]);
+        predict_one(&p, f.paths[done], f.count == 1);
     }
     const nas_space_config *c = &p.network.space.config;
+    status = nas_error_status();
     if (!status && p.resized) {
         cli_note("%lld of %zu images were resized to %dx%d, the size that the network was trained on",
                  (long long)p.resized, f.count, c->width, c->height);

@@ -51,14 +51,14 @@ static nas_status choose_input(profile *p, json_t *config) {
 /* --- a fixed network ---------------------------------------------------------------------------- */
 static char *read_architecture(const cli_args *a) {
     if (a->arch) {
-        return nas__read_file(a->arch, NULL);
+        return nas__read_text(a->arch);
     }
     char *path = nas__join(a->names[0], "final_architecture.json"), *text = NULL;
     if (path && !nas__exists(path)) {
         nas__fail(NAS_NOT_FOUND, "%s has no final_architecture.json yet: its search has not found anything",
                   a->names[0]);
     } else if (path) {
-        text = nas__read_file(path, NULL);
+        text = nas__read_text(path);
     }
     free(path);
     return text;
@@ -67,8 +67,8 @@ static char *read_architecture(const cli_args *a) {
 static nas_status profile_network(profile *p) {
     char *architecture = read_architecture(p->a);
     nas_status status = architecture ? nas_apply_fixed_architecture_text(p->model, architecture) : nas_error_status();
-    if (status && p->a->arch) {
-        nas__error_context("%s", p->a->arch);
+    if (architecture && status) {
+        nas__error_context(p->a->arch ? "%s" : "%s/final_architecture.json", p->a->arch ? p->a->arch : p->a->names[0]);
     }
     status = status ? status : nas_model_cost(p->model, 3, p->dims, &p->macs, &p->parameters);
     json_t *json = architecture ? json_loads(architecture, 0, NULL) : NULL;

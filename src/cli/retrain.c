@@ -105,7 +105,7 @@ static nas_status read_architecture(retrain *r) {
                   "with it",
                   r->run, r->run);
     } else if (path) {
-        r->architecture = nas__read_file(path, NULL);
+        r->architecture = nas__read_text(path);
     } else if (r->stored) {
         r->architecture = json_dumps(json_object_get(r->stored, "architecture"), 0);
     }

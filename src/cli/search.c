@@ -323,7 +323,10 @@ static nas_status finish(search *s) {
 static nas_status run(search *s) {
     double start = now();
     nas_status status = open_data(s);
-    s->model = status ? NULL : cli_space_model(&s->space);
+    if (status) {
+        return status;
+    }
+    s->model = cli_space_model(&s->space);
     s->trainer = s->model ? new_trainer(s) : NULL;
     if (!s->trainer) {
         return nas_error_status() == NAS_UNSUPPORTED ? cli_as_usage()

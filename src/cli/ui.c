@@ -15,7 +15,7 @@ enum { MOST_HOSTS = 16 };
 
 /* The first line of the file; the token does not show in the list of processes then. */
 static const char *read_token(const char *path) {
-    char *text = nas__read_file(path, NULL);
+    char *text = nas__read_text(path);
     if (text) {
         text[strcspn(text, "\r\n")] = 0;
     }

@@ -11,27 +11,66 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-char *nas__read_file(const char *path, size_t *size) {
-    FILE *f = fopen(path, "rb");
-    if (!f) {
+enum { MOST_TEXT = 256 << 20 };
+
+FILE *nas__open_file(const char *path, size_t *size) {
+    /* A pipe that nobody writes to would keep open() waiting. */
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    struct stat info;
+    if (fd < 0) {
         return nas__fail_null(errno == ENOENT ? NAS_NOT_FOUND : NAS_IO, "%s: %s", path, strerror(errno));
     }
-    struct stat info;
-    if (fstat(fileno(f), &info) || S_ISDIR(info.st_mode)) {
-        fclose(f);
+    if (fstat(fd, &info) || !S_ISREG(info.st_mode)) {
+        close(fd);
         return nas__fail_null(NAS_IO, "%s: is not a file", path);
     }
-    size_t n = (size_t)info.st_size;
+    FILE *f = fdopen(fd, "rb");
+    if (!f) {
+        close(fd);
+        return nas__fail_null(NAS_NO_MEMORY, "%s: cannot be read: %s", path, strerror(errno));
+    }
+    *size = (size_t)info.st_size;
+    return f;
+}
+
+char *nas__read_file(const char *path, size_t *size) {
+    size_t n;
+    FILE *f = nas__open_file(path, &n);
+    if (!f) {
+        return NULL;
+    }
     char *data = nas__alloc(n + 1);
-    if (data && fread(data, 1, n, f) != n) {
+    if (!data) {
+        nas__error_context("%s", path);
+    } else if (fread(data, 1, n, f) != n) {
         free(data);
-        data = nas__fail_null(NAS_IO, "%s: cannot be read: %s", path, strerror(errno));
+        data = nas__fail_null(NAS_IO, "%s: cannot be read: %s", path,
+                              ferror(f) ? strerror(errno) : "it became shorter while being read");
     }
     fclose(f);
     if (data && size) {
         *size = n;
     }
     return data;
+}
+
+char *nas__read_text(const char *path) {
+    size_t size;
+    FILE *f = nas__open_file(path, &size);
+    if (!f) {
+        return NULL;
+    }
+    fclose(f);
+    if (size > MOST_TEXT) {
+        return nas__fail_null(NAS_PARSE, "%s: %zu MB are too much for a text; %d can be read", path, size >> 20,
+                              MOST_TEXT >> 20);
+    }
+    char *text = nas__read_file(path, &size);
+    if (text && strlen(text) != size) {
+        free(text);
+        text = nas__fail_null(NAS_PARSE, "%s: not a text file (it has a zero byte)", path);
+    }
+    return text;
 }
 
 nas_status nas__atomic_open(nas__atomic_file *f, const char *path) {
@@ -135,6 +174,11 @@ nas_status nas__make_directory(const char *path) {
 bool nas__exists(const char *path) {
     struct stat info;
     return stat(path, &info) == 0;
+}
+
+bool nas__is_file(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
 
 bool nas__is_directory(const char *path) {

@@ -1,6 +1,7 @@
 /* image.c - one PNG or JPEG file to planes of bytes. */
 #include "data/sources.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/memory.h"
 
 #include <errno.h>
@@ -150,6 +151,9 @@ static nas_status read_jpeg(const char *path, int channels, nas__image *image) {
 
 nas_status nas__image_read(const char *path, int channels, nas__image *image) {
     *image = (nas__image){0};
+    if (nas__exists(path) && !nas__is_file(path)) { /* a pipe would keep us waiting */
+        return nas__fail(NAS_IO, "%s: is not a file", path);
+    }
     nas_status status = ends_in(path, ".png") ? read_png(path, channels, image) : read_jpeg(path, channels, image);
     if (status) {
         free(image->planes);

@@ -178,13 +178,12 @@ static nas__cost_table *read_table(const nas_space *space, const json_t *all) {
 }
 
 nas__cost_table *nas__cost_table_read(const nas_space *space, const char *path) {
-    size_t size;
     json_error_t error;
-    char *text = nas__read_file(path, &size);
+    char *text = nas__read_text(path);
     if (!text) {
         return NULL;
     }
-    json_t *all = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    json_t *all = json_loads(text, JSON_REJECT_DUPLICATES, &error);
     nas__cost_table *t = all ? read_table(space, all) : NULL;
     if (!all) {
         nas__fail(NAS_INVALID, "%s: line %d: %s", path, error.line, error.text);

@@ -251,7 +251,7 @@ nas_status nas_apply_fixed_architecture_text(nas_module *model, const char *json
 }
 
 nas_status nas_apply_fixed_architecture(nas_module *model, const char *path) {
-    char *text = nas__read_file(path, NULL);
+    char *text = nas__read_text(path);
     if (!text) {
         return nas_error_status();
     }

@@ -2,6 +2,7 @@
 #include "io/safetensors.h"
 #include "io/safetensors_private.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/memory.h"
 
 #include <errno.h>
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <zlib.h>
 
 typedef struct entry {
@@ -246,17 +246,16 @@ static nas_status read_data(nas__safetensors *s, FILE *f) {
 }
 
 nas__safetensors *nas__safetensors_read(const char *path) {
-    FILE *f = fopen(path, "rb");
-    struct stat info;
+    size_t size;
+    FILE *f = nas__open_file(path, &size);
     if (!f) {
-        return nas__fail_null(errno == ENOENT ? NAS_NOT_FOUND : NAS_IO, "%s: %s", path, strerror(errno));
+        return NULL;
     }
     nas__safetensors *s = nas__alloc(sizeof *s);
     nas_status status = s ? NAS_OK : NAS_NO_MEMORY;
     if (s) {
         s->path = path;
-        bool regular = fstat(fileno(f), &info) == 0 && S_ISREG(info.st_mode);
-        status = regular ? read_header(s, f, (size_t)info.st_size) : nas__fail(NAS_IO, "%s: is not a file", path);
+        status = read_header(s, f, size);
         status = status ? status : read_data(s, f);
         status = status ? status : verify(s);
         s->path = NULL;

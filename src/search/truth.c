@@ -216,7 +216,7 @@ nas__truth *nas__truth_open(const char *spec, bool lower_is_better) {
     if (!status) {
         t->lower_is_better = lower_is_better;
         t->path = nas__strdup(r.path);
-        t->text = t->path ? nas__read_file(t->path, NULL) : NULL;
+        t->text = t->path ? nas__read_text(t->path) : NULL;
         status = t->text ? read_table(t, &r) : nas_error_status();
     }
     free(r.text);
