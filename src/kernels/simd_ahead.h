@@ -24,18 +24,21 @@ typedef struct ahead_part {
 
 typedef struct ahead {
     int parts, current;
-    size_t step, lines; /* lines after each tile, and in all */
+    size_t step, lines, due; /* lines after each tile, in all, and (of runs) not yet fetched */
     ahead_part part[AHEAD_PARTS];
 } ahead;
 
 NAS_INLINE void ahead_reset(ahead *a) {
     a->parts = a->current = 0;
-    a->step = a->lines = 0;
+    a->step = a->lines = a->due = 0;
 }
 
 /* Adds `planes` pieces of `floats` from `from` on, `stride` floats apart; nothing when it is NULL. */
 static inline void ahead_add(ahead *a, const float *from, size_t floats, int planes, size_t stride) {
-    const size_t lines = floats * sizeof(float) / AHEAD_LINE;
+    size_t lines = floats * sizeof(float) / AHEAD_LINE;
+    if (floats == stride) { /* one piece */
+        lines *= (size_t)planes, planes = 1;
+    }
     if (from && lines && planes && a->parts < AHEAD_PARTS) {
         a->part[a->parts++] = (ahead_part){
             .at = (const char *)from, .stride = (ptrdiff_t)(stride * sizeof(float)), .planes = planes, .lines = lines};
@@ -46,6 +49,17 @@ static inline void ahead_add(ahead *a, const float *from, size_t floats, int pla
 /* All of it in the first two thirds of `tiles` steps: the last lines, too, are to be there in time. */
 NAS_INLINE void ahead_spread(ahead *a, size_t tiles) { a->step = tiles ? (a->lines * 3 / 2 + tiles - 1) / tiles : 0; }
 
+/* `lines` of the current piece, at most, have been fetched. */
+NAS_INLINE void ahead_advance(ahead *a, ahead_part *p, size_t lines) {
+    p->done += lines;
+    if (p->done >= p->lines) {
+        p->done = 0;
+        p->at += p->stride;
+        a->current += --p->planes == 0;
+    }
+}
+
+/* Several lines at once, where there is one moment for each tile. */
 NAS_INLINE void ahead_fetch(ahead *a) {
     if (!a || a->current == a->parts) {
         return;
@@ -56,12 +70,34 @@ NAS_INLINE void ahead_fetch(ahead *a) {
     for (size_t i = 0; i < count; i++) {
         __builtin_prefetch(at + i * AHEAD_LINE, 0, 2);
     }
-    p->done += count;
-    if (p->done == p->lines) {
-        p->done = 0;
-        p->at += p->stride;
-        a->current += --p->planes == 0;
+    ahead_advance(a, p, count);
+}
+
+/* Lines that are fetched one by one between the operations of an inner loop. Memory has a line for a core every ten or
+ * twenty cycles; several at once would have to wait, and the arithmetic behind them as well. */
+typedef struct ahead_run {
+    const char *at;
+    ptrdiff_t step; /* zero where nothing is to be fetched: `at` is in the caches then */
+} ahead_run;
+
+enum { AHEAD_RUN = 16 };
+
+/* The next AHEAD_RUN lines, or none; a moment as in ahead_fetch. Where the piece ends before the run does, the lines
+ * behind it are fetched in vain. */
+NAS_INLINE ahead_run ahead_take(ahead *a, const void *here) {
+    if (!a || a->current == a->parts || (a->due += a->step) < AHEAD_RUN) {
+        return (ahead_run){here, 0};
     }
+    ahead_part *p = &a->part[a->current];
+    const ahead_run run = {p->at + p->done * AHEAD_LINE, AHEAD_LINE};
+    a->due -= AHEAD_RUN;
+    ahead_advance(a, p, AHEAD_RUN);
+    return run;
+}
+
+NAS_INLINE void ahead_next(ahead_run *r) {
+    __builtin_prefetch(r->at, 0, 2);
+    r->at += r->step;
 }
 
 #endif

@@ -1,5 +1,6 @@
 /* simd_pointwise.c - forward pass of 1x1 convolutions: a strip's values are gathered through the gate and
  * multiplied; results leave their sums before they are stored. */
+#include "kernels/tasks.h"
 #include "simd_pointwise_strips.h"
 
 enum { GROUPS = 128, STRIP_FLOATS = 24 * 1024 };
@@ -61,12 +62,12 @@ static void run_strip(const forward *f, int task, float *values, int32_t *source
         pw_sources(c, &s, source);
         pw_gather(c, &s, f->x, source, values);
     }
-    for (int block = 0; block < c->out_blocks; block += PANEL) {
-        product.blocks = c->out_blocks - block < PANEL ? c->out_blocks - block : PANEL;
+    for (int block = 0; block < c->out_blocks; block += product.blocks) {
+        product.blocks = pw_width(c->out_blocks - block);
         product.w = c->p->weights + (size_t)block * BLOCK * c->in_all;
         product.y = z + block * product.y_block;
         product.bias = f->bias ? f->bias + (size_t)block * BLOCK : NULL;
-        vec sums[2 * PANEL] = {vzero()};
+        vec sums[2 * PW_WIDE] = {vzero()};
         product.sums = total ? sums : NULL;
         NAS_SIMD(nas__pw_multiply)(&product);
         for (int i = 0; total && i < product.blocks; i++) {
@@ -76,21 +77,29 @@ static void run_strip(const forward *f, int task, float *values, int32_t *source
     }
 }
 
-static void run(const forward *f, nas__scratch *team) {
+static void run_group(const forward *f, int group, float *values, ahead *a) {
     const pw_cut *c = &f->cut;
     const size_t width = (size_t)2 * c->out_blocks * BLOCK;
-#pragma omp parallel for schedule(static) if (c->groups > 1)
-    for (int group = 0; group < c->groups; group++) {
-        float *values = nas__scratch_mine(team);
+    int32_t *source = (int32_t *)(values + (size_t)c->strip * c->all_blocks * BLOCK);
+    double *total = f->partial ? f->partial + group * width : NULL;
+    if (total) {
+        memset(total, 0, width * sizeof *total);
+    }
+    for (int task = group_start(c->tasks, group, c->groups); task < group_start(c->tasks, group + 1, c->groups);
+         task++) {
+        run_strip(f, task, values, source, a, total);
+    }
+}
+
+static void run(const forward *f, nas__scratch *team) {
+    nas__tasks tasks;
+    nas__tasks_share(&tasks, f->cut.groups);
+#pragma omp parallel if (f->cut.groups > 1)
+    {
         ahead a;
-        int32_t *source = (int32_t *)(values + (size_t)c->strip * c->all_blocks * BLOCK);
-        double *total = f->partial ? f->partial + group * width : NULL;
-        if (total) {
-            memset(total, 0, width * sizeof *total);
-        }
-        for (int task = group_start(c->tasks, group, c->groups); task < group_start(c->tasks, group + 1, c->groups);
-             task++) {
-            run_strip(f, task, values, source, &a, total);
+        nas__turn turn = {0};
+        for (int group; (group = nas__tasks_next(&tasks, &turn)) >= 0;) {
+            run_group(f, group, nas__scratch_mine(team), &a);
         }
     }
 }

@@ -15,20 +15,21 @@
 #define PANEL 1
 #endif
 
-/* Vectors of a tile of results, which registers hold. */
+/* Vectors of a tile of results, about, which registers hold; and blocks of outputs that one product has at most: as
+ * many as its tiles are wide. */
 #if defined(__AVX512F__)
-enum { PW_TILE = 16 };
+enum { PW_TILE = 24, PW_WIDE = 4 };
 #elif defined(__AVX2__)
-enum { PW_TILE = 8 };
+enum { PW_TILE = 8, PW_WIDE = PANEL };
 #else
-enum { PW_TILE = 4 };
+enum { PW_TILE = 4, PW_WIDE = PANEL };
 #endif
 
-/* y[p][o] = bias[o] + sum over i of x[p][i]*w[i][o] for `blocks` (1 to PANEL) blocks of outputs o. The inputs are
+/* y[p][o] = bias[o] + sum over i of x[p][i]*w[i][o] for `blocks` (1 to PW_WIDE) blocks of outputs o. The inputs are
  * `parts` times `in` channels, the last block of each part may have a tail, which is skipped. Pixel p of output block b
  * is at y + b*y_block + place[p]. */
 typedef struct pw_product {
-    const float *x, *w; /* w: [parts*in][blocks*BLOCK] */
+    const float *x, *w; /* w: [parts*in][blocks*BLOCK], in panels */
     float *y;
     ptrdiff_t x_block, y_block;
     const int32_t *place; /* increasing; NULL: p*BLOCK */
@@ -42,6 +43,11 @@ typedef struct pw_product {
 
 void NAS_SIMD(nas__pw_multiply)(const pw_product *c);
 
+/* How many of the next `left` blocks of outputs one product takes: whole panels, and not one block alone in the end. */
+NAS_INLINE int pw_width(int left) {
+    return left == PW_WIDE + 1 && PW_WIDE > PANEL ? PANEL : left < PW_WIDE ? left : PW_WIDE;
+}
+
 /* dw[i][o] += sum over pixels of x[p][i]*dy[p][o] with x as above and all output blocks; a row of dw has blocks*BLOCK.
  */
 typedef struct pw_gradient {
@@ -49,6 +55,7 @@ typedef struct pw_gradient {
     float *dw;
     ptrdiff_t x_block, dy_block;
     int parts, in, pixels, blocks;
+    bool first;   /* dw = instead of += */
     ahead *ahead; /* fetched meanwhile; may be NULL */
 } pw_gradient;
 

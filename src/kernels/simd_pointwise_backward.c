@@ -1,10 +1,11 @@
 /* simd_pointwise_backward.c - backward pass of 1x1 convolutions: a strip's gradient is finished on load, multiplied
  * with the values for the weights and with the weights for dx, which goes through the activation's mask to where it
  * came from. */
+#include "kernels/tasks.h"
 #include "simd_pointwise_strips.h"
 
 /* Groups have a gradient of the weights each: few when these are many. */
-enum { GROUPS = 128, FEW_GROUPS = 8, PARTIAL_FLOATS = 1 << 20, STRIP_FLOATS = 12 * 1024 };
+enum { GROUPS = 128, FEW_GROUPS = 8, PARTIAL_FLOATS = 1 << 18, STRIP_FLOATS = 12 * 1024 };
 
 typedef struct backward {
     pw_cut cut;
@@ -86,8 +87,8 @@ static void input_gradient(const backward *b, const pw_strip *s, workspace *w, d
                           .in = out,
                           .pixels = s->all,
                           .ahead = &w->ahead};
-    for (int block = 0; block < blocks; block += PANEL) {
-        product.blocks = blocks - block < PANEL ? blocks - block : PANEL;
+    for (int block = 0; block < blocks; block += product.blocks) {
+        product.blocks = pw_width(blocks - block);
         product.w = c->p->weights_t + (size_t)block * BLOCK * out;
         product.y = w->middle + block * product.y_block;
         NAS_SIMD(nas__pw_multiply)(&product);
@@ -116,7 +117,8 @@ static void look_ahead(const backward *b, int task, ahead *a) {
 }
 
 /* --- strips -------------------------------------------------------------------------------------------- */
-static void run_strip(const backward *b, int task, workspace *w, float *dw, double *total) {
+/* first: of its group. */
+static void run_strip(const backward *b, int task, bool first, workspace *w, float *dw, double *total) {
     const pw_cut *c = &b->cut;
     const pw_strip s = pw_find_strip(c, task);
     look_ahead(b, task, &w->ahead);
@@ -132,6 +134,7 @@ static void run_strip(const backward *b, int task, workspace *w, float *dw, doub
                                       .in = c->p->in,
                                       .pixels = s.all,
                                       .blocks = c->out_blocks,
+                                      .first = first,
                                       .ahead = &w->ahead};
         pw_gather(c, &s, b->g->x, w->source, w->values);
         NAS_SIMD(nas__pw_accumulate)(&gradient);
@@ -159,22 +162,28 @@ static workspace find_workspace(const backward *b, float *memory) {
     return w;
 }
 
-static void run(const backward *b, nas__scratch *team) {
+static void run_group(const backward *b, int group, workspace *w) {
     const pw_cut *c = &b->cut;
-#pragma omp parallel for schedule(static) if (c->groups > 1)
-    for (int group = 0; group < c->groups; group++) {
+    const int from = group_start(c->tasks, group, c->groups), to = group_start(c->tasks, group + 1, c->groups);
+    float *dw = b->partial ? b->partial + group * weights_floats(b) : NULL;
+    double *total = b->sums ? b->sums + group * sums_width(b) : NULL;
+    if (total) {
+        memset(total, 0, sums_width(b) * sizeof *total);
+    }
+    for (int task = from; task < to; task++) {
+        run_strip(b, task, task == from, w, dw, total);
+    }
+}
+
+static void run(const backward *b, nas__scratch *team) {
+    nas__tasks tasks;
+    nas__tasks_share(&tasks, b->cut.groups);
+#pragma omp parallel if (b->cut.groups > 1)
+    {
         workspace w = find_workspace(b, nas__scratch_mine(team));
-        float *dw = b->partial ? b->partial + group * weights_floats(b) : NULL;
-        double *total = b->sums ? b->sums + group * sums_width(b) : NULL;
-        if (dw) {
-            memset(dw, 0, weights_floats(b) * sizeof *dw);
-        }
-        if (total) {
-            memset(total, 0, sums_width(b) * sizeof *total);
-        }
-        for (int task = group_start(c->tasks, group, c->groups); task < group_start(c->tasks, group + 1, c->groups);
-             task++) {
-            run_strip(b, task, &w, dw, total);
+        nas__turn turn = {0};
+        for (int group; (group = nas__tasks_next(&tasks, &turn)) >= 0;) {
+            run_group(b, group, &w);
         }
     }
 }

@@ -4,14 +4,29 @@
 
 #include <math.h>
 
-/* Rows of a tile that is one block or one panel wide: powers of two, as the numbers of pixels are. With AVX-512 16 of
- * 32 registers accumulate, otherwise 8 of 16, which hides the latency of the multiply-add. */
-#define ROWS_1 PW_TILE
-#define ROWS_2 (PW_TILE / PANEL)
+/* Rows of a tile so many blocks wide. The more registers accumulate, and the more square the tile, the fewer loads
+ * there are for a multiply-add. With AVX-512 these are 24 of 32, with AVX2 8 of 16, which hides the latency of the
+ * multiply-add. */
+#if defined(__AVX512F__)
+enum { ROWS_1 = 16, ROWS_2 = 8, ROWS_3 = 8, ROWS_4 = 6 };
+#else
+enum { ROWS_1 = PW_TILE, ROWS_2 = PW_TILE / 2 };
+#endif
+
+/* The blocks of inputs that are multiplied before the next ones are: their weights are to stay in the first-level
+ * cache while all pixels pass by. */
+enum { PIECE_BLOCKS = 10 };
+
+typedef struct piece {
+    int from, to;  /* blocks of inputs, of all parts */
+    int left;      /* inputs of the part from there on */
+    ptrdiff_t row; /* of the weights */
+    bool last;
+} piece;
 
 /* sum[t][b] goes to `first` + t*BLOCK, or to place[t]. What the loops need is loaded before they store: the compiler
  * cannot know that y is not where it lies. */
-NAS_INLINE void store_tile(const pw_product *c, vec sum[16][PANEL], ptrdiff_t first, const int32_t *place,
+NAS_INLINE void store_tile(const pw_product *c, vec sum[16][PW_WIDE], ptrdiff_t first, const int32_t *place,
                            const int rows, const int blocks) {
     const ptrdiff_t y_block = c->y_block;
     const float *more = c->more;
@@ -21,7 +36,7 @@ NAS_INLINE void store_tile(const pw_product *c, vec sum[16][PANEL], ptrdiff_t fi
 #pragma GCC unroll 16
         for (int t = 0; t < rows; t++) {
             const ptrdiff_t at = place ? place[t] : first + t * BLOCK;
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (int b = 0; b < blocks; b++) {
                 sum[t][b] += vload(more + at + b * y_block);
             }
@@ -31,7 +46,7 @@ NAS_INLINE void store_tile(const pw_product *c, vec sum[16][PANEL], ptrdiff_t fi
         const vec high = vset1(c->act->cap > 0 ? c->act->cap : INFINITY);
 #pragma GCC unroll 16
         for (int t = 0; t < rows; t++) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (int b = 0; b < blocks; b++) {
                 sum[t][b] = vmin(high, vmax(vzero(), sum[t][b])); /* in this order NaNs pass */
             }
@@ -40,13 +55,13 @@ NAS_INLINE void store_tile(const pw_product *c, vec sum[16][PANEL], ptrdiff_t fi
 #pragma GCC unroll 16
     for (int t = 0; t < rows; t++) {
         const ptrdiff_t at = place ? place[t] : first + t * BLOCK;
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int b = 0; b < blocks; b++) {
             vstore(y + at + b * y_block, sum[t][b]);
         }
     }
     if (sums) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int b = 0; b < blocks; b++) {
             vec s1[2] = {sums[2 * b], vzero()}, s2[2] = {sums[2 * b + 1], vzero()}; /* two each hide their latency */
 #pragma GCC unroll 16
@@ -61,7 +76,7 @@ NAS_INLINE void store_tile(const pw_product *c, vec sum[16][PANEL], ptrdiff_t fi
 }
 
 /* Most tiles lie in one row of pixels: one place is enough. */
-NAS_INLINE void finish_tile(const pw_product *c, vec sum[16][PANEL], int pixel, const int rows, const int blocks) {
+NAS_INLINE void finish_tile(const pw_product *c, vec sum[16][PW_WIDE], int pixel, const int rows, const int blocks) {
     const int32_t *place = c->place ? c->place + pixel : NULL;
     const ptrdiff_t first = place ? place[0] : (ptrdiff_t)pixel * BLOCK;
     if (!place || place[rows - 1] == first + (rows - 1) * BLOCK) {
@@ -71,8 +86,8 @@ NAS_INLINE void finish_tile(const pw_product *c, vec sum[16][PANEL], int pixel, 
     }
 }
 
-NAS_INLINE void start_tile(const pw_product *c, vec sum[16][PANEL], const int rows, const int blocks) {
-#pragma GCC unroll 2
+NAS_INLINE void start_tile(const pw_product *c, vec sum[16][PW_WIDE], const int rows, const int blocks) {
+#pragma GCC unroll 4
     for (int b = 0; b < blocks; b++) {
         const vec start = c->bias ? vload(c->bias + b * BLOCK) : vzero();
 #pragma GCC unroll 16
@@ -82,62 +97,114 @@ NAS_INLINE void start_tile(const pw_product *c, vec sum[16][PANEL], const int ro
     }
 }
 
-NAS_INLINE void product_tile(const pw_product *c, int pixel, const int rows, const int blocks) {
-    vec sum[16][PANEL];
-    start_tile(c, sum, rows, blocks);
-    const ptrdiff_t x_block = c->x_block;
-    const float *w = c->w, *block = c->x + (ptrdiff_t)pixel * BLOCK;
-    int left = c->in; /* of the part */
-    for (int i = c->parts * ((left + BLOCK - 1) / BLOCK); i > 0; i--, block += x_block) {
-        const float *x = block, *end = x + (left < BLOCK ? left : BLOCK);
-#pragma GCC unroll 1
-        for (; x < end; x++, w += blocks * BLOCK) {
-            vec weight[PANEL];
-#pragma GCC unroll 2
-            for (int b = 0; b < blocks; b++) {
-                weight[b] = vload(w + b * BLOCK);
-            }
+/* Between pieces a tile lies where it belongs. */
+NAS_INLINE void move_tile(const pw_product *c, vec sum[16][PW_WIDE], int pixel, const bool load, const int rows,
+                          const int blocks) {
+    const int32_t *place = c->place ? c->place + pixel : NULL;
+    const ptrdiff_t y_block = c->y_block;
+    float *y = c->y;
 #pragma GCC unroll 16
-            for (int t = 0; t < rows; t++) {
-                const vec value = vset1(x[t * BLOCK]);
-#pragma GCC unroll 2
-                for (int b = 0; b < blocks; b++) {
-                    sum[t][b] = vfma(value, weight[b], sum[t][b]);
-                }
+    for (int t = 0; t < rows; t++) {
+        const ptrdiff_t at = place ? place[t] : (ptrdiff_t)(pixel + t) * BLOCK;
+#pragma GCC unroll 4
+        for (int b = 0; b < blocks; b++) {
+            if (load) {
+                sum[t][b] = vload(y + at + b * y_block);
+            } else {
+                vstore(y + at + b * y_block, sum[t][b]);
             }
         }
-        left = left > BLOCK ? left - BLOCK : c->in;
-        ahead_fetch(c->ahead);
     }
-    finish_tile(c, sum, pixel, rows, blocks);
+}
+
+/* One input. The weights of blocks beyond the first panel are at `beyond`. */
+NAS_INLINE void product_step(const float *x, const float *w, const float *beyond, vec sum[16][PW_WIDE], const int rows,
+                             const int blocks) {
+    vec weight[PW_WIDE];
+#pragma GCC unroll 4
+    for (int b = 0; b < blocks; b++) {
+        weight[b] = vload(b < PANEL ? w + b * BLOCK : beyond + (b - PANEL) * BLOCK);
+    }
+#pragma GCC unroll 16
+    for (int t = 0; t < rows; t++) {
+        const vec value = vset1(x[t * BLOCK]);
+#pragma GCC unroll 4
+        for (int b = 0; b < blocks; b++) {
+            sum[t][b] = vfma(value, weight[b], sum[t][b]);
+        }
+    }
+}
+
+NAS_INLINE void product_tile(const pw_product *c, const piece *p, int pixel, const int rows, const int blocks) {
+    const ptrdiff_t width = (blocks < PANEL ? blocks : PANEL) * BLOCK, width_beyond = (blocks - PANEL) * BLOCK;
+    vec sum[16][PW_WIDE];
+    if (p->from == 0) {
+        start_tile(c, sum, rows, blocks);
+    } else {
+        move_tile(c, sum, pixel, true, rows, blocks);
+    }
+    const float *block = c->x + p->from * c->x_block + (ptrdiff_t)pixel * BLOCK;
+    const float *w = c->w + p->row * width;
+    const float *beyond = c->w + (ptrdiff_t)c->parts * c->in * PANEL * BLOCK + p->row * width_beyond;
+    int left = p->left;
+    for (int i = p->from; i < p->to; i++, block += c->x_block) {
+        const float *x = block, *end = x + (left < BLOCK ? left : BLOCK);
+        ahead_run run = ahead_take(c->ahead, x);
+#pragma GCC unroll 1
+        for (; x + 2 <= end; x += 2, w += 2 * width, beyond += 2 * width_beyond) {
+            ahead_next(&run);
+            product_step(x, w, beyond, sum, rows, blocks);
+            ahead_next(&run);
+            product_step(x + 1, w + width, beyond + width_beyond, sum, rows, blocks);
+        }
+        if (x < end) {
+            product_step(x, w, beyond, sum, rows, blocks);
+            w += width, beyond += width_beyond;
+        }
+        left = left > BLOCK ? left - BLOCK : c->in;
+    }
+    if (p->last) {
+        finish_tile(c, sum, pixel, rows, blocks);
+    } else {
+        move_tile(c, sum, pixel, false, rows, blocks);
+    }
 }
 
 /* Full tiles; what is left over is done by narrower ones. Returns the pixels done. */
-NAS_INLINE int product_tiles(const pw_product *c, int pixel, const int rows, const int blocks) {
+NAS_INLINE int product_tiles(const pw_product *c, const piece *p, int pixel, const int rows, const int blocks) {
     for (; pixel + rows <= c->pixels; pixel += rows) {
-        product_tile(c, pixel, rows, blocks);
+        product_tile(c, p, pixel, rows, blocks);
     }
     return pixel;
 }
 
 /* One function per case: inlined into a common one, accumulators end up in memory. */
 #define DEFINE(NAME, ROWS, BLOCKS)                                                                                     \
-    static __attribute__((noinline)) int product_##NAME(const pw_product *c, int pixel) {                              \
-        return product_tiles(c, pixel, ROWS, BLOCKS);                                                                  \
+    static __attribute__((noinline)) int product_##NAME(const pw_product *c, const piece *p, int pixel) {              \
+        return product_tiles(c, p, pixel, ROWS, BLOCKS);                                                               \
     }
-DEFINE(wide_1, ROWS_1, 1)
-DEFINE(4_1, 4, 1)
-DEFINE(1_1, 1, 1)
+#define DEFINE_WIDTH(BLOCKS)                                                                                           \
+    DEFINE(wide_##BLOCKS, ROWS_##BLOCKS, BLOCKS)                                                                       \
+    DEFINE(4_##BLOCKS, 4, BLOCKS)                                                                                      \
+    DEFINE(1_##BLOCKS, 1, BLOCKS)                                                                                      \
+    static void product_##BLOCKS(const pw_product *c, const piece *p, int pixel) {                                     \
+        pixel = product_wide_##BLOCKS(c, p, pixel);                                                                    \
+        pixel = product_4_##BLOCKS(c, p, pixel);                                                                       \
+        product_1_##BLOCKS(c, p, pixel);                                                                               \
+    }
+DEFINE_WIDTH(1)
 #if PANEL > 1
-DEFINE(wide_2, ROWS_2, 2)
-DEFINE(4_2, 4, 2)
-DEFINE(1_2, 1, 2)
+DEFINE_WIDTH(2)
+#endif
+#if defined(__AVX512F__)
+DEFINE_WIDTH(3)
+DEFINE_WIDTH(4)
 #endif
 
 #if defined(__AVX512F__)
 /* `rows` pixels of one block of outputs from one block of inputs. */
 NAS_INLINE void held_tile(const pw_product *c, const vec weight[BLOCK], int pixel, const int rows) {
-    vec sum[16][PANEL];
+    vec sum[16][PW_WIDE];
     const float *x = c->x + (ptrdiff_t)pixel * BLOCK;
     start_tile(c, sum, rows, 1);
 #pragma GCC unroll 16
@@ -171,64 +238,100 @@ static __attribute__((noinline)) int product_held(const pw_product *c, int pixel
 }
 #endif
 
+static void product_piece(const pw_product *c, const piece *p, int pixel) {
+    switch (c->blocks) {
+#if defined(__AVX512F__)
+    case 4:
+        product_4(c, p, pixel);
+        break;
+    case 3:
+        product_3(c, p, pixel);
+        break;
+#endif
+#if PANEL > 1
+    case 2:
+        product_2(c, p, pixel);
+        break;
+#endif
+    default:
+        product_1(c, p, pixel);
+    }
+}
+
 void NAS_SIMD(nas__pw_multiply)(const pw_product *c) {
+    const int part_blocks = (c->in + BLOCK - 1) / BLOCK, all = c->parts * part_blocks;
+    piece p = {.to = all, .left = c->in, .last = true};
     int pixel = 0;
 #if defined(__AVX512F__)
     if (c->blocks == 1 && c->parts == 1 && c->in == BLOCK) {
         pixel = product_held(c, pixel);
     }
 #endif
-#if PANEL > 1
-    if (c->blocks == 2) {
-        pixel = product_wide_2(c, pixel);
-        pixel = product_4_2(c, pixel);
-        product_1_2(c, pixel);
+    if (all <= PIECE_BLOCKS) {
+        product_piece(c, &p, pixel);
         return;
     }
-#endif
-    pixel = product_wide_1(c, pixel);
-    pixel = product_4_1(c, pixel);
-    product_1_1(c, pixel);
+    const int pieces = (all + PIECE_BLOCKS - 1) / PIECE_BLOCKS;
+    for (int i = 0; i < pieces; i++) {
+        const int block = all * i / pieces, part = block / part_blocks, of_part = block - part * part_blocks;
+        p = (piece){
+            .from = block, .to = all * (i + 1) / pieces, .left = c->in - of_part * BLOCK, .last = i + 1 == pieces};
+        p.row = (ptrdiff_t)part * c->in + (ptrdiff_t)of_part * BLOCK;
+        product_piece(c, &p, pixel);
+    }
 }
 
 /* --- the gradient of the weights --------------------------------------------------------------------- */
+/* One pixel. */
+NAS_INLINE void gradient_step(const pw_gradient *c, const float *x, const float *dy, vec sum[16][PW_WIDE],
+                              const int rows, const int blocks) {
+    vec g[PW_WIDE];
+#pragma GCC unroll 4
+    for (int b = 0; b < blocks; b++) {
+        g[b] = vload(dy + b * c->dy_block);
+    }
+#pragma GCC unroll 16
+    for (int t = 0; t < rows; t++) {
+        const vec value = vset1(x[t]);
+#pragma GCC unroll 4
+        for (int b = 0; b < blocks; b++) {
+            sum[t][b] = vfma(value, g[b], sum[t][b]);
+        }
+    }
+}
+
 /* Rows i.. of the gradient, whose inputs lie side by side at x, and `blocks` blocks of columns. */
 NAS_INLINE void gradient_tile(const pw_gradient *c, const float *x, int i, int block, const int rows,
                               const int blocks) {
-    vec sum[16][PANEL];
+    vec sum[16][PW_WIDE];
     const ptrdiff_t row = (ptrdiff_t)c->blocks * BLOCK;
     float *dw = c->dw + i * row + (ptrdiff_t)block * BLOCK;
 #pragma GCC unroll 16
     for (int t = 0; t < rows; t++) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int b = 0; b < blocks; b++) {
-            sum[t][b] = vload(dw + t * row + b * BLOCK);
+            sum[t][b] = c->first ? vzero() : vload(dw + t * row + b * BLOCK);
         }
     }
     const float *dy = c->dy + block * c->dy_block;
     for (int left = c->pixels; left > 0; left -= PW_PIXELS) {
+        ahead_run run = ahead_take(c->ahead, x);
         const float *end = dy + (ptrdiff_t)(left < PW_PIXELS ? left : PW_PIXELS) * BLOCK;
 #pragma GCC unroll 1
-        for (; dy < end; dy += BLOCK, x += BLOCK) {
-            vec g[PANEL];
-#pragma GCC unroll 2
-            for (int b = 0; b < blocks; b++) {
-                g[b] = vload(dy + b * c->dy_block);
-            }
-#pragma GCC unroll 16
-            for (int t = 0; t < rows; t++) {
-                const vec value = vset1(x[t]);
-#pragma GCC unroll 2
-                for (int b = 0; b < blocks; b++) {
-                    sum[t][b] = vfma(value, g[b], sum[t][b]);
-                }
-            }
+        for (; dy + BLOCK < end; dy += 2 * BLOCK, x += 2 * BLOCK) {
+            ahead_next(&run);
+            gradient_step(c, x, dy, sum, rows, blocks);
+            ahead_next(&run);
+            gradient_step(c, x + BLOCK, dy + BLOCK, sum, rows, blocks);
         }
-        ahead_fetch(c->ahead);
+        if (dy < end) {
+            gradient_step(c, x, dy, sum, rows, blocks);
+            dy += BLOCK, x += BLOCK;
+        }
     }
 #pragma GCC unroll 16
     for (int t = 0; t < rows; t++) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int b = 0; b < blocks; b++) {
             vstore(dw + t * row + b * BLOCK, sum[t][b]);
         }
@@ -260,8 +363,19 @@ static __attribute__((noinline)) void gradient_2(const pw_gradient *c, const flo
 }
 #endif
 
+#if defined(__AVX512F__)
+static __attribute__((noinline)) void gradient_3(const pw_gradient *c, const float *x, int i, int count, int block) {
+    gradient_tiles(c, x, i, count, block, 8, 3);
+}
+#endif
+
 static void gradient_of_block(const pw_gradient *c, const float *x, int i, int count) {
     int block = 0;
+#if defined(__AVX512F__)
+    for (; c->blocks - block == 3 || c->blocks - block > 4; block += 3) { /* nothing is left over, or two */
+        gradient_3(c, x, i, count, block);
+    }
+#endif
 #if PANEL > 1
     for (; block + 2 <= c->blocks; block += 2) {
         gradient_2(c, x, i, count, block);
