@@ -39,6 +39,23 @@ NAS_INLINE void unit_correlate(const nas__unit *u, const dw_frame *frame, int bl
     NAS_SIMD(nas__dw_correlate)(&c);
 }
 
+/* Whether images are fetched ahead as a whole, or strip by strip: too much at once would drive what is worked on from
+ * the second-level cache. It is for the blocks and pixels that are read and written of either side. */
+NAS_INLINE bool unit_ahead_images(int blocks, int pixels, int out_blocks, int out_pixels) {
+    enum { MOST = 4 * 1024 };
+    return (size_t)blocks * pixels + (size_t)out_blocks * out_pixels <= MOST;
+}
+
+/* Adds rows [from, to) of `blocks` planes of h x w pixels, the first of which is plane `plane` of x; x may be NULL. */
+static inline void unit_ahead_rows(ahead *a, const float *x, size_t plane, int blocks, int h, int w, int from, int to) {
+    const size_t row = (size_t)w * BLOCK;
+    from = dw_max(from, 0);
+    to = dw_min(to, h);
+    if (x && from < to) {
+        ahead_add(a, x + (plane * h + from) * row, (to - from) * row, blocks, h * row);
+    }
+}
+
 /* Tiles, about, of products and correlations over `blocks` blocks of h x w pixels: each a moment to fetch something. */
 NAS_INLINE size_t unit_tiles(int blocks, int h, int w) { return (size_t)blocks * ((size_t)h * (size_t)w / 16 + 1); }
 

@@ -30,6 +30,7 @@ typedef struct backward {
     dw_frame in_frame, out_frame; /* the image, and the gradient of the depthwise result, with their borders */
     int in_rows, out_rows, step;
     int strip, strips; /* rows of output; several strips only when each block has bordered planes of its own */
+    bool ahead_images; /* images are fetched ahead as a whole, not strip by strip */
     int behind;        /* the row m*stride of dx is complete when the rows of output before m + behind are there */
 } backward;
 
@@ -246,9 +247,9 @@ static void run_panel(const backward *b, workspace *w, const strip *s, int block
 }
 
 /* Goes on to the next strip; the rows of dx come in pairs as long as there are more. */
-static void advance(const backward *b, strip *s) {
+static void advance(const backward *b, strip *s, int count) {
     const int rows = dw_ceil_div(b->u->h, b->u->stride);
-    s->to = dw_min(s->from + b->strip, b->u->oh);
+    s->to = dw_min(s->from + count, b->u->oh);
     s->dx_from = s->dx_to;
     s->dx_to = s->to == b->u->oh ? rows : dw_max(dw_min(s->to - b->behind, rows) / 2 * 2, s->dx_from);
 }
@@ -261,37 +262,61 @@ static void fold_sums(const backward *b, const workspace *w, int from, int to, d
     }
 }
 
-/* What the image after this one, or with the depthwise convolution alone the next block, will read and write is fetched
- * while this one is worked on. */
-static void look_ahead(const backward *b, workspace *w, int image, int block) {
+/* Tiles, about, that a strip of so many rows takes. */
+static size_t strip_tiles(const backward *b, int rows, int blocks) {
     const nas__unit *u = b->u;
     const nas__unit_grads *g = b->g;
-    const size_t blocks = u->pointwise ? b->in_blocks : 1, in = (size_t)u->h * u->w * BLOCK * blocks;
-    const size_t out = (size_t)u->oh * u->ow * BLOCK * (u->pointwise ? b->out_blocks : 1);
-    const size_t next = (u->pointwise ? (size_t)image : (size_t)image * b->in_blocks + block) + 1;
-    ahead_reset(&w->ahead);
-    if (next * blocks >= (size_t)u->n * b->in_blocks || b->parts > 1) {
+    const size_t correlations = unit_tiles(blocks, rows * u->stride, u->w);
+    if (!u->pointwise) {
+        return (g->dx ? correlations : 0) + (g->d_depthwise ? rows : 0);
+    }
+    return (g->dx ? correlations + unit_product_tiles(blocks, rows, u->ow) * b->out_blocks : 0) +
+           (g->d_pointwise ? unit_tiles(blocks, rows, u->ow) * (1 + b->out_blocks) : 0) +
+           (g->d_depthwise ? (size_t)blocks * rows : 0);
+}
+
+/* What comes after this strip will be read and written meanwhile: the next strip, or, at an image's first strip, the
+ * next image. The depthwise convolution alone takes blocks for images. */
+static void look_ahead(const backward *b, workspace *w, const strip *now, int block) {
+    const nas__unit *u = b->u;
+    const nas__unit_grads *g = b->g;
+    const int blocks = u->pointwise ? b->in_blocks : 1, outs = u->pointwise ? b->out_blocks : 1;
+    size_t in = (size_t)now->image * b->in_blocks + block;
+    strip s = *now;
+    if (b->ahead_images && now->from > 0) {
         return;
     }
-    const bool x = wants_values(b) || g->in_sums || (g->load && g->load->relu), z = g->dz->b || g->dz->masked;
-    ahead_add(&w->ahead, g->dz->g + next * out, out, 1, 0);
-    ahead_add(&w->ahead, z ? g->dz->z + next * out : NULL, out, 1, 0);
-    ahead_add(&w->ahead, x ? g->x + next * in : NULL, in, 1, 0);
-    ahead_add(&w->ahead, g->dx ? g->dx + next * in : NULL, in, 1, 0);
-    size_t tiles = (u->pointwise && g->dx ? unit_product_tiles(b->in_blocks, u->oh, u->ow) * b->out_blocks : 0) +
-                   (g->dx ? unit_tiles((int)blocks, u->h, u->w) : 0) +
-                   (g->d_pointwise ? unit_tiles(b->in_blocks, u->oh, u->ow) : 0) +
-                   (g->d_pointwise ? unit_tiles(b->in_blocks * b->out_blocks, u->oh, u->ow) : 0) +
-                   (g->d_depthwise ? blocks * u->oh : 0);
-    ahead_spread(&w->ahead, tiles);
+    ahead_reset(&w->ahead);
+    if (b->ahead_images || now->to == u->oh) {
+        s = (strip){.to = 0};
+        in += blocks;
+    }
+    if (b->parts > 1 || in >= (size_t)u->n * b->in_blocks) {
+        return;
+    }
+    s.from = s.to;
+    advance(b, &s, b->ahead_images ? u->oh : b->strip);
+    const size_t out = in / blocks * outs;
+    const int dx_from = s.dx_from * u->stride, dx_to = s.dx_to * u->stride;
+    int x_from = dx_from, x_to = dx_to;
+    if (wants_values(b)) {
+        x_to = seen_from(b, &s) + seen_rows(b, &s) - b->in_frame.top;
+        x_from = s.from > 0 ? x_to - (s.to - s.from) * u->stride : 0;
+    }
+    const bool z = g->dz->b || g->dz->masked, x = wants_values(b) || g->in_sums || (g->load && g->load->relu);
+    unit_ahead_rows(&w->ahead, g->dz->g, out, outs, u->oh, u->ow, s.from, s.to);
+    unit_ahead_rows(&w->ahead, z ? g->dz->z : NULL, out, outs, u->oh, u->ow, s.from, s.to);
+    unit_ahead_rows(&w->ahead, x ? g->x : NULL, in, blocks, u->h, u->w, x_from, x_to);
+    unit_ahead_rows(&w->ahead, g->dx, in, blocks, u->h, u->w, dx_from, dx_to);
+    ahead_spread(&w->ahead, strip_tiles(b, b->ahead_images ? u->oh : now->to - now->from, blocks));
 }
 
 /* Blocks [from, to) of one image; alone, the depthwise convolution takes block by block. */
 static void run_strips(const backward *b, workspace *w, int image, int from, int to, float *partial) {
     const nas__unit *u = b->u;
-    look_ahead(b, w, image, from);
     for (strip s = {.image = image}; s.from < u->oh; s.from = s.to) {
-        advance(b, &s);
+        advance(b, &s, b->strip);
+        look_ahead(b, w, &s, from);
         for (int block = 0; u->pointwise && block < b->out_blocks; block++) {
             grad_rows(b->g->dz, block, out_at(b, &s, block, b->out_blocks), 1,
                       (ptrdiff_t)(s.to - s.from) * u->ow * BLOCK, w->dz + block * strip_floats(b), 0);
@@ -401,6 +426,7 @@ static void cut_strips(backward *b) {
         b->strip = dw_ceil_div(dw_ceil_div(u->oh, dw_ceil_div(u->oh, rows)), 2) * 2;
         b->strips = dw_ceil_div(u->oh, b->strip);
     }
+    b->ahead_images = unit_ahead_images(2 * blocks, u->h * u->w, 2 * out_blocks, u->oh * u->ow);
     b->panel = dw_min(PANEL, blocks);
     b->planes = b->strips > 1 ? blocks : b->panel;
 }

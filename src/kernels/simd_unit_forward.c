@@ -147,30 +147,40 @@ static void fold_sums(const forward *f, const vec *sums, double *total) {
     }
 }
 
-/* What the blocks after these, of this image or the next one, will read and write is fetched while these are worked
- * on. */
-static void look_ahead(const forward *f, workspace *w, int image, int block) {
+/* What comes after this strip will be read and written meanwhile: the next strip, or, at an image's first strip, the
+ * next image. The depthwise convolution alone takes blocks for images. */
+static void look_ahead(const forward *f, workspace *w, int image, int block, int strip) {
     const nas__unit *u = f->u;
-    const size_t in = (size_t)u->h * u->w * BLOCK, out = (size_t)u->oh * u->ow * BLOCK;
-    const size_t next = (size_t)image * f->in_blocks + block + f->planes;
-    ahead_reset(&w->ahead);
-    if (next < (size_t)u->n * f->in_blocks && f->parts == 1) {
-        const size_t outs = u->pointwise ? f->out_blocks : 1;
-        ahead_add(&w->ahead, f->x + next * in, f->planes * in, 1, 0);
-        ahead_add(&w->ahead, f->z + (u->pointwise ? (size_t)image + 1 : next) * outs * out, outs * out, 1, 0);
-        ahead_spread(&w->ahead,
-                     unit_tiles(f->planes, u->oh, u->ow) +
-                         (u->pointwise ? unit_product_tiles(f->out_blocks, u->oh, u->ow) * f->in_blocks : 0));
+    const int outs = u->pointwise ? f->out_blocks : 1;
+    const bool whole = unit_ahead_images(f->planes, u->h * u->w, outs, u->oh * u->ow);
+    size_t plane = (size_t)image * f->in_blocks + block;
+    if (whole && strip > 0) {
+        return;
     }
+    ahead_reset(&w->ahead);
+    if (whole || ++strip == f->strips) {
+        strip = 0;
+        plane += f->planes;
+    }
+    if (f->parts > 1 || plane >= (size_t)u->n * f->in_blocks) {
+        return;
+    }
+    const int out = strip * f->strip, rows = whole ? u->oh : dw_min(f->strip, u->oh - out);
+    const int to = out * u->stride + rows_seen(f, rows) - u->pad_h;
+    const int from = strip > 0 ? to - rows * u->stride : 0; /* the rows before were read for this strip */
+    unit_ahead_rows(&w->ahead, f->x, plane, f->planes, u->h, u->w, from, to);
+    unit_ahead_rows(&w->ahead, f->z, plane / f->planes * outs, outs, u->oh, u->ow, out, out + rows);
+    ahead_spread(&w->ahead, unit_tiles(f->planes, rows, u->ow) +
+                                (u->pointwise ? unit_product_tiles(f->out_blocks, rows, u->ow) * f->in_blocks : 0));
 }
 
 /* Strips [from, to) of one image; alone, the depthwise convolution takes block by block. */
 static void run_strips(const forward *f, workspace *w, int image, int from, int to) {
     const nas__unit *u = f->u;
     for (int block = 0; block < f->in_blocks; block += f->planes) {
-        look_ahead(f, w, image, block);
         w->loaded = 0;
         for (int s = from; s < to; s++) {
+            look_ahead(f, w, image, block, s);
             const int out = s * f->strip, rows = dw_min(f->strip, u->oh - out);
             if (u->pointwise) {
                 pointwise_strip(f, w, image, out, rows);
