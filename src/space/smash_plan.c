@@ -57,7 +57,8 @@ void nas__smash_read_plan(const nas__smash_block *block, nas__smash_plan *plan) 
     const nas__smash_options *o = &block->net->options;
     *plan = (nas__smash_plan){.bank = value(block->bank)};
     plan->banks = o->units / plan->bank;
-    plan->n_ops = 1 + nas__mutable_single(nas__repeat_mutable(block->row));
+    /* the most of several depths, which passes that count all candidates take */
+    plan->n_ops = 64 - __builtin_clzll(nas__repeat_mutable(block->row)->decision->run | 1);
     for (int i = 0; i < plan->n_ops; i++) {
         plan_op(block->ops[i], o, plan->bank, &plan->banks, &plan->ops[i]);
     }
