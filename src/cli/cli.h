@@ -10,20 +10,21 @@
 #include <stdio.h>
 
 /* --- options ------------------------------------------------------------------------------------ */
-enum { CLI_MOST_SETTINGS = 64, CLI_MOST_JOBS = 256 };
+enum { CLI_MOST_SETTINGS = 64, CLI_MOST_JOBS = 256, CLI_MOST_OPTIONS = 96 };
 
 /* What the options of all subcommands fill in; texts are borrowed from argv, or kept (cli_keep). */
 typedef struct cli_args {
     const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *limit, *input, *first_step,
-        *precision, *strategy_plugin, *pick, *truth, *onnx, *c, *safetensors, *host, *token, *token_file, *allow_host;
+        *precision, *strategy_plugin, *pick, *truth, *onnx, *c, *safetensors, *host, *token, *token_file, *allow_host,
+        *latency_table, *svg;
     const char *set[CLI_MOST_SETTINGS];
     int n_set;
     int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,
-        score_steps, random, seeds, samples, jobs, port;
+        score_steps, random, seeds, samples, jobs, port, validate;
     double lr, weight_decay, label_smoothing, drop_path, valid_share;
     bool resume, inherit, json, quiet, verbose, csv, op_times, scaling, keep_batch_norm, raw_pixels, no_proxies, help;
-    uint64_t given;     /* bit i: row i of the options was on the command line */
-    const char **names; /* arguments that are no options */
+    bool given[CLI_MOST_OPTIONS]; /* row i of the options was on the command line */
+    const char **names;           /* arguments that are no options */
     int n_names;
     const char *command_line; /* as it could be typed again */
     const struct cli_command *command;
@@ -45,7 +46,7 @@ typedef struct cli_option {
     } resume;                    /* part of config.json? what --resume lets differ */
     const char *(*words)(int i); /* possible values, for completion; NULL behind the last */
 } cli_option;
-extern const cli_option cli_options[];
+extern const cli_option cli_options[]; /* CLI_MOST_OPTIONS at most */
 extern const int cli_n_options;
 
 typedef struct cli_command {

@@ -164,7 +164,7 @@ static nas_status train(const cli_comparison *c, const cli_rival *r, int seed, c
     for (int i = 0; i < cli_n_options; i++) {
         bool said = cli_options[i].resume != CLI_FREE && strcmp(cli_options[i].name, "space") != 0 &&
                     strcmp(cli_options[i].name, "threads") != 0 && cli_takes(c->a->command, &cli_options[i]);
-        one.given |= said ? 1ull << i : 0;
+        one.given[i] |= said;
     }
     *result = cli_json_read(directory, "result.json");
     if (has_failed(*result)) {

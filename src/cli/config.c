@@ -221,7 +221,7 @@ nas_status cli_config_option(cli_args *a) {
     for (int i = 0; !status && i < cli_n_options; i++) { /* what the file says stands like the command line's */
         json_t *options = json_object_get(json, "options");
         bool said = json_object_get(options ? options : json, cli_options[i].name) && cli_options[i].type != CLI_LIST;
-        a->given |= said && cli_takes(a->command, &cli_options[i]) ? 1ull << i : 0;
+        a->given[i] |= said && cli_takes(a->command, &cli_options[i]);
     }
     free(text);
     json_decref(json);

@@ -61,8 +61,15 @@ const cli_option cli_options[] = {
      "hard limits, some or all, of the network that is found; latency as measured here", CLI_STORED, NULL},
     {"inherit", CLI_FLAG, AT(inherit), NULL, 0, 0, "start from the search's shared weights instead of fresh ones",
      CLI_STORED, NULL},
-    {"out", CLI_TEXT, AT(out), "DIR", 0, 0, "run directory; by default a new one (of compare: RUN/compare)", CLI_FREE,
-     NULL},
+    {"out", CLI_TEXT, AT(out), "DIR", 0, 0,
+     "run directory; by default a new one (of compare: RUN/compare). Of profile: the file of the table, which is "
+     "measured, or completed when it is there",
+     CLI_FREE, NULL},
+    {"latency-table", CLI_PATH, AT(latency_table), "FILE", 0, 0, "latencies that `profile --out FILE` has measured",
+     CLI_STORED, NULL},
+    {"validate", CLI_INT, AT(validate), "N", 3, 10000, "measure N more random networks, and predict them by the table",
+     CLI_FREE, NULL},
+    {"svg", CLI_TEXT, AT(svg), "FILE", 0, 0, "a picture", CLI_FREE, NULL},
     {"resume", CLI_FLAG, AT(resume), NULL, 0, 0, "go on with the run in its directory, from the last finished epoch",
      CLI_FREE, NULL},
     {"input", CLI_TEXT, AT(input), "CxHxW", 0, 0, "shape of an image instead of the data set's", CLI_FREE, NULL},
@@ -115,6 +122,7 @@ const cli_option cli_options[] = {
     {"help", CLI_FLAG, AT(help), NULL, 0, 0, "this help", CLI_FREE, NULL},
 };
 const int cli_n_options = sizeof cli_options / sizeof *cli_options;
+_Static_assert(sizeof cli_options / sizeof *cli_options <= CLI_MOST_OPTIONS, "cli_args.given has room for all");
 
 static const char *const common[] = {"threads", "seed", "json", "quiet", "verbose", "help"};
 
@@ -144,7 +152,7 @@ bool cli_takes(const cli_command *command, const cli_option *option) {
 
 bool cli_given(const cli_args *a, const char *name) {
     const cli_option *option = cli_option_find(name);
-    return option && (a->given >> (option - cli_options) & 1);
+    return option && a->given[option - cli_options];
 }
 
 /* --- values ------------------------------------------------------------------------------------- */
@@ -305,11 +313,11 @@ static nas_status parse_option(const cli_command *command, char **word, cli_args
             return nas__fail(NAS_USAGE, "--%s needs a value: --%s %s", option->name, option->name, option->value);
         }
     }
-    uint64_t bit = 1ull << (option - cli_options);
-    if (option->type != CLI_LIST && (a->given & bit)) {
+    bool *given = &a->given[option - cli_options];
+    if (option->type != CLI_LIST && *given) {
         return nas__fail(NAS_USAGE, "--%s is given twice", option->name);
     }
-    a->given |= bit;
+    *given = true;
     return cli_set_option(a, option, value ? value : "1");
 }
 

@@ -1,5 +1,5 @@
-/* profile.c - `espalier profile`: what a network costs, counted. */
-#include "cli/cli.h"
+/* profile.c - `espalier profile`: what a network costs, counted; profile_latency.c measures. */
+#include "cli/profile.h"
 
 #include "core/error.h"
 #include "core/file.h"
@@ -10,18 +10,9 @@
 
 enum { SAMPLES = 32 };
 
-typedef struct profile {
-    cli_args *a;
-    cli_space space;
-    nas_module *model;
-    int64_t dims[3], parameters;
-    uint64_t macs, least, most; /* of a space: mean, least and most over random architectures */
-    json_t *result;
-} profile;
-
 /* --- the images --------------------------------------------------------------------------------- */
 /* From --input and --outputs, --data, the run, or else those of fashion-mnist. */
-static nas_status choose_input(profile *p, json_t *config) {
+static nas_status choose_input(cli_profiled *p, json_t *config) {
     cli_args *a = p->a;
     nas_space_config *c = &p->space.config;
     int end = 0;
@@ -64,7 +55,7 @@ static char *read_architecture(const cli_args *a) {
     return text;
 }
 
-static nas_status profile_network(profile *p) {
+static nas_status profile_network(cli_profiled *p) {
     char *architecture = read_architecture(p->a);
     nas_status status = architecture ? nas_apply_fixed_architecture_text(p->model, architecture) : nas_error_status();
     if (architecture && status) {
@@ -73,12 +64,13 @@ static nas_status profile_network(profile *p) {
     status = status ? status : nas_model_cost(p->model, 3, p->dims, &p->macs, &p->parameters);
     json_t *json = architecture ? json_loads(architecture, 0, NULL) : NULL;
     json_object_set_new(p->result, "architecture", json ? json : json_null());
+    status = status ? status : cli_profile_network(p, architecture);
     free(architecture);
     return status;
 }
 
 /* --- a space ------------------------------------------------------------------------------------ */
-static nas_status sample_costs(profile *p, nas_space *space, nas_architecture *one) {
+static nas_status sample_costs(cli_profiled *p, nas_space *space, nas_architecture *one) {
     nas_rng rng = nas_rng_new((uint64_t)p->a->seed, 0x70726f66);
     double sum = 0;
     p->least = UINT64_MAX;
@@ -98,7 +90,7 @@ static nas_status sample_costs(profile *p, nas_space *space, nas_architecture *o
     return NAS_OK;
 }
 
-static nas_status profile_space(profile *p) {
+static nas_status profile_space(cli_profiled *p) {
     nas_space *space = nas_space_new(p->model);
     nas_architecture *one = space ? nas_architecture_new(space) : NULL;
     nas_status status = one ? sample_costs(p, space, one) : nas_error_status();
@@ -112,11 +104,11 @@ static nas_status profile_space(profile *p) {
     }
     nas_architecture_free(one);
     nas_space_free(space);
-    return status;
+    return status || !(p->a->out || p->a->validate) ? status : cli_profile_space(p);
 }
 
 /* --- what is printed ---------------------------------------------------------------------------- */
-static void print_human(const profile *p, bool fixed) {
+static void print_human(const cli_profiled *p, bool fixed) {
     char parameters[32], macs[32], least[32], most[32];
     printf("%s%s%s, %lldx%lldx%lld images, %d outputs\n", cli_bold(stdout), p->space.info->name, cli_plain(stdout),
            (long long)p->dims[0], (long long)p->dims[1], (long long)p->dims[2], p->space.config.outputs);
@@ -125,16 +117,18 @@ static void print_human(const profile *p, bool fixed) {
     if (fixed) {
         printf("  parameters     %s (%lld)\n  multiply-adds  %s per image (%llu)\n", parameters,
                (long long)p->parameters, macs, (unsigned long long)p->macs);
+        cli_profile_print_network(p);
     } else {
         printf("  choices        %lld, 10^%.1f architectures\n  parameters     %s, all candidates together\n",
                (long long)json_integer_value(json_object_get(p->result, "choices")),
                json_number_value(json_object_get(p->result, "log10_architectures")), parameters);
         printf("  multiply-adds  %s per image, mean of %d random architectures (%s to %s)\n", macs, SAMPLES,
                cli_count((double)p->least, least, sizeof least), cli_count((double)p->most, most, sizeof most));
+        cli_profile_print_space(p);
     }
 }
 
-static nas_status show(profile *p, bool fixed) {
+static nas_status show(cli_profiled *p, bool fixed) {
     if (!p->a->json) {
         print_human(p, fixed);
         return NAS_OK;
@@ -147,7 +141,7 @@ static nas_status show(profile *p, bool fixed) {
     return cli_print_json(json_incref(p->result));
 }
 
-static nas_status open_space(profile *p, json_t **config) {
+static nas_status open_space(cli_profiled *p, json_t **config) {
     cli_args *a = p->a;
     if (a->n_names == 0 && !a->space) {
         return nas__fail(NAS_USAGE,
@@ -165,10 +159,11 @@ static nas_status open_space(profile *p, json_t **config) {
 }
 
 nas_status cli_profile(cli_args *a) {
-    profile p = {.a = a, .result = json_object()};
+    cli_profiled p = {.a = a, .result = json_object()};
     json_t *config = NULL;
     bool fixed = a->arch || a->n_names > 0;
-    nas_status status = open_space(&p, &config);
+    nas_status status = cli_profile_check(a, fixed);
+    status = status ? status : open_space(&p, &config);
     status = status ? status : choose_input(&p, config);
     p.model = status ? NULL : cli_space_model(&p.space);
     status = !p.model ? nas_error_status() : fixed ? profile_network(&p) : profile_space(&p);

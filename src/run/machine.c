@@ -1,5 +1,6 @@
 /* machine.c - what a run was made on: a number without its machine cannot be compared. */
 #include "core/error.h"
+#include "core/memory.h"
 #include "kernels/kernels.h"
 #include "kernels/onednn.h"
 #include "run/run.h"
@@ -58,4 +59,14 @@ char *nas__machine_json(void) {
     char *text = json_dumps(root, JSON_COMPACT);
     json_decref(root);
     return text ? text : nas__fail_null(NAS_NO_MEMORY, "no memory for the machine's description");
+}
+
+char *nas__machine_name(void) {
+    struct utsname system;
+    char model[256];
+    if (uname(&system)) {
+        memset(&system, 0, sizeof system);
+    }
+    cpu_model(model, sizeof model, system.machine);
+    return nas__format("%s, %s", model, nas__kernel_table()->isa);
 }

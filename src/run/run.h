@@ -73,6 +73,8 @@ void nas__run_sample(nas__run *run, double images_per_s, double step_ms, double 
 
 /* JSON object about this machine and these versions (new, free()). */
 char *nas__machine_json(void);
+/* What decides how fast it is: "Intel(R) Xeon(R) CPU @ 2.00GHz, avx512" (new, free()). */
+char *nas__machine_name(void);
 /* "DIR/<time>-<space>-<strategy>", not existing yet (new, free()). */
 char *nas__run_default_directory(const char *base, const char *space, const char *strategy);
 
