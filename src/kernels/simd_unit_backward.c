@@ -10,11 +10,9 @@
 /* Weight gradients are summed in at most 128 groups of images, in fewer when the weights are many. */
 enum { GROUPS = 128, FEW_GROUPS = 16, PARTIAL_FLOATS = 1 << 18 };
 
-/* A strip of the output's gradient should stay in the first-level cache, all bordered planes in the second. */
-enum { STRIP_FLOATS = 4 * 1024, IMAGE_FLOATS = 128 * 1024 };
-
-/* Each strip reads and writes the whole gradient of the weights once, so it should not have too few pixels. */
-enum { LEAST_PIXELS = 64 };
+/* A strip of the output's gradient should stay in the first-level cache, all bordered planes in the second.
+ * Each strip reads and writes the whole gradient of the weights once, so it should not have too few pixels. */
+enum { STRIP_FLOATS = 4 * 1024, IMAGE_FLOATS = 128 * 1024, LEAST_PIXELS = 64 };
 
 /* What all threads of one call share. */
 typedef struct backward {
@@ -25,7 +23,7 @@ typedef struct backward {
     size_t pointwise_floats, depthwise_floats;
     double *sums; /* [groups][2][in padded], or NULL */
     int in_blocks, out_blocks, groups, parts;
-    int panel;  /* blocks worked on together: the depthwise convolution alone gains nothing from several */
+    int panel;  /* blocks worked on together, at most */
     int planes; /* bordered ones: of a panel when there is one strip, or else of all blocks that a strip goes through */
     dw_frame in_frame, out_frame; /* the image, and the gradient of the depthwise result, with their borders */
     int in_rows, out_rows, step;
@@ -48,7 +46,8 @@ typedef struct workspace {
     float *dx;     /* with a stride: complete rows before the activation */
     vec *sums;     /* [in_blocks][2], of one image */
     int32_t *place;
-    ahead ahead; /* of the next image */
+    int first;   /* the block that the first of the planes is of */
+    ahead ahead; /* of what comes next */
 } workspace;
 
 static bool wants_values(const backward *b) {
@@ -59,10 +58,10 @@ static size_t in_floats(const backward *b) { return (size_t)b->in_rows * b->in_f
 static size_t out_floats(const backward *b) { return (size_t)b->out_rows * b->out_frame.cols * BLOCK; }
 static size_t strip_floats(const backward *b) { return (size_t)b->strip * b->u->ow * BLOCK; }
 static float *in_plane(const backward *b, const workspace *w, int block) {
-    return w->in + block % b->planes * in_floats(b);
+    return w->in + (block - w->first) * in_floats(b);
 }
 static float *out_plane(const backward *b, const workspace *w, int block) {
-    return w->out + block % b->planes * out_floats(b);
+    return w->out + (block - w->first) * out_floats(b);
 }
 /* Where row r of an output plane of block `block` begins. */
 static size_t out_at(const backward *b, const strip *s, int block, int blocks) {
@@ -227,8 +226,8 @@ static void data(const backward *b, workspace *w, const strip *s, int block) {
     depthwise_data(b, w, s, out_plane(b, w, block), flipped, in_at(b, s, block), &f);
 }
 
-static void run_panel(const backward *b, workspace *w, const strip *s, int block, float *partial) {
-    const int blocks = dw_min(b->panel, b->in_blocks - block), taps = b->u->kernel_h * b->u->kernel_w;
+static void run_panel(const backward *b, workspace *w, const strip *s, int block, int blocks, float *partial) {
+    const int taps = b->u->kernel_h * b->u->kernel_w;
     for (int i = block; i < block + blocks && wants_values(b); i++) {
         values(b, w, s, i, partial);
     }
@@ -321,8 +320,10 @@ static void run_strips(const backward *b, workspace *w, int image, int from, int
             grad_rows(b->g->dz, block, out_at(b, &s, block, b->out_blocks), 1,
                       (ptrdiff_t)(s.to - s.from) * u->ow * BLOCK, w->dz + block * strip_floats(b), 0);
         }
-        for (int block = from; block < to; block += b->panel) {
-            run_panel(b, w, &s, block, partial);
+        for (int block = from, blocks; block < to; block += blocks) {
+            blocks = dw_min(b->panel, pw_width(to - block));
+            w->first = b->strips > 1 ? from : block;
+            run_panel(b, w, &s, block, blocks, partial);
         }
     }
 }
@@ -427,7 +428,7 @@ static void cut_strips(backward *b) {
         b->strips = dw_ceil_div(u->oh, b->strip);
     }
     b->ahead_images = unit_ahead_images(2 * blocks, u->h * u->w, 2 * out_blocks, u->oh * u->ow);
-    b->panel = dw_min(PANEL, blocks);
+    b->panel = dw_min(whole <= IMAGE_FLOATS ? PW_WIDE : PANEL, blocks);
     b->planes = b->strips > 1 ? blocks : b->panel;
 }
 

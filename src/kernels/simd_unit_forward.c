@@ -127,8 +127,8 @@ static void pointwise_strip(const forward *f, workspace *w, int image, int out, 
     for (int block = 0; block < f->in_blocks; block++) {
         depthwise_rows(f, w, image, block, out, rows, w->middle + (size_t)block * pixels * BLOCK);
     }
-    for (int block = 0; block < f->out_blocks; block += PANEL) {
-        c.blocks = dw_min(PANEL, f->out_blocks - block);
+    for (int block = 0; block < f->out_blocks; block += c.blocks) {
+        c.blocks = pw_width(f->out_blocks - block);
         c.w = u->pointwise + (size_t)block * BLOCK * u->in;
         const size_t at = (((size_t)image * f->out_blocks + block) * u->oh + out) * u->ow * BLOCK;
         c.y = f->z + at;
