@@ -1,4 +1,4 @@
-# Thin front of the CMake build: `make` lists the targets. Variables: JOBS, PREFIX, ONEDNN, FILTER, SECONDS, BENCH, CMAKE_FLAGS.
+# Thin front of the CMake build: `make` lists the targets. Variables: KILLS, JOBS, PREFIX, ONEDNN, FILTER, SECONDS, BENCH, CMAKE_FLAGS.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 CLANG_FORMAT ?= clang-format
@@ -14,6 +14,7 @@ CMAKE_FLAGS ?=
 RESULTS_DATA ?=
 RESULTS ?=
 SECONDS ?= 60
+KILLS ?= 100
 
 SOURCES = $(wildcard src/*/*.[ch] src/*/*/*.[ch] include/espalier/*.h tests/*.[ch] tests/*/*.[ch] tests/*/*.cpp \
 	examples/*.[ch] bench/*.[ch])
@@ -89,6 +90,9 @@ tsan: deps ## the tests with threads of our own under ThreadSanitizer (what is l
 valgrind: build ## leak check of examples/train
 	tools/valgrind $(BUILD)
 
+test-crash: build ## KILLS (100) SIGKILLs at random instants over searches of every strategy and a retraining; nothing may differ afterwards
+	NO_COLOR=1 OMP_WAIT_POLICY=passive tests/cli/crash.sh $(abspath $(BUILD)/espalier) $(abspath $(BUILD)/tests/cli/same_run) $(KILLS)
+
 fuzz: deps ## the readers against broken input, SECONDS (60) each
 	JOBS=$(JOBS) tools/fuzz $(SECONDS)
 
@@ -109,4 +113,4 @@ install: build ## library, headers, pkg-config file and command below PREFIX (de
 clean: ## remove everything that was built
 	rm -rf build build-*
 
-.PHONY: help deps build demo test test-isa page test-page quick bench bench-all results-collapse results-correlate results-regret asan tsan valgrind fuzz format lint install clean
+.PHONY: help deps build demo test test-isa page test-page quick bench bench-all results-collapse results-correlate results-regret asan tsan valgrind test-crash fuzz format lint install clean

@@ -68,6 +68,15 @@ typedef struct nas_budget {
     int trials;     /* 0 = none: architectures evaluated */
 } nas_budget;
 
+/* When the state of a run is saved: at the end of an epoch, when this many epochs or minutes have passed (either; 0:
+ * after every epoch), and at the end of the run. The newest `keep` are kept (0: 2), so that a damaged one has another
+ * behind it. */
+typedef struct nas_checkpoints {
+    int epochs;
+    double minutes;
+    int keep;
+} nas_checkpoints;
+
 /* --- search --------------------------------------------------------------------------------------- */
 typedef struct nas_trainer nas_trainer;
 typedef struct nas_trainer_config {
@@ -105,8 +114,9 @@ typedef struct nas_trainer_config {
     int score_steps; /* before an architecture is scored, its weights settle for so many training steps and are put back
                       * afterwards; 0 = as the strategy needs it (darts 32, strategies that train paths none); NAS_NONE
                       * = none */
-    const char *run_dir;    /* log and checkpoints; created; NULL: none are written */
-    bool resume;            /* go on from run_dir's newest checkpoint, if there is one */
+    const char *run_dir; /* log and checkpoints; created; NULL: none are written */
+    bool resume;         /* go on from run_dir's newest checkpoint, if there is one */
+    nas_checkpoints checkpoints;
     const char *run_config; /* JSON for run_dir/config.json (the command line writes everything needed to repeat it);
                                may be NULL */
     const char *command;    /* how the run was started, for its log; may be NULL */
@@ -171,6 +181,7 @@ typedef struct nas_fit_config {
     double drop_path;               /* final probability, rises linearly from 0 (0 = off) */
     int64_t batch_size;             /* 0 = 96 */
     int num_epochs;                 /* 0 = 50 */
+    int end_epoch;                  /* stop behind this one, the beginning of a longer training; 0: run all */
     nas_dataset *dataset_train;     /* borrowed */
     nas_dataset *dataset_valid;     /* watched each epoch; NULL: nothing is watched. Never used to choose weights */
     const nas_transform *transform; /* these six as of a search */
@@ -184,6 +195,7 @@ typedef struct nas_fit_config {
     bool keep_weights;       /* start from the model's weights instead of the seed's */
     const char *run_dir;     /* log, checkpoints, weights.safetensors; NULL: none */
     bool resume;
+    nas_checkpoints checkpoints;
     const char *run_config, *command;  /* as of a search */
     const volatile sig_atomic_t *stop; /* set from a signal handler; may be NULL */
     nas_progress_fn on_epoch, on_step;

@@ -14,13 +14,13 @@ enum { CLI_MOST_SETTINGS = 64, CLI_MOST_JOBS = 256, CLI_MOST_OPTIONS = 96 };
 
 /* What the options of all subcommands fill in; texts are borrowed from argv, or kept (cli_keep). */
 typedef struct cli_args {
-    const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *limit, *input, *first_step,
-        *precision, *strategy_plugin, *pick, *truth, *onnx, *c, *safetensors, *host, *token, *token_file, *allow_host,
-        *latency_table, *svg;
+    const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *limit, *checkpoint_every,
+        *input, *first_step, *precision, *strategy_plugin, *pick, *truth, *onnx, *c, *safetensors, *host, *token,
+        *token_file, *allow_host, *latency_table, *svg;
     const char *set[CLI_MOST_SETTINGS];
     int n_set;
     int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,
-        score_steps, random, seeds, samples, jobs, port, validate;
+        score_steps, random, seeds, samples, jobs, port, validate, keep_checkpoints;
     double lr, weight_decay, label_smoothing, drop_path, valid_share;
     bool resume, inherit, json, quiet, verbose, csv, op_times, scaling, keep_batch_norm, raw_pixels, no_proxies, help;
     bool given[CLI_MOST_OPTIONS]; /* row i of the options was on the command line */
@@ -73,6 +73,7 @@ nas_status cli_set_option(cli_args *a, const cli_option *option, const char *val
 /* The value as it would be typed, into text; NULL when the option has none. */
 const char *cli_option_text(const cli_args *a, const cli_option *option, char *text, size_t size);
 nas_status cli_budget(const cli_args *a, nas_budget *budget);
+nas_status cli_checkpoints(const cli_args *a, nas_checkpoints *c); /* --checkpoint-every, --keep-checkpoints */
 
 void cli_help(FILE *stream, const cli_command *command); /* NULL: of the whole command */
 void cli_completion_bash(FILE *stream);

@@ -72,6 +72,10 @@ const cli_option cli_options[] = {
     {"svg", CLI_TEXT, AT(svg), "FILE", 0, 0, "a picture", CLI_FREE, NULL},
     {"resume", CLI_FLAG, AT(resume), NULL, 0, 0, "go on with the run in its directory, from the last finished epoch",
      CLI_FREE, NULL},
+    {"checkpoint-every", CLI_TEXT, AT(checkpoint_every), "N|Mmin", 0, 0,
+     "save the state every N epochs, or at the first epoch's end after M minutes; by default after every epoch",
+     CLI_FREE, NULL},
+    {"keep-checkpoints", CLI_INT, AT(keep_checkpoints), "K", 1, 1e6, "the newest K stay", CLI_FREE, NULL},
     {"input", CLI_TEXT, AT(input), "CxHxW", 0, 0, "shape of an image instead of the data set's", CLI_FREE, NULL},
     {"outputs", CLI_INT, AT(outputs), "N", 1, 1e6, "number of classes instead of the data set's", CLI_FREE, NULL},
     {"top", CLI_INT, AT(top), "K", 1, 1e4, "how many classes to print per image", CLI_FREE, NULL},
@@ -253,6 +257,24 @@ nas_status cli_budget(const cli_args *a, nas_budget *budget) {
     if (!end || *end || errno || !(number > 0) || number > 1e7) {
         return nas__fail(NAS_USAGE, "--budget: \"%s\" is neither minutes=M nor trials=N with a number above 0",
                          a->budget);
+    }
+    return NAS_OK;
+}
+
+nas_status cli_checkpoints(const cli_args *a, nas_checkpoints *c) {
+    *c = (nas_checkpoints){.keep = (int)a->keep_checkpoints};
+    const char *text = a->checkpoint_every;
+    char *end = NULL;
+    double number = text ? strtod(text, &end) : 1;
+    if (!(number > 0) || number > 1e6 || (text && *end && strcmp(end, "min") != 0) ||
+        (text && !*end && number != floor(number))) {
+        return nas__fail(NAS_USAGE,
+                         "--checkpoint-every: \"%s\" is neither a number of epochs nor minutes, such as 5min", text);
+    }
+    if (text && *end) {
+        c->minutes = number;
+    } else if (text) {
+        c->epochs = (int)number;
     }
     return NAS_OK;
 }

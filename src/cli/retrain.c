@@ -19,6 +19,7 @@ typedef struct retrain {
     char *architecture, *config;
     cli_space space;
     nas_budget budget;
+    nas_checkpoints checkpoints;
     nas_dataset *train, *valid, *test_data;
     nas_transform transform;
     nas_module *model;
@@ -73,6 +74,7 @@ static nas_status read_options(retrain *r) {
         status =
             r->search_config ? cli_config_apply(a, r->search_config, "data data-dir seed", r->run) : nas_error_status();
     }
+    status = status ? status : cli_checkpoints(a, &r->checkpoints);
     return status ? status : cli_retrain_check(a, &r->budget);
 }
 
@@ -252,6 +254,7 @@ static nas_status fit(retrain *r) {
         .keep_weights = a->inherit,
         .run_dir = r->out,
         .resume = a->resume,
+        .checkpoints = r->checkpoints,
         .run_config = r->config,
         .command = a->command_line,
         .stop = &cli_signal,

@@ -7,12 +7,12 @@
 #include "run/run.h"
 #include "search/limits.h"
 #include "search/op_times.h"
+#include "search/trainer.h"
 #include "search/trials.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 typedef struct search {
     cli_args *a;
@@ -21,6 +21,7 @@ typedef struct search {
     cli_space space;
     json_t *settings, *stored; /* stored: config.json of the run that is resumed */
     nas_budget budget;
+    nas_checkpoints checkpoints;
     cli_parts parts;
     const nas_metric *metric;
     nas_module *model;
@@ -32,12 +33,6 @@ typedef struct search {
     double seconds;      /* of training, earlier segments of the run included */
     nas__op_times times; /* --op-times */
 } search;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* --- what is asked for -------------------------------------------------------------------------- */
 static nas_status check_limits(const cli_args *a) {
@@ -68,6 +63,7 @@ static nas_status read_options(search *s) {
         status = cli_config_apply(a, s->stored, NULL, a->out);
     }
     status = status ? status : cli_budget(a, &s->budget);
+    status = status ? status : cli_checkpoints(a, &s->checkpoints);
     status = status ? status : check_limits(a);
     share_threads(a);
     status = status ? status : cli_data_check(a);
@@ -232,7 +228,6 @@ static bool export_best(search *s) {
 static bool on_epoch(const nas_progress *p, void *user) {
     search *s = user;
     if (p->trial > 0) {
-        s->trials = p->trial;
         s->epochs = p->epoch - 1;
         s->seconds = p->seconds;
         return export_best(s);
@@ -241,12 +236,6 @@ static bool on_epoch(const nas_progress *p, void *user) {
     s->epochs = p->step >= p->steps_per_epoch || s->budget.minutes > 0 ? p->epoch : p->epoch - 1;
     s->seconds = p->seconds;
     return export_best(s);
-}
-
-static bool on_step(const nas_progress *p, void *user) {
-    search *s = user;
-    s->trials = p->trial > 0 ? p->trial : s->trials;
-    return cli_progress(p, user);
 }
 
 static nas_module *new_model(void *user) { return cli_space_model(&((search *)user)->space); }
@@ -299,11 +288,12 @@ static nas_trainer *new_trainer(search *s) {
     config.limits = a->limit;
     config.run_dir = s->out;
     config.resume = a->resume;
+    config.checkpoints = s->checkpoints;
     config.run_config = s->config;
     config.command = a->command_line;
     config.runner = s->jobs ? cli_jobs_runner(s->jobs) : NULL;
     config.on_epoch = on_epoch;
-    config.on_step = on_step;
+    config.on_step = cli_progress;
     config.stage_model = s->space.info->depth ? stage_model : NULL;
     return nas_trainer_new(&config);
 }
@@ -321,7 +311,6 @@ static nas_status finish(search *s) {
 }
 
 static nas_status run(search *s) {
-    double start = now();
     nas_status status = open_data(s);
     if (status) {
         return status;
@@ -346,7 +335,10 @@ static nas_status run(search *s) {
         nas__op_times_stop(&s->times);
     }
     cli_stop_on_signal(NULL);
-    s->seconds = s->seconds > 0 ? s->seconds : now() - start;
+    if (s->seconds == 0) { /* a resumed run that had nothing left to do */
+        s->seconds = nas__pace_seconds(&s->trainer->pace);
+    }
+    s->trials = s->trainer->trials;
     if (!nas_trainer_stopped(s->trainer) && s->budget.minutes == 0 && s->budget.trials == 0) {
         s->epochs = (int)s->a->epochs; /* also when a resumed run had nothing left to do */
     }

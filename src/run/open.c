@@ -43,6 +43,7 @@ static void run_free(nas__run *run) {
         free(run->metrics[i].per);
     }
     nas__rows_free(&run->held);
+    nas__run_unlock(run->lock);
     free(run->metrics);
     free(run->known);
     free(run->code_offset);
@@ -71,13 +72,18 @@ static nas__run *start(nas__run *run, const char *path, sqlite3 *db, nas__summar
 }
 
 nas__run *nas__run_create(const char *directory, const nas__run_info *info) {
+    int lock = -1;
     nas_status status = nas__make_directory(directory);
+    status = status ? status : nas__run_lock(directory, &lock);
     status = status ? status : refuse_used_directory(directory);
     char *path = status ? NULL : nas__join(directory, database_name);
     nas__run *run = path ? nas__alloc(sizeof *run) : NULL;
     sqlite3 *db = NULL;
     bool network = false;
-    if (run) {
+    if (!run) {
+        nas__run_unlock(lock);
+    } else {
+        run->lock = lock;
         run->segment = 1;
         run->directory = nas__strdup(directory);
         status = run->directory ? nas__database_create(path, directory, info) : nas_error_status();
@@ -103,7 +109,8 @@ nas__run *nas__run_resume(const char *directory, const nas__run_info *info, int 
     sqlite3 *db = NULL;
     if (run) {
         run->directory = nas__strdup(directory);
-        nas_status status = run->directory ? nas__database_check(path, info) : nas_error_status();
+        nas_status status = nas__run_lock(directory, &run->lock);
+        status = !status && run->directory ? nas__database_check(path, info) : nas_error_status();
         db = status ? NULL : nas__database_open(path, &network);
         status = db ? nas__database_rewind(db, path, directory, info, epoch, step) : nas_error_status();
         status = status ? status : nas__database_reload(db, path, run, &summary);

@@ -16,6 +16,7 @@ typedef struct nas__known_architecture {
 
 struct nas__run {
     char *directory;
+    int lock; /* descriptor, or -1 */
     nas__writer *writer;
     int segment, last_epoch;
     int64_t started_ms, active_ms; /* monotonic start of this segment; active time of those before */
@@ -36,6 +37,9 @@ int64_t nas__run_t_ms(const nas__run *run); /* active time now */
 bool nas__run_remember(nas__run *run, uint64_t hash, int64_t id);
 int64_t nas__run_known(const nas__run *run, uint64_t hash); /* id, or 0 */
 nas_status nas__run_write_config(const char *directory, const char *config);
+/* Keeps others out of the directory until unlock, or the end of the process. NAS_USAGE names who holds it. */
+nas_status nas__run_lock(const char *directory, int *lock);
+void nas__run_unlock(int lock);
 /* Adds name, split and per under the next id; 0 when memory is out. */
 int nas__run_add_metric(nas__run *run, const char *name, const char *split, const char *per);
 

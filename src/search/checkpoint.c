@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEPT = 2 };
-
 typedef struct counters {
     uint64_t format, space_hash, passes, arch_drawn, total_step;
     int64_t epochs_done, best_epoch, evaluations, unchanged_epochs;
@@ -105,7 +103,9 @@ nas_status nas__checkpoint_save(nas_trainer *t) {
         status = nas__state_finish(st);
     }
     if (!status) {
-        nas__checkpoint_prune(t->config.run_dir, KEPT);
+        nas__checkpoint_prune(t->config.run_dir, nas__checkpoints_kept(&t->config.checkpoints));
+        t->last_checkpoint = nas__now();
+        t->unsaved = 0;
     }
     free(sets);
     free(path);

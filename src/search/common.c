@@ -23,6 +23,15 @@ int nas__metric_count(const nas_metric *metrics) {
 
 double nas__metric_value(const nas_metric *metric, double mean) { return metric->finish ? metric->finish(mean) : mean; }
 
+bool nas__checkpoint_due(const nas_checkpoints *c, int *unsaved, double last) {
+    ++*unsaved;
+    bool always = c->epochs <= 0 && !(c->minutes > 0);
+    return always || (c->epochs > 0 && *unsaved >= c->epochs) ||
+           (c->minutes > 0 && nas__now() - last >= 60 * c->minutes);
+}
+
+int nas__checkpoints_kept(const nas_checkpoints *c) { return c->keep > 0 ? c->keep : 2; }
+
 nas_status nas__check_loss(double loss, int64_t step, int epoch, double lr) {
     return isfinite(loss)
                ? NAS_OK

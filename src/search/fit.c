@@ -6,8 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { KEPT = 1 };
-
 typedef struct fit {
     nas_fit_config config;
     nas_tape *tape;
@@ -16,10 +14,10 @@ typedef struct fit {
     nas_transform plain;
     nas__pace pace;
     nas__run *run;
-    int n_metrics, epoch, epochs, best_epoch;
+    int n_metrics, epoch, epochs, best_epoch, unsaved;
     int64_t step, steps;
     uint64_t total_step;
-    double lr, used_seconds, score, best_score;
+    double lr, used_seconds, last_checkpoint, score, best_score;
     nas__metric_ids ids;
     bool stop;
 } fit;
@@ -75,7 +73,9 @@ static nas_status save(fit *f) {
         nas__state_finish(st);
     }
     if (!nas_error_status()) {
-        nas__checkpoint_prune(f->config.run_dir, KEPT);
+        nas__checkpoint_prune(f->config.run_dir, nas__checkpoints_kept(&f->config.checkpoints));
+        f->last_checkpoint = nas__now();
+        f->unsaved = 0;
     }
     free(path);
     return nas_error_status();
@@ -220,6 +220,8 @@ static nas_status train_batch(fit *f, const nas_batch *batch, double *value) {
 
 static nas_status one_epoch(fit *f) {
     double sum = 0, value = NAN;
+    int unsaved = f->unsaved;
+    f->unsaved = 0; /* as in a search */
     nas__pace_epoch(&f->pace, f->epoch, false);
     nas_status status = nas_loader_seek(f->loader, f->epoch, 0);
     for (f->step = 0; !status && f->step < f->steps && !stopping(f) && !nas__pace_out_of_time(&f->pace); f->step++) {
@@ -233,7 +235,11 @@ static nas_status one_epoch(fit *f) {
     }
     double before = nas__now();
     status = status ? status : journal_epoch(f, sum / (double)(f->step > 0 ? f->step : 1));
-    status = status || stopping(f) ? status : save(f);
+    if (!status && !stopping(f) && nas__checkpoint_due(&f->config.checkpoints, &unsaved, f->last_checkpoint)) {
+        status = save(f);
+    } else if (!status && !stopping(f)) {
+        f->unsaved = unsaved;
+    }
     f->pace.reserve = 1.2 * (nas__now() - before) + 0.5;
     nas__pace_epoch(&f->pace, f->epoch, true);
     f->epochs = f->pace.epochs;
@@ -244,15 +250,27 @@ static nas_status one_epoch(fit *f) {
     return status;
 }
 
+/* Also when the checkpoint is as far already. */
+static bool ends_here(fit *f) {
+    f->stop |= f->config.end_epoch > 0 && f->epoch >= f->config.end_epoch;
+    return f->stop;
+}
+
 static nas_status run(fit *f) {
     double earlier = f->pace.progress;
     nas__pace_start(&f->pace, f->config.budget.minutes, f->config.num_epochs, f->steps, f->config.log_frequency,
                     f->used_seconds);
     f->pace.progress = earlier;
+    f->last_checkpoint = nas__now();
     nas_status status = NAS_OK;
-    while (!status && !stopping(f) && !nas__pace_over(&f->pace, f->epoch)) {
+    while (!status && !ends_here(f) && !stopping(f) && !nas__pace_over(&f->pace, f->epoch)) {
         status = one_epoch(f);
         f->epoch += !status;
+    }
+    if (!status && f->unsaved) {
+        f->epoch--;
+        status = save(f);
+        f->epoch++;
     }
     return status;
 }

@@ -192,9 +192,9 @@ nas_status nas__journal_trial(nas_search *s, int64_t done, int64_t wanted, doubl
         log_trial(t, &p);
     }
     nas_status status = NAS_OK;
-    if (nas__now() - t->last_checkpoint > SECONDS_BETWEEN_CHECKPOINTS) {
+    double minutes = t->config.checkpoints.minutes;
+    if (nas__now() - t->last_checkpoint > (minutes > 0 ? 60 * minutes : SECONDS_BETWEEN_CHECKPOINTS)) {
         status = nas__checkpoint_save(t);
-        t->last_checkpoint = nas__now();
     }
     bool stop = t->config.on_step && t->config.on_step(&p, t->config.user);
     stop = (improved && t->config.on_epoch && t->config.on_epoch(&p, t->config.user)) || stop;

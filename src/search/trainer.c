@@ -214,6 +214,8 @@ static nas_status run_steps(nas_trainer *t, double *mean) {
 
 static nas_status one_epoch(nas_trainer *t) {
     double mean = NAN;
+    int unsaved = t->unsaved;
+    t->unsaved = 0; /* what was not saved before is gone with the first step */
     nas__pace_epoch(&t->pace, t->s.epoch, false);
     nas_status status = nas_loader_seek(t->train_loader, t->s.epoch, 0);
     status = status ? status : run_steps(t, &mean);
@@ -224,7 +226,11 @@ static nas_status one_epoch(nas_trainer *t) {
     nas_progress progress;
     status = status ? status : nas__journal_epoch(t, mean, &progress);
     /* An epoch that was cut short is not a state to go on from: --resume repeats it. */
-    status = status || t->stop ? status : nas__checkpoint_save(t);
+    if (!status && !t->stop && nas__checkpoint_due(&t->config.checkpoints, &unsaved, t->last_checkpoint)) {
+        status = nas__checkpoint_save(t);
+    } else if (!status && !t->stop) {
+        t->unsaved = unsaved;
+    }
     nas__pace_epoch(&t->pace, t->s.epoch, true);
     t->s.epochs = t->pace.epochs;
     if (!status && t->config.on_epoch && t->config.on_epoch(&progress, t->config.user)) {
@@ -241,11 +247,17 @@ static nas_status run_epochs(nas_trainer *t) {
     nas__pace_start(&t->pace, t->config.budget.minutes * share, t->s.epochs, t->s.steps_per_epoch,
                     t->config.log_frequency, t->used_seconds);
     t->pace.progress = earlier;
+    t->last_checkpoint = nas__now();
     nas_status status = NAS_OK;
     while (!status && t->s.epochs > 0 && !t->stop && !t->ended && !nas__trials_used_up(t) &&
            !nas__pace_over(&t->pace, t->s.epoch)) {
         status = one_epoch(t);
         t->s.epoch += !status;
+    }
+    if (!status && t->unsaved) { /* the state is still that of the last epoch's end */
+        t->s.epoch--;
+        status = nas__checkpoint_save(t);
+        t->s.epoch++;
     }
     return status;
 }

@@ -59,7 +59,9 @@ struct nas_trainer {
     nas__metric_ids ids;
     volatile sig_atomic_t stop;
     bool stopped, concluding;
-    double last_checkpoint, conclude_started;   /* when; of checkpoints between trials */
+    double last_checkpoint, conclude_started;   /* when */
+    int unsaved;                                /* epochs since then */
+    int64_t trials;                             /* of a search by trials: done so far, earlier processes included */
     uint64_t ended;                             /* the strategy has found that it is done (nas__search_finish) */
     double phase_begin, phase_end, phase_scale; /* of the learning rate's schedule (nas__search_schedule) */
     double depth;                               /* share of the model's in force (nas__search_depth) */
@@ -154,6 +156,9 @@ void nas__watch_collapse(nas_trainer *t, double entropy);
 /* precision.c: what was chosen is part of a run's state, and comes into its log when it ends, unless f32 was wanted. */
 void nas__precision_state(nas__precision *p, nas_precision wanted, nas_state *st);
 void nas__precision_journal(const nas__precision *p, nas_precision wanted, nas__run *run, int epoch, int64_t step);
+/* common.c: is one due, after so many epochs and since then? Epochs that ended are counted in *unsaved. */
+bool nas__checkpoint_due(const nas_checkpoints *c, int *unsaved, double last);
+int nas__checkpoints_kept(const nas_checkpoints *c);
 /* checkpoint.c */
 nas_status nas__checkpoint_save(nas_trainer *t);
 /* The newest one of a run's directory. Returns the number of finished epochs through *epochs (0: nothing to resume). */

@@ -9,17 +9,10 @@
 #include <stdlib.h>
 
 /* --- trained alone ----------------------------------------------------------------------------------------------- */
-typedef struct training {
-    nas_search *s;
-    int epochs; /* to stop after */
-} training;
-
 static bool out_of_time(const nas_progress *p, void *user) {
     (void)p;
-    return nas_search_interrupted(((training *)user)->s);
+    return nas_search_interrupted(user);
 }
-
-static bool trained_enough(const nas_progress *p, void *user) { return p->epoch >= ((training *)user)->epochs; }
 
 static nas_optimizer *optimizer_like(const nas_optimizer *o) {
     return o->is_adam ? nas_adam_new(&o->adam) : nas_sgd_new(&o->sgd);
@@ -39,7 +32,6 @@ char *nas__trial_place(const nas_trainer *t, const nas__trial *trial) {
 /* A share is the beginning of the whole training: its schedule is not squeezed. */
 static nas_status train(nas_trainer *t, nas_module *model, double share, const char *place) {
     const nas_trainer_config *c = &t->config;
-    training goal = {.s = &t->s, .epochs = (int)fmax(1, lround(share * c->num_epochs))};
     nas_fit_config fit = {.model = model,
                           .space_name = c->space_name,
                           .loss = c->loss,
@@ -49,6 +41,7 @@ static nas_status train(nas_trainer *t, nas_module *model, double share, const c
                           .clip_norm = c->clip_norm > 0 ? c->clip_norm : NAS_NONE,
                           .batch_size = c->batch_size,
                           .num_epochs = c->num_epochs,
+                          .end_epoch = (int)fmax(1, lround(share * c->num_epochs)),
                           .dataset_train = c->dataset_train,
                           .transform = c->transform,
                           .workers = c->workers,
@@ -60,8 +53,7 @@ static nas_status train(nas_trainer *t, nas_module *model, double share, const c
                           .run_dir = place,
                           .resume = place != NULL,
                           .on_step = out_of_time,
-                          .on_epoch = trained_enough,
-                          .user = &goal};
+                          .user = &t->s};
     return fit.optimizer && !nas_error_status() ? nas_fit(&fit, NULL) : nas_error_status();
 }
 

@@ -186,6 +186,7 @@ void nas__trials_observe(nas__trials *t, nas__trial *trial) {
     }
     t->done[t->n_done++] = trial;
     t->evaluations += !trial->repeated;
+    nas__trainer_of(t->s)->trials = t->evaluations;
     t->repeats = trial->repeated ? t->repeats + 1 : 0;
     if (t->policy->observe) {
         t->policy->observe(t, trial);

@@ -33,6 +33,38 @@ cmp whole.csv killed.csv || fail "the losses differ: $(diff whole.csv killed.csv
 # with as many threads as before, also the next time
 in_file killed/config.json '"threads": 1,'
 
+# seldom saved: every third epoch, and the last one; the result is the same
+# shellcheck disable=SC2086
+expect 0 search $options --out seldom --checkpoint-every 3 --keep-checkpoints 9
+[ "$(cd seldom && echo checkpoint-*)" = "checkpoint-00003.safetensors checkpoint-00004.safetensors" ] || fail "$(ls seldom)"
+cmp whole/final_architecture.json seldom/final_architecture.json || fail "the architectures differ"
+# shellcheck disable=SC2086
+expect 0 search $options --out minutes --checkpoint-every 60min
+[ "$(cd minutes && echo checkpoint-*)" = checkpoint-00004.safetensors ] || fail "$(ls minutes)"
+
+# a damaged newest checkpoint: the one before goes on, and says so
+truncate -s 1000 seldom/checkpoint-00004.safetensors
+sed -i 's/"finished"/"stopped"/' seldom/result.json
+expect 0 search --out seldom --resume --log-frequency 1
+in_file err 'checkpoint passed over: seldom/checkpoint-00004.safetensors: is truncated'
+"$espalier" log seldom --csv >seldom.csv
+cmp whole.csv seldom.csv || fail "the losses differ: $(diff whole.csv seldom.csv | head -n 5)"
+
+# two processes on one directory
+# shellcheck disable=SC2086
+"$espalier" search $small --strategy darts --epochs 500 --out busy >out 2>err &
+pid=$!
+tries=0
+until [ -e busy/run.sqlite ] || [ $tries -ge 1000 ]; do
+    sleep 0.05
+    tries=$((tries + 1))
+done
+refused "busy: is still being written by process $pid: stop it first" search --out busy --resume --epochs 500
+kill -9 $pid
+wait $pid 2>/dev/null || true
+expect 2 search --out busy --resume --epochs 501 --lr 7 # the lock went with the process: what is wrong now is the option
+in_file err '--lr was'
+
 # a finished run: the same result again
 expect 0 search --out whole --resume --json
 cp out first.json

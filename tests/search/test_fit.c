@@ -161,6 +161,32 @@ static void stop_flag(void **state) {
     fixture_free(f);
 }
 
+/* The beginning of a training is not made longer by being resumed where it ends. */
+static void end_epoch(void **state) {
+    (void)state;
+    fixture *f = fixture_new(PLANTED_CLASSES, 640);
+    char *directory = temporary_directory(), *path = nas__join(directory, "run");
+    uint64_t hash = 0;
+    f->config.run_dir = path;
+    f->config.resume = true;
+    f->config.end_epoch = 2;
+    for (int i = 0; i < 2; i++) {
+        int epochs = 0;
+        assert_int_equal(nas_fit(&f->config, &epochs), NAS_OK);
+        assert_int_equal(epochs, 2);
+        assert_int_equal(f->epochs, 2);
+        assert_true(i == 0 || weights_hash(f->p.model, EVERYTHING) == hash);
+        hash = weights_hash(f->p.model, EVERYTHING);
+        assert_int_equal(nas_initialise(f->p.model, 99), NAS_OK);
+    }
+    f->config.end_epoch = 0;
+    assert_int_equal(nas_fit(&f->config, NULL), NAS_OK);
+    assert_int_equal(f->epochs, 4);
+    free(path);
+    remove_directory(directory);
+    fixture_free(f);
+}
+
 typedef struct rate {
     double first, last;
 } rate;
@@ -409,6 +435,7 @@ int main(void) {
         cmocka_unit_test_teardown(kept_weights, clear_error),
         cmocka_unit_test_teardown(limit_batches, clear_error),
         cmocka_unit_test_teardown(stop_flag, clear_error),
+        cmocka_unit_test_teardown(end_epoch, clear_error),
         cmocka_unit_test_teardown(budget_ends_on_time, clear_error),
         cmocka_unit_test_teardown(not_a_number, clear_error),
         cmocka_unit_test_teardown(no_finite_gradient, clear_error),
