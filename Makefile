@@ -1,4 +1,4 @@
-# Thin front of the CMake build: `make` lists the targets. Variables: KILLS, JOBS, PREFIX, ONEDNN, FILTER, SECONDS, BENCH, CMAKE_FLAGS.
+# Thin front of the CMake build: `make` lists the targets. Variables: KILLS, JOBS, PREFIX, ONEDNN, FILTER, FUZZ_SECONDS, BENCH, CMAKE_FLAGS.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 CLANG_FORMAT ?= clang-format
@@ -14,6 +14,7 @@ CMAKE_FLAGS ?=
 RESULTS_DATA ?=
 RESULTS ?=
 SECONDS ?= 60
+FUZZ_SECONDS ?= $(SECONDS)
 KILLS ?= 100
 
 SOURCES = $(wildcard src/*/*.[ch] src/*/*/*.[ch] include/espalier/*.h tests/*.[ch] tests/*/*.[ch] tests/*/*.cpp \
@@ -93,8 +94,8 @@ valgrind: build ## leak check of examples/train
 test-crash: build ## KILLS (100) SIGKILLs at random instants over searches of every strategy and a retraining; nothing may differ afterwards
 	NO_COLOR=1 OMP_WAIT_POLICY=passive tests/cli/crash.sh $(abspath $(BUILD)/espalier) $(abspath $(BUILD)/tests/cli/same_run) $(KILLS)
 
-fuzz: deps ## the readers against broken input, SECONDS (60) each
-	JOBS=$(JOBS) tools/fuzz $(SECONDS)
+fuzz: deps ## the readers against broken input, FUZZ_SECONDS (60) each
+	JOBS=$(JOBS) tools/fuzz $(FUZZ_SECONDS)
 
 format: ## rewrite the sources in the project's style
 	@$(CLANG_FORMAT) -i $(SOURCES)

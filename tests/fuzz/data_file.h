@@ -12,7 +12,16 @@
 static char data_directory[64];
 
 static inline void remove_data_files(void) {
-    static const char *const names[] = {"in.csv", "x.npy", "y.npy", "in.png", "in.jpg", "in.safetensors"};
+    static const char *const names[] = {"in.csv",
+                                        "x.npy",
+                                        "y.npy",
+                                        "in.png",
+                                        "in.jpg",
+                                        "in.safetensors",
+                                        "in.json",
+                                        "train.bin",
+                                        "train-images-idx3-ubyte",
+                                        "train-labels-idx1-ubyte"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[128];
         snprintf(path, sizeof path, "%s/%s", data_directory, names[i]);
@@ -40,24 +49,27 @@ static inline const char *write_data_file(const char *name, const void *data, si
     return path;
 }
 
-/* Opens both parts; a refusal must say why, and what is accepted must be readable to its last sample. */
-static inline void open_data(const char *spec) {
-    for (int test = 0; test < 2; test++) {
-        nas_dataset *d = nas_dataset_open(spec, data_directory, test ? "test" : "train");
-        if (!d && (!nas_error_status() || !nas_error_message()[0])) {
-            abort();
-        }
-        nas_error_clear();
-        const nas_dataset_info *info = nas_dataset_describe(d);
-        float y[1] = {0};
-        if (d && (info->size < 1 || info->target_count != 1 || nas_dataset_read(d, info->size - 1, NULL, y))) {
-            abort();
-        }
-        if (d && info->classes && !(y[0] >= 0 && y[0] < (float)info->classes)) {
-            abort();
-        }
-        nas_dataset_free(d);
+/* A refusal must say why, and what is accepted must be readable to its last sample. */
+static inline void open_part(const char *spec, const char *part) {
+    nas_dataset *d = nas_dataset_open(spec, data_directory, part);
+    if (!d && (!nas_error_status() || !nas_error_message()[0])) {
+        abort();
     }
+    nas_error_clear();
+    const nas_dataset_info *info = nas_dataset_describe(d);
+    float y[1] = {0};
+    if (d && (info->size < 1 || info->target_count != 1 || nas_dataset_read(d, info->size - 1, NULL, y))) {
+        abort();
+    }
+    if (d && info->classes && !(y[0] >= 0 && y[0] < (float)info->classes)) {
+        abort();
+    }
+    nas_dataset_free(d);
+}
+
+static inline void open_data(const char *spec) {
+    open_part(spec, "train");
+    open_part(spec, "test");
 }
 
 #endif
