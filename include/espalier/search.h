@@ -109,8 +109,12 @@ typedef struct nas_trainer_config {
     const char *limits; /* of what may be exported: "macs=30M,params=1M,latency=5ms", some or all of them; multiply-adds
                          * of one sample and parameters are counted, latencies those of candidates measured here at the
                          * start; what is beyond is neither scored nor kept. NULL: none */
-    int64_t limit_batches; /* steps per epoch at most; 0 = no limit */
-    int64_t score_images;  /* images of the valid part that score an architecture; 0 = all, at most 5000 */
+    const char *latency_table; /* latencies that `espalier profile --out FILE` measured, for the limits, the cost in the
+                                * loss and the objectives; NULL: measured here when one is asked for, in networks of
+                                * new_model, or in the model itself */
+    bool measure_missing;      /* what latency_table lacks is measured here; otherwise it is refused */
+    int64_t limit_batches;     /* steps per epoch at most; 0 = no limit */
+    int64_t score_images;      /* images of the valid part that score an architecture; 0 = all, at most 5000 */
     int score_steps; /* before an architecture is scored, its weights settle for so many training steps and are put back
                       * afterwards; 0 = as the strategy needs it (darts 32, strategies that train paths none); NAS_NONE
                       * = none */

@@ -22,7 +22,8 @@ typedef struct cli_args {
     int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,
         score_steps, random, seeds, samples, jobs, port, validate, keep_checkpoints;
     double lr, weight_decay, label_smoothing, drop_path, valid_share;
-    bool resume, inherit, json, quiet, verbose, csv, op_times, scaling, keep_batch_norm, raw_pixels, no_proxies, help;
+    bool resume, inherit, json, quiet, verbose, csv, op_times, scaling, keep_batch_norm, raw_pixels, no_proxies,
+        measure_missing, help;
     bool given[CLI_MOST_OPTIONS]; /* row i of the options was on the command line */
     const char **names;           /* arguments that are no options */
     int n_names;

@@ -11,7 +11,7 @@ const cli_command cli_commands[] = {
     {"search", "find a network for a data set", "",
      "espalier search --space darts --strategy darts --data fashion-mnist --epochs 10 --out runs/first",
      "space strategy strategy-plugin data data-dir epochs batch lr weight-decay score-steps precision set pick config "
-     "budget jobs limit out resume checkpoint-every keep-checkpoints "
+     "budget jobs limit latency-table measure-missing out resume checkpoint-every keep-checkpoints "
      "limit-batches "
      "limit-images log-frequency op-times",
      "space=darts strategy=darts data=fashion-mnist epochs=50 batch=64 lr=0.025 weight-decay=3e-4 score-steps=0 "

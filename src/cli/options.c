@@ -67,6 +67,8 @@ const cli_option cli_options[] = {
      CLI_FREE, NULL},
     {"latency-table", CLI_PATH, AT(latency_table), "FILE", 0, 0, "latencies that `profile --out FILE` has measured",
      CLI_STORED, NULL},
+    {"measure-missing", CLI_FLAG, AT(measure_missing), NULL, 0, 0,
+     "what the table of latencies lacks is measured here, instead of refused", CLI_STORED, NULL},
     {"validate", CLI_INT, AT(validate), "N", 3, 10000, "measure N more random networks, and predict them by the table",
      CLI_FREE, NULL},
     {"svg", CLI_TEXT, AT(svg), "FILE", 0, 0, "a picture", CLI_FREE, NULL},

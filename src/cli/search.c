@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "run/run.h"
+#include "search/latency.h"
 #include "search/limits.h"
 #include "search/op_times.h"
 #include "search/trainer.h"
@@ -162,6 +163,13 @@ static void print_human(const char *out, json_t *result) {
     json_object_foreach(metrics, name, value) {
         printf("  best      %s %.4f %s\n", name, json_number_value(value), where);
     }
+    const json_t *latency = json_object_get(result, "latency");
+    if (latency) {
+        printf("  latency   %.4g ms measured, %.4g ms predicted%s\n",
+               json_real_value(json_object_get(latency, "measured_ms")),
+               json_real_value(json_object_get(latency, "predicted_ms")),
+               json_is_true(json_object_get(latency, "same_machine")) ? "" : " for another machine");
+    }
     const char *canonical = json_string_value(json_object_get(result, "canonical"));
     if (canonical) {
         printf(
@@ -286,6 +294,8 @@ static nas_trainer *new_trainer(search *s) {
     config.log_frequency = a->log_frequency ? (int)a->log_frequency : cli_terminal_is_live() ? NAS_NONE : 0;
     config.budget = s->budget;
     config.limits = a->limit;
+    config.latency_table = a->latency_table;
+    config.measure_missing = a->measure_missing;
     config.run_dir = s->out;
     config.resume = a->resume;
     config.checkpoints = s->checkpoints;
@@ -298,14 +308,48 @@ static nas_trainer *new_trainer(search *s) {
     return nas_trainer_new(&config);
 }
 
+/* More than this beyond its limit a network is refused: measurements of one network differ by less. */
+static const double TOLERANCE = 1.05;
+
+/* What the network takes that was found, into the result; where latency counts. */
+static nas_status measure_final(const search *s, json_t *result) {
+    nas__final_latency final;
+    nas_status status = nas__measure_final(s->trainer, &final);
+    if (!status) {
+        json_object_set_new(result, "latency",
+                            json_pack("{s:f, s:f, s:b}", "predicted_ms", final.predicted_ms, "measured_ms",
+                                      final.measured_ms, "same_machine", final.same_machine));
+    }
+    return nas_error_status();
+}
+
+static nas_status check_latency(const search *s, const json_t *result) {
+    const json_t *latency = json_object_get(result, "latency");
+    const double measured = json_real_value(json_object_get(latency, "measured_ms"));
+    nas__limits limits;
+    nas__limits_parse(s->a->limit, &limits);
+    for (int i = 0; i < limits.n && json_is_true(json_object_get(latency, "same_machine")); i++) {
+        double most = 1e-3 * limits.of[i].most;
+        if (limits.of[i].kind == NAS__COST_LATENCY && measured > TOLERANCE * most) {
+            return nas__fail(NAS_INVALID,
+                             "the network takes %.4g ms, and the limit is %.4g ms (predicted: %.4g ms): search with a "
+                             "lower limit, or with a table of more samples (espalier profile --out)",
+                             measured, most, json_real_value(json_object_get(latency, "predicted_ms")));
+        }
+    }
+    return NAS_OK;
+}
+
 static nas_status finish(search *s) {
     cli_progress_end();
     if (nas_trainer_best(s->trainer, NULL) && nas_trainer_export(s->trainer, s->architecture_path)) {
         return nas_error_status();
     }
     json_t *result = result_json(s);
-    nas_status status = cli_json_write(s->out, "result.json", result);
+    nas_status status = measure_final(s, result);
+    status = status ? status : cli_json_write(s->out, "result.json", result);
     status = status ? status : show(s, result);
+    status = status ? status : check_latency(s, result);
     json_decref(result);
     return status;
 }

@@ -1,6 +1,7 @@
 /* cost_term.c - see cost_term.h */
 #include "search/cost_term.h"
 
+#include "search/latency.h"
 #include "search/trainer.h"
 
 #include <math.h>
@@ -39,7 +40,6 @@ static nas_status check_logarithms(const nas__cost_term *c, const nas_space *spa
 }
 
 static nas_status open_table(nas__cost_term *c, nas_search *s) {
-    const nas_dataset_info *info = nas_dataset_describe(s->config->dataset_train);
     nas__cost_kind kind = (nas__cost_kind)(c->options.kind - 1);
     if (c->options.kind == 0) {
         return *c->options.table ? nas__fail(NAS_INVALID,
@@ -49,7 +49,7 @@ static nas_status open_table(nas__cost_term *c, nas_search *s) {
                                  : NAS_OK;
     }
     c->table = *c->options.table ? nas__cost_table_read(s->space, c->options.table)
-                                 : nas__cost_table_new(s->space, s->model, info->ndim, info->dims, kind);
+                                 : nas__search_costs(nas__trainer_of(s), kind);
     if (c->table && c->table->kind != kind) {
         return nas__fail(NAS_INVALID, "%s is a table of %s, but cost=%s", c->options.table,
                          nas__cost_name(c->table->kind), nas__cost_name(kind));

@@ -1,6 +1,7 @@
 /* limits.c - reading limits, and asking what an architecture costs under them. */
 #include "search/limits.h"
 
+#include "search/latency.h"
 #include "search/trainer.h"
 
 #include <math.h>
@@ -151,11 +152,10 @@ static nas_status find_one_that_meets(nas_trainer *t) {
 }
 
 nas_status nas__limits_open(nas_trainer *t) {
-    const nas_dataset_info *info = nas_dataset_describe(t->config.dataset_train);
     nas_status status = nas__limits_parse(t->config.limits, &t->limits);
     for (int i = 0; !status && i < t->limits.n; i++) {
         nas__limit *limit = &t->limits.of[i];
-        limit->table = nas__cost_table_new(t->s.space, t->s.model, info->ndim, info->dims, limit->kind);
+        limit->table = nas__search_costs(t, limit->kind);
         status = limit->table ? NAS_OK : nas_error_status();
     }
     return status || !t->limits.n ? status : find_one_that_meets(t);

@@ -2,6 +2,7 @@
  * that no other beats in both fitness and cost. */
 #include "core/file.h"
 #include "hardware/cost_table.h"
+#include "search/latency.h"
 #include "search/limits.h"
 #include "search/pareto.h"
 #include "search/trials.h"
@@ -48,10 +49,9 @@ static const nas__cost_kind kinds[] = {NAS__COST_MACS, NAS__COST_PARAMS, NAS__CO
 
 static nas_status begin_policy(nas__trials *t) {
     nsga2 *m = t->memory;
-    const nas_dataset_info *info = nas_dataset_describe(t->s->config->dataset_train);
     m->members = nas__alloc(2 * (size_t)options_of(t)->population * sizeof *m->members);
     if (kinds[options_of(t)->cost] == NAS__COST_LATENCY) {
-        m->latency = nas__cost_table_new(t->s->space, t->s->model, info->ndim, info->dims, NAS__COST_LATENCY);
+        m->latency = nas__search_costs(nas__trainer_of(t->s), NAS__COST_LATENCY);
     }
     if (options_of(t)->pick == PICK_LIMIT && !t->s->config->limits) {
         return nas__fail(NAS_USAGE, "nsga2: pick=limit takes the fittest within a limit, and none is given: --limit");

@@ -4,6 +4,7 @@
 
 #include "core/options.h"
 #include "core/file.h"
+#include "hardware/profile.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -160,6 +161,7 @@ void nas_trainer_free(nas_trainer *t) {
         t->s.strategy->end(&t->s);
     }
     nas__limits_close(&t->limits);
+    nas__profile_free(t->latency);
     nas__truth_free(t->truth);
     nas__parts_close(t);
     nas_tape_free(t->tape);

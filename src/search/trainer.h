@@ -35,6 +35,8 @@ struct nas_trainer {
     nas_loader *train_loader, *arch_loader, *valid_loader, *calibration_loader, *settle_loader;
     int settle_steps;
     nas__limits limits;
+    struct nas__profile *latency; /* of candidates; NULL: nobody has asked */
+    bool foreign_latency;         /* it is another machine's */
     nas_tape *tape;
     nas__precision *precision;
     bool recompute;      /* of the strategy's options */
