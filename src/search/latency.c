@@ -87,7 +87,7 @@ static nas__cost_table *latencies(nas_trainer *t) {
 
 /* The decisions in force stay what they are. */
 nas__cost_table *nas__search_costs(nas_trainer *t, nas__cost_kind kind) {
-    const nas_dataset_info *info = nas_dataset_describe(t->config.dataset_train);
+    const nas_dataset_info *info = nas_dataset_describe(t->s.config->dataset_train);
     if (kind != NAS__COST_LATENCY) {
         return nas__cost_table_new(t->s.space, t->s.model, info->ndim, info->dims, kind);
     }
