@@ -109,6 +109,10 @@ typedef struct nas_loader_config {
     uint64_t seed;
     int workers;   /* prefetch threads; 0 = 1; NAS_NONE: batches are made inside nas_loader_next */
     int64_t limit; /* batches per epoch at most; 0 = all */
+    /* Of a batch of n samples in this many parts (0 = 1), part p are the samples from n*p/parts to n*(p+1)/parts. Those
+     * of parts first_part to end_part - 1 are read; the others' places are in the batch, but their contents undefined.
+     */
+    int parts, first_part, end_part;
 } nas_loader_config;
 
 typedef struct nas_loader nas_loader;

@@ -11,6 +11,7 @@
 #include <espalier/space.h>
 #include <espalier/hardware.h>
 #include <espalier/io.h>
+#include <espalier/dist.h>
 #include <espalier/search.h>
 #include <espalier/strategy.h>
 

@@ -103,7 +103,11 @@ typedef struct nas_trainer_config {
     int workers;       /* prefetch threads of each loader; 0 = 1 */
     int log_frequency; /* steps per log line; 0 = a line every 10 seconds; NAS_NONE = none */
     uint64_t seed;
-    int threads;             /* 0 = all cores */
+    int threads; /* 0 = all cores */
+    /* Each batch is cut into so many shards, which ranks (dist.h) divide among themselves; what they give is added in
+     * their order, so that any number of ranks computes the same bits. Batch norm sees the whole batch. 0 = one for
+     * each rank. */
+    int shards;
     nas_precision precision; /* of dense convolutions while it trains and scores; what was chosen is in checkpoints */
     nas_budget budget;
     const char *limits; /* of what may be exported: "macs=30M,params=1M,latency=5ms", some or all of them; multiply-adds
@@ -191,7 +195,7 @@ typedef struct nas_fit_config {
     const nas_transform *transform; /* these six as of a search */
     int workers, log_frequency;
     uint64_t seed;
-    int threads;
+    int threads, shards;
     nas_precision precision; /* NAS_F32 inside of a search: as the search */
     nas_budget budget;       /* minutes only */
     int64_t limit_batches;   /* per epoch, of training and of watching; 0 = no limit */

@@ -34,12 +34,13 @@ typedef struct nas_tape_config {
     unsigned grad; /* roles to differentiate for: NAS_ROLE_WEIGHT | NAS_ROLE_ARCH | NAS_ROLE_DATA; 0 records nothing */
     bool training; /* dropout and drop-path are active */
     nas_bn_mode bn;
-    bool freeze_running; /* NAS_BN_BATCH without updating the running estimates */
-    bool dry;            /* shapes and costs only: nothing is computed and no activation is allocated */
-    bool recompute;      /* less memory, more time: what lies between the halves of separable convolutions is not kept
-                            for the backward pass but computed again; the same values bit for bit */
-    double drop_path;    /* probability for nas_drop_path; 0 = off */
-    uint64_t seed, step; /* key of the random numbers of this pass */
+    bool freeze_running;  /* NAS_BN_BATCH without updating the running estimates */
+    bool dry;             /* shapes and costs only: nothing is computed and no activation is allocated */
+    bool recompute;       /* less memory, more time: what lies between the halves of separable convolutions is not kept
+                             for the backward pass but computed again; the same values bit for bit */
+    double drop_path;     /* probability for nas_drop_path; 0 = off */
+    uint64_t seed, step;  /* key of the random numbers of this pass */
+    int64_t first_sample; /* of a pass over a part of a batch: where it begins; samples drop the same as in one piece */
 } nas_tape_config;
 
 /* Owned by the caller; NULL and an error when out of memory. Used by one thread at a time. */

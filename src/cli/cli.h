@@ -3,6 +3,7 @@
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 
+#include <espalier/dist.h>
 #include <espalier/search.h>
 
 #include <jansson.h>
@@ -20,7 +21,7 @@ typedef struct cli_args {
     const char *set[CLI_MOST_SETTINGS];
     int n_set;
     int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,
-        score_steps, random, seeds, samples, jobs, port, validate, keep_checkpoints;
+        score_steps, random, seeds, samples, jobs, shards, port, validate, keep_checkpoints;
     double lr, weight_decay, label_smoothing, drop_path, valid_share;
     bool resume, inherit, json, quiet, verbose, csv, op_times, scaling, keep_batch_norm, raw_pixels, no_proxies,
         measure_missing, help;
@@ -153,6 +154,8 @@ void cli_space_input(cli_space *s, const nas_dataset_info *info);
 nas_module *cli_space_model(const cli_space *s);
 /* The same with a share of its depth; for spaces that name the option which makes them deeper. */
 nas_module *cli_space_shallow(const cli_space *s, double share);
+/* How many shards a run has is part of it: one for each rank of now, unless something was said or the run is older. */
+void cli_settle_shards(cli_args *a, bool resumed);
 /* Wrong usage when --data names no known source. */
 nas_status cli_data_check(const cli_args *a);
 /* One part of --data, reduced to --limit-images. */

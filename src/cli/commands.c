@@ -11,7 +11,7 @@ const cli_command cli_commands[] = {
     {"search", "find a network for a data set", "",
      "espalier search --space darts --strategy darts --data fashion-mnist --epochs 10 --out runs/first",
      "space strategy strategy-plugin data data-dir epochs batch lr weight-decay score-steps precision set pick config "
-     "budget jobs limit latency-table measure-missing out resume checkpoint-every keep-checkpoints "
+     "budget jobs shards limit latency-table measure-missing out resume checkpoint-every keep-checkpoints "
      "limit-batches "
      "limit-images log-frequency op-times",
      "space=darts strategy=darts data=fashion-mnist epochs=50 batch=64 lr=0.025 weight-decay=3e-4 score-steps=0 "
@@ -19,7 +19,7 @@ const cli_command cli_commands[] = {
      0, 0, NULL, cli_search},
     {"retrain", "train the network that a search found, from scratch, and score it on the test part", "[RUN]",
      "espalier retrain runs/first --epochs 20 --set channels=24",
-     "space arch config inherit resume checkpoint-every keep-checkpoints op-times precision" TRAINING,
+     "space arch config inherit resume checkpoint-every keep-checkpoints op-times precision shards" TRAINING,
      "precision=f32 keep-checkpoints=2 " TRAINING_DEFAULTS, 0, 1, NULL, cli_retrain},
     {"compare", "the network that a search found against random ones of its space, or finished runs in one table",
      "RUN ...", "espalier compare runs/first --random 10 --epochs 10", "random seeds truth " TRAINING,

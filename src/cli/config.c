@@ -81,6 +81,9 @@ json_t *cli_json_read(const char *directory, const char *name) {
 }
 
 nas_status cli_json_write(const char *directory, const char *name, json_t *json) {
+    if (nas_rank() > 0) {
+        return NAS_OK;
+    }
     char *path = nas__join(directory, name), *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
     nas_status status =
         path && text ? nas__write_file(path, text, strlen(text)) : nas__fail(NAS_NO_MEMORY, "%s: out of memory", name);

@@ -24,8 +24,8 @@ static bool is_empty(const char *directory) {
 }
 
 nas_status cli_directory_check(const char *directory, bool resume) {
-    if (!nas__exists(directory)) {
-        return NAS_OK; /* the run makes it when everything else is known to be right */
+    if (nas_rank() > 0 || !nas__exists(directory)) {
+        return NAS_OK; /* rank 0 alone writes; the run makes it when everything else is known to be right */
     }
     if (!nas__is_directory(directory)) {
         return nas__fail(NAS_USAGE, "--out: %s is a file; a run needs a directory", directory);

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct kept {
     struct kept *next;
@@ -50,10 +51,19 @@ static const cli_command *find_command(const char *name) {
 /* 0 done, 1 failed, 2 wrong usage, 128 + signal. */
 static int exit_code(const char *command) {
     if (nas_error_status()) {
+        char rank[32] = "";
+        if (nas_ranks() > 1) {
+            snprintf(rank, sizeof rank, " (rank %d)", nas_rank());
+        }
+        if (nas_rank() > 0) {
+            sleep(1); /* what has hit all ranks is told, and ended, by rank 0 */
+        }
         cli_progress_end();
-        fprintf(stderr, "%sespalier%s%s: error:%s %s\n", cli_bold(stderr), command ? " " : "", command ? command : "",
-                cli_plain(stderr), nas_error_message());
-        return nas_error_status() == NAS_USAGE ? 2 : 1;
+        fprintf(stderr, "%sespalier%s%s%s: error:%s %s\n", cli_bold(stderr), command ? " " : "", command ? command : "",
+                rank, cli_plain(stderr), nas_error_message());
+        int code = nas_error_status() == NAS_USAGE ? 2 : 1;
+        nas_ranks_abort(code);
+        return code;
     }
     if (fflush(stdout)) {
         fprintf(stderr, "espalier: error: stdout cannot be written\n");
@@ -88,6 +98,17 @@ static char *quote(int argc, char **argv) {
     return text;
 }
 
+/* Joins the other ranks of a launcher, where the command has work for several. Only rank 0 is heard. */
+static nas_status join(const cli_command *command, cli_args *a) {
+    nas_status status = cli_takes(command, cli_option_find("shards")) ? nas_ranks_join() : NAS_OK;
+    if (nas_rank() > 0) {
+        a->quiet = true;
+        a->verbose = false;
+        status = freopen("/dev/null", "w", stdout) ? status : nas__fail(NAS_IO, "/dev/null cannot be opened");
+    }
+    return status;
+}
+
 static int run_command(const char *name, int argc, char **argv) {
     cli_args a = {0};
     const cli_command *command = find_command(name);
@@ -96,7 +117,7 @@ static int run_command(const char *name, int argc, char **argv) {
     if (command && !cli_parse(command, argc - 2, argv + 2, &a)) {
         if (a.help) {
             cli_help(stdout, command);
-        } else {
+        } else if (!join(command, &a)) {
             cli_terminal_open(&a);
             cli_catch_signals();
             nas_set_threads((int)a.threads);
@@ -104,6 +125,7 @@ static int run_command(const char *name, int argc, char **argv) {
         }
     }
     int code = exit_code(command ? command->name : NULL);
+    nas_ranks_leave();
     free(a.names);
     free(line);
     free_kept();

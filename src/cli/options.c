@@ -57,6 +57,11 @@ const cli_option cli_options[] = {
     {"jobs", CLI_INT, AT(jobs), "N", 1, CLI_MOST_JOBS,
      "of a strategy of trials, N side by side, each in a process of its own with --threads; a crash costs one trial",
      CLI_MAY_CHANGE, NULL},
+    {"shards", CLI_INT, AT(shards), "K", 1, 4096,
+     "cut each batch into K parts that are added in their order, so that any number of ranks (mpirun -n N) gives the "
+     "same "
+     "bits; by default one for each rank",
+     CLI_STORED, NULL},
     {"limit", CLI_TEXT, AT(limit), "macs=30M,params=1M,latency=5ms", 0, 0,
      "hard limits, some or all, of the network that is found; latency as measured here", CLI_STORED, NULL},
     {"inherit", CLI_FLAG, AT(inherit), NULL, 0, 0, "start from the search's shared weights instead of fresh ones",

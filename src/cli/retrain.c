@@ -75,6 +75,7 @@ static nas_status read_options(retrain *r) {
             r->search_config ? cli_config_apply(a, r->search_config, "data data-dir seed", r->run) : nas_error_status();
     }
     status = status ? status : cli_checkpoints(a, &r->checkpoints);
+    cli_settle_shards(a, r->stored != NULL);
     return status ? status : cli_retrain_check(a, &r->budget);
 }
 
@@ -222,7 +223,7 @@ static nas_status describe(retrain *r) {
 
 /* Beside the weights, so that the directory says by itself what they are of. */
 static nas_status write_architecture(const retrain *r) {
-    char *path = nas__join(r->out, "final_architecture.json");
+    char *path = nas_rank() > 0 ? NULL : nas__join(r->out, "final_architecture.json");
     nas_status status = path ? nas__write_file(path, r->architecture, strlen(r->architecture)) : nas_error_status();
     free(path);
     return status;
@@ -248,6 +249,7 @@ static nas_status fit(retrain *r) {
                                                   : 0,
         .seed = (uint64_t)a->seed,
         .threads = (int)a->threads,
+        .shards = (int)a->shards,
         .precision = cli_precision(a),
         .budget = r->budget,
         .limit_batches = a->limit_batches,

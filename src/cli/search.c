@@ -67,6 +67,7 @@ static nas_status read_options(search *s) {
     status = status ? status : cli_checkpoints(a, &s->checkpoints);
     status = status ? status : check_limits(a);
     share_threads(a);
+    cli_settle_shards(a, s->stored != NULL);
     status = status ? status : cli_data_check(a);
     status = status ? status : cli_precision_check(a);
     status = status ? status : cli_strategy_open(&s->strategy, a);
@@ -270,6 +271,7 @@ static nas_trainer_config config_of(search *s) {
         .dataset_score = s->parts.arch ? s->parts.valid : NULL,
         .seed = (uint64_t)a->seed,
         .threads = (int)a->threads,
+        .shards = (int)a->shards,
         .precision = cli_precision(a),
         .limit_batches = a->limit_batches,
         .score_steps = (int)a->score_steps,

@@ -247,6 +247,12 @@ json_t *cli_settings_json(const cli_strategy *strategy, const cli_space *space) 
     return all;
 }
 
+void cli_settle_shards(cli_args *a, bool resumed) {
+    if (a->shards == 0 && nas_ranks() > 1) {
+        a->shards = resumed ? 1 : nas_ranks();
+    }
+}
+
 /* --- data --------------------------------------------------------------------------------------- */
 nas_status cli_data_check(const cli_args *a) {
     const char *spec = a->data;

@@ -66,7 +66,9 @@ static nas_status make_batch(nas_loader *l, maker *m, int64_t ticket, nas_batch 
     make_order(l, m, epoch);
     batch->index = index;
     batch->n = n;
-    for (int64_t i = 0; i < n; i++) {
+    int64_t parts = l->config.parts > 0 ? l->config.parts : 1;
+    int64_t begin = n * l->config.first_part / parts, end = l->config.parts > 0 ? n * l->config.end_part / parts : n;
+    for (int64_t i = begin; i < end; i++) {
         int64_t place = nas__dataset_place(l->data, l->config.shuffle ? m->order[first + i] : first + i);
         nas_rng rng = nas_rng_new(l->config.seed, NAS__STREAM_AUGMENT + (uint64_t)epoch);
         rng.position = (uint64_t)(first + i) * WORDS_PER_SAMPLE;
@@ -135,6 +137,10 @@ static nas_status check(const nas_loader_config *c) {
         return nas__fail(NAS_INVALID,
                          "%s: a batch of %lld is larger than the %lld samples of this part; choose a smaller batch",
                          info->name, (long long)c->batch_size, (long long)info->size);
+    }
+    if (c->parts < 0 || c->first_part < 0 || c->end_part > c->parts || (c->parts > 0 && c->first_part >= c->end_part)) {
+        return nas__fail(NAS_INVALID, "%s: parts %d to %d of %d parts of a batch", info->name, c->first_part,
+                         c->end_part - 1, c->parts);
     }
     if (c->workers < NAS_NONE || c->workers > MAX_WORKERS) {
         return nas__fail(NAS_INVALID, "%s: %d loader threads; NAS_NONE or up to %d are possible", info->name,

@@ -12,6 +12,7 @@ enum { MEAN, VAR, INVSTD, SCALE, SHIFT, ROWS };
 typedef struct bn_op {
     bool batch_statistics;
     int padded;
+    double count; /* of values per channel, in all parts of the batch */
     const float *rows;
 } bn_op;
 
@@ -27,6 +28,11 @@ static void stored_statistics(const nas_bn_state *s, int c, float *mean, float *
     memcpy(var, calibrated ? s->calibrated_var->data : s->running_var->data, (size_t)c * sizeof(float));
 }
 
+static bool keeps_estimates(void) {
+    const nas__together *all = nas__tape()->together;
+    return !all || all->keeps;
+}
+
 /* The estimates keep the unbiased variance, as everybody's checkpoints do. */
 static void update_estimates(const nas_bn_state *s, int c, double count, const float *mean, const float *var) {
     const nas_tape_config *config = &nas__tape()->config;
@@ -37,7 +43,7 @@ static void update_estimates(const nas_bn_state *s, int c, double count, const f
         m = s->calibrated_mean->data;
         v = s->calibrated_var->data;
         rate = 1.0 / ++*s->calibrated_batches;
-    } else if (config->bn == NAS_BN_BATCH && !config->freeze_running && s->running_mean) {
+    } else if (config->bn == NAS_BN_BATCH && !config->freeze_running && s->running_mean && keeps_estimates()) {
         m = s->running_mean->data;
         v = s->running_var->data;
     }
@@ -61,7 +67,7 @@ static void coefficients(const nas_bn_state *s, int c, int padded, float *rows) 
 /* dx = a*g + b*x + k with g = dy behind the ReLU, left to whoever reads it. With fixed statistics only a remains. */
 static void give_input_gradient(const bn_op *op, nas_tensor *x, nas_tensor *y, const double *sums) {
     int p = op->padded, c = (int)x->dims[1];
-    double count = (double)x->dims[0] * (double)(x->dims[2] * x->dims[3]);
+    double count = op->count;
     const float *rows = op->rows;
     nas__late_grad *late = nas__arena_alloc(&x->tape->arena, sizeof *late);
     float *a = late ? nas__arena_alloc(&x->tape->arena, 3 * (size_t)p * sizeof(float)) : NULL;
@@ -122,6 +128,54 @@ static void give_parameter_gradients(const bn_op *op, int c, nas_tensor *gamma, 
     nas__buffer_unref(row);
 }
 
+/* --- a batch in several parts ---------------------------------------------------------------------- */
+/* What the parts' sums add up to, in the order of the parts. */
+static const double *sums_of_all(const double *own, size_t n) {
+    const nas__together *together = nas__tape()->together;
+    double *sum = nas__arena_alloc(&nas__tape()->arena, n * sizeof *sum);
+    const double *all = sum ? together->gather(together->user, own, n) : NULL;
+    for (int part = 0; all && part < together->parts; part++) {
+        for (size_t i = 0; i < n; i++) {
+            sum[i] += all[(size_t)part * n + i];
+        }
+    }
+    return all ? sum : NULL;
+}
+
+/* Statistics of the whole batch from those of its parts (Chan, Golub and LeVeque 1979), in the order of the parts;
+ * *count grows to all values. Gathered are mean and variance per channel, and the count behind them. */
+static bool statistics_of_all(int c, double *count, float *mean, float *var) {
+    const nas__together *together = nas__tape()->together;
+    size_t n = 2 * (size_t)c + 1;
+    double *own = nas__arena_alloc(&nas__tape()->arena, n * sizeof *own), total = 0;
+    for (int i = 0; own && i < c; i++) {
+        own[i] = mean[i];
+        own[c + i] = var[i];
+    }
+    if (own) {
+        own[2 * c] = *count;
+    }
+    const double *all = own ? together->gather(together->user, own, n) : NULL;
+    for (int part = 0; all && part < together->parts; part++) {
+        total += all[(size_t)part * n + 2 * c];
+    }
+    for (int i = 0; all && i < c; i++) {
+        double m = 0, v = 0;
+        for (int part = 0; part < together->parts; part++) {
+            const double *p = all + (size_t)part * n;
+            m += p[2 * c] / total * p[i];
+        }
+        for (int part = 0; part < together->parts; part++) {
+            const double *p = all + (size_t)part * n;
+            v += p[2 * c] / total * (p[c + i] + (p[i] - m) * (p[i] - m));
+        }
+        mean[i] = (float)m;
+        var[i] = (float)v;
+    }
+    *count = total;
+    return all != NULL;
+}
+
 static void batch_norm_backward(nas__node *node) {
     const bn_op *op = node->state;
     nas_tensor *x = node->inputs[0], *gamma = node->inputs[1], *beta = node->inputs[2], *y = node->outputs[0];
@@ -135,6 +189,12 @@ static void batch_norm_backward(nas__node *node) {
             return;
         }
         give_parameter_gradients(op, (int)x->dims[1], gamma, beta, sums);
+    }
+    if (op->batch_statistics && nas__tape()->together) {
+        sums = sums_of_all(sums, 2 * (size_t)op->padded);
+        if (!sums) {
+            return;
+        }
     }
     if (nas__wants(x)) {
         give_input_gradient(op, x, y, sums);
@@ -203,11 +263,13 @@ static nas_tensor *normalise(nas_tensor *x, const nas_bn_state *s) {
         return NULL;
     }
     bool batch = uses_batch(s);
+    double count = (double)n * hw;
     if (batch) {
-        if (!batch_statistics(x, p, rows + MEAN * p, rows + VAR * p)) {
+        if (!batch_statistics(x, p, rows + MEAN * p, rows + VAR * p) ||
+            (nas__tape()->together && !statistics_of_all(c, &count, rows + MEAN * p, rows + VAR * p))) {
             return NULL;
         }
-        update_estimates(s, c, (double)n * hw, rows + MEAN * p, rows + VAR * p);
+        update_estimates(s, c, count, rows + MEAN * p, rows + VAR * p);
     } else {
         stored_statistics(s, c, rows + MEAN * p, rows + VAR * p);
     }
@@ -226,7 +288,7 @@ static nas_tensor *normalise(nas_tensor *x, const nas_bn_state *s) {
     nas__node *node =
         nas__record("batch_norm", batch_norm_backward, 3, (nas_tensor *[]){x, s->gamma, s->beta}, 1, &y, sizeof(bn_op));
     if (node) {
-        *(bn_op *)node->state = (bn_op){batch, p, rows};
+        *(bn_op *)node->state = (bn_op){batch, p, count, rows};
     }
     return s->relu ? nas_relu(y) : y;
 }

@@ -60,6 +60,7 @@ nas_tensor *nas_dropout(nas_tensor *x, float p) {
         return NULL;
     }
     dropout_state s = {nas__op_rng(), p};
+    s.rng.position = (uint64_t)nas__tape()->config.first_sample * (nas__storage(x) / (size_t)x->dims[0]);
     mask(&s, nas__storage(x), nas__data(x), y->data);
     nas__node *node = nas__record("dropout", dropout_backward, 1, &x, 1, &y, sizeof s);
     if (node) {
@@ -96,6 +97,7 @@ nas_tensor *nas_drop_path(nas_tensor *x, float p) {
         return NULL;
     }
     nas_rng rng = nas__op_rng();
+    rng.position = 2 * (uint64_t)nas__tape()->config.first_sample; /* a number takes two words */
     for (size_t i = 0; i < n; i++) {
         factors->data[i] = nas_rng_uniform(&rng) >= rate ? (float)(1 / (1 - rate)) : 0;
     }

@@ -79,6 +79,9 @@ nas_status nas_trainer_export(nas_trainer *t, const char *path) {
         return nas__fail(NAS_USAGE, "nothing was scored yet: run nas_trainer_train first (a search that is stopped in "
                                     "its first steps has no result)");
     }
+    if (nas_rank() > 0) {
+        return NAS_OK;
+    }
     char *copy = nas__strdup(path), *directory = copy ? dirname(copy) : NULL;
     char *beside = directory ? nas__join(directory, "search-result.json") : NULL;
     char *architecture = nas_architecture_json(t->best, true), *result = describe(t);

@@ -9,6 +9,7 @@
 typedef struct fit {
     nas_fit_config config;
     nas_tape *tape;
+    nas__shards *shards; /* NULL: a batch is one piece */
     nas__precision *precision;
     nas_loader *loader;
     nas_transform plain;
@@ -19,7 +20,7 @@ typedef struct fit {
     uint64_t total_step;
     double lr, used_seconds, last_checkpoint, score, best_score;
     nas__metric_ids ids;
-    bool stop;
+    volatile sig_atomic_t stop, stop_wanted; /* wanted: by a callback here; stop: in all ranks */
 } fit;
 
 static nas_status apply_defaults(fit *f) {
@@ -104,7 +105,7 @@ static nas_status load(fit *f) {
 /* --- journal ------------------------------------------------------------------------------------- */
 static nas_status open_run(fit *f) {
     const nas_fit_config *c = &f->config;
-    if (!c->run_dir) {
+    if (!c->run_dir || nas_rank() > 0) {
         return NAS_OK;
     }
     nas__run_info info = {.kind = "retrain",
@@ -146,7 +147,7 @@ static void journal_step(fit *f, double loss) {
     nas_progress p = progress_now(f, loss);
     nas__journal_progress(f->run, &f->ids, &p, due, (int64_t)f->total_step, f->config.batch_size, f->loader);
     if (f->config.on_step && f->config.on_step(&p, f->config.user)) {
-        f->stop = true;
+        f->stop_wanted = 1;
     }
 }
 
@@ -201,7 +202,42 @@ static nas_status journal_epoch(fit *f, double mean) {
 }
 
 /* --- the loop ------------------------------------------------------------------------------------ */
-static bool stopping(const fit *f) { return f->stop || (f->config.stop && *f->config.stop); }
+static bool stopping(const fit *f) {
+    bool own = f->stop_wanted || (f->config.stop && *f->config.stop);
+    return f->stop || (nas_ranks() == 1 && own); /* several stop together, when they next agree */
+}
+
+static nas_status agree(fit *f) {
+    const sig_atomic_t wanted = f->stop_wanted || (f->config.stop && *f->config.stop);
+    return nas_ranks() == 1 ? NAS_OK : nas__agree(&wanted, &f->stop);
+}
+
+typedef struct outcome {
+    const fit *f;
+    double *value;
+} outcome;
+
+static nas_tensor *judge(void *user, nas_tensor *output, nas_tensor *target) {
+    const outcome *o = user;
+    nas_tensor *loss = o->f->config.loss(output, target);
+    *o->value = nas_tensor_item(loss);
+    return loss && !nas__check_loss(*o->value, o->f->step, o->f->epoch, o->f->lr) ? loss : NULL;
+}
+
+static nas_status sharded_pass(fit *f, const nas_tape_config *pass, const nas_batch *batch, double *value) {
+    const nas_fit_config *c = &f->config;
+    outcome o = {f, value};
+    nas_tape_begin(f->tape, pass);
+    nas_status status = nas__shards_pass(f->shards, f->tape,
+                                         &(nas__shard_pass){.config = pass,
+                                                            .batch = batch,
+                                                            .info = nas_dataset_describe(c->dataset_train),
+                                                            .model = c->model,
+                                                            .objective = judge,
+                                                            .user = &o});
+    nas_tape_reset(f->tape);
+    return status;
+}
 
 static nas_status train_batch(fit *f, const nas_batch *batch, double *value) {
     const nas_fit_config *c = &f->config;
@@ -213,7 +249,8 @@ static nas_status train_batch(fit *f, const nas_batch *batch, double *value) {
                             .drop_path = c->drop_path * f->pace.progress,
                             .seed = c->seed,
                             .step = f->total_step + 1};
-    nas_status status = nas__weight_pass(f->tape, &pass, c->model, c->loss, batch, info, value);
+    nas_status status = f->shards ? sharded_pass(f, &pass, batch, value)
+                                  : nas__weight_pass(f->tape, &pass, c->model, c->loss, batch, info, value);
     status = status ? status : nas__check_loss(*value, f->step, f->epoch, f->lr);
     return status ? status : nas__checked_step(c->optimizer, f->lr, c->clip_norm, f->step, f->epoch);
 }
@@ -222,11 +259,14 @@ static nas_status one_epoch(fit *f) {
     double sum = 0, value = NAN;
     int unsaved = f->unsaved;
     f->unsaved = 0; /* as in a search */
+    nas__ranks_span span = nas__ranks_begin();
     nas__pace_epoch(&f->pace, f->epoch, false);
     nas_status status = nas_loader_seek(f->loader, f->epoch, 0);
     for (f->step = 0; !status && f->step < f->steps && !stopping(f) && !nas__pace_out_of_time(&f->pace); f->step++) {
         const nas_batch *batch = nas_loader_next(f->loader);
         status = batch ? train_batch(f, batch, &value) : nas_error_status();
+        status = status ? status : nas__check_alike(f->config.optimizer, (int64_t)f->total_step, false);
+        status = status ? status : agree(f);
         sum += value;
         f->total_step++;
         if (!status) {
@@ -234,6 +274,9 @@ static nas_status one_epoch(fit *f) {
         }
     }
     double before = nas__now();
+    if (!f->config.quiet) {
+        nas__ranks_log(&span, f->step);
+    }
     status = status ? status : journal_epoch(f, sum / (double)(f->step > 0 ? f->step : 1));
     if (!status && !stopping(f) && nas__checkpoint_due(&f->config.checkpoints, &unsaved, f->last_checkpoint)) {
         status = save(f);
@@ -245,7 +288,7 @@ static nas_status one_epoch(fit *f) {
     f->epochs = f->pace.epochs;
     nas_progress p = progress_now(f, sum / (double)(f->step > 0 ? f->step : 1));
     if (!status && f->config.on_epoch && f->config.on_epoch(&p, f->config.user)) {
-        f->stop = true;
+        f->stop_wanted = 1;
     }
     return status;
 }
@@ -301,15 +344,21 @@ static nas_status prepare(fit *f) {
     nas_transform augmented = c->transform ? *c->transform : nas_transform_default(c->dataset_train, true);
     f->tape = nas_tape_new();
     f->precision = nas__precision_new(c->precision);
-    f->loader = nas_loader_new(&(nas_loader_config){.data = c->dataset_train,
-                                                    .batch_size = c->batch_size,
-                                                    .shuffle = true,
-                                                    .drop_last = true,
-                                                    .augment = true,
-                                                    .transform = augmented,
-                                                    .seed = c->seed,
-                                                    .workers = c->workers,
-                                                    .limit = c->limit_batches});
+    f->shards = nas__shards_new(c->shards, c->batch_size);
+    if (nas_error_status()) {
+        return nas_error_status();
+    }
+    nas_loader_config batches = {.data = c->dataset_train,
+                                 .batch_size = c->batch_size,
+                                 .shuffle = true,
+                                 .drop_last = true,
+                                 .augment = true,
+                                 .transform = augmented,
+                                 .seed = c->seed,
+                                 .workers = c->workers,
+                                 .limit = c->limit_batches};
+    nas__shards_loader(f->shards, &batches);
+    f->loader = nas_loader_new(&batches);
     f->steps = f->loader ? nas_loader_batches(f->loader) : 0;
     status = nas_error_status();
     status = status || !c->resume || !c->run_dir ? status : load(f);
@@ -321,7 +370,8 @@ nas_status nas_fit(const nas_fit_config *config, int *epochs_done) {
     nas_status status = prepare(&f);
     status = status ? status : run_in(&f, config->precision);
     nas__precision_journal(f.precision, config->precision, f.run, f.epoch, (int64_t)f.total_step);
-    char *weights = !status && config->run_dir ? nas__join(config->run_dir, "weights.safetensors") : NULL;
+    char *weights =
+        !status && config->run_dir && nas_rank() == 0 ? nas__join(config->run_dir, "weights.safetensors") : NULL;
     if (weights) {
         status = nas_save_weights(config->model, weights);
         free(weights);
@@ -338,6 +388,7 @@ nas_status nas_fit(const nas_fit_config *config, int *epochs_done) {
         *epochs_done = f.epoch;
     }
     nas_loader_free(f.loader);
+    nas__shards_free(f.shards);
     nas_tape_free(f.tape);
     nas__precision_free(f.precision);
     nas_optimizer_free(f.config.optimizer);

@@ -44,7 +44,7 @@ void nas__journal_progress(nas__run *run, const nas__metric_ids *ids, const nas_
 
 nas_status nas__journal_open(nas_trainer *t, bool resume) {
     const nas_trainer_config *c = &t->config;
-    if (!c->run_dir) {
+    if (!c->run_dir || nas_rank() > 0) {
         return NAS_OK;
     }
     nas__run_info info = {.kind = "search",

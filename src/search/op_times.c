@@ -59,7 +59,7 @@ static nas__op_time *row(nas__op_times *t, const char *name, bool backward) {
 }
 
 static void account(nas__op_times *t, const char *name, bool backward, double flops, double bytes) {
-    double now = nas__now();
+    double now = nas__clock();
     nas__op_time *op = row(t, name, backward);
     op->calls++;
     op->seconds += now - t->last;
@@ -90,7 +90,7 @@ static void on_update(void *user, const nas_optimizer *o, bool done) {
 }
 
 void nas__op_times_start(nas__op_times *t) {
-    double now = nas__now();
+    double now = nas__clock();
     *t = (nas__op_times){.passes = {on_pass, t}, .updates = {on_update, t}, .started = now, .last = now};
     nas__watch(&t->passes);
     nas__watch_updates(&t->updates);

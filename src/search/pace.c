@@ -1,14 +1,37 @@
 /* pace.c - see pace.h */
 #include "search/pace.h"
 
+#include "core/memory.h"
+#include "dist/ranks.h"
+
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
-double nas__now(void) {
+double nas__clock(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double agreed; /* 0: not yet */
+
+double nas__now(void) { return nas_ranks() > 1 && agreed > 0 ? agreed : nas__clock(); }
+
+nas_status nas__agree(const volatile sig_atomic_t *wanted, volatile sig_atomic_t *stop) {
+    if (nas_ranks() == 1) {
+        *stop = *stop || (wanted && *wanted);
+        return NAS_OK;
+    }
+    double own[] = {nas__clock(), wanted && *wanted}, *all = nas__alloc(2 * (size_t)nas_ranks() * sizeof *all);
+    nas_status status = all ? nas__ranks_gather_each(2, own, all) : nas_error_status();
+    for (int r = 0; !status && r < nas_ranks(); r++) {
+        *stop = *stop || all[2 * r + 1] != 0;
+    }
+    agreed = status ? agreed : all[0];
+    free(all);
+    return status;
 }
 
 void nas__pace_start(nas__pace *p, double budget_minutes, int epochs, int64_t steps_per_epoch, int log_frequency,
@@ -70,7 +93,7 @@ bool nas__pace_step(nas__pace *p, int64_t images) {
         p->step_started = now;
     }
     p->images_since += images;
-    if (passed > 0.5 || p->images_per_second == 0) {
+    if (passed > 0.5 || (passed > 0 && p->images_per_second == 0)) {
         double rate = (double)p->images_since / fmax(passed, 1e-6);
         p->images_per_second = p->images_per_second > 0 ? 0.7 * p->images_per_second + 0.3 * rate : rate;
         p->images_since = 0;

@@ -19,7 +19,11 @@ typedef struct nas__pace {
     double progress; /* never falls */
 } nas__pace;
 
-double nas__now(void); /* monotonic seconds */
+double nas__clock(void); /* monotonic seconds of this process */
+/* Those by which a run goes: of several ranks, rank 0's at the last nas__agree(), so that all decide alike. */
+double nas__now(void);
+/* Called by all ranks alike, often: sets the time, and *stop when any of them has *wanted (may be NULL) set. */
+nas_status nas__agree(const volatile sig_atomic_t *wanted, volatile sig_atomic_t *stop);
 void nas__pace_start(nas__pace *p, double budget_minutes, int epochs, int64_t steps_per_epoch, int log_frequency,
                      double used_seconds);
 double nas__pace_seconds(const nas__pace *p);

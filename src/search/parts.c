@@ -77,17 +77,21 @@ static nas_status split_valid(nas_trainer *t) {
     return status;
 }
 
+/* sharded: batches of it are passed in shards, of which this rank reads its own. */
 static nas_loader *open_loader(const nas_trainer *t, nas_dataset *data, const nas_transform *transform, bool shuffle,
-                               bool augment, int64_t batch, int64_t limit, int workers, uint64_t purpose) {
-    return nas_loader_new(&(nas_loader_config){.data = data,
-                                               .batch_size = batch,
-                                               .shuffle = shuffle,
-                                               .drop_last = shuffle,
-                                               .augment = augment,
-                                               .transform = *transform,
-                                               .seed = t->config.seed * 8 + purpose,
-                                               .workers = workers,
-                                               .limit = limit});
+                               bool augment, int64_t batch, int64_t limit, int workers, uint64_t purpose,
+                               bool sharded) {
+    nas_loader_config config = {.data = data,
+                                .batch_size = batch,
+                                .shuffle = shuffle,
+                                .drop_last = shuffle,
+                                .augment = augment,
+                                .transform = *transform,
+                                .seed = t->config.seed * 8 + purpose,
+                                .workers = workers,
+                                .limit = limit};
+    nas__shards_loader(sharded ? t->shards : NULL, &config);
+    return nas_loader_new(&config);
 }
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -99,7 +103,7 @@ static nas_loader *open_valid_loader(nas_trainer *t, const nas_transform *plain)
     int64_t images = smaller(size, most), batches = (images + 255) / 256, batch = (images + batches - 1) / batches;
     batches = t->config.limit_batches > 0 ? smaller(batches, t->config.limit_batches) : batches;
     t->score_images = smaller(size, batches * batch);
-    return open_loader(t, t->valid, plain, false, false, batch, batches, NAS_NONE, 3);
+    return open_loader(t, t->valid, plain, false, false, batch, batches, NAS_NONE, 3, false);
 }
 
 static nas_status open_loaders(nas_trainer *t) {
@@ -110,13 +114,15 @@ static nas_status open_loaders(nas_trainer *t) {
     if (nas_error_status()) {
         return nas_error_status();
     }
-    t->train_loader = open_loader(t, c->dataset_train, &augmented, true, true, batch, c->limit_batches, c->workers, 1);
-    t->arch_loader = t->arch ? open_loader(t, t->arch, &plain, true, false, batch, 0, c->workers, 2) : NULL;
+    t->train_loader =
+        open_loader(t, c->dataset_train, &augmented, true, true, batch, c->limit_batches, c->workers, 1, true);
+    t->arch_loader = t->arch ? open_loader(t, t->arch, &plain, true, false, batch, 0, c->workers, 2, true) : NULL;
     t->valid_loader = open_valid_loader(t, &plain);
     t->calibration_loader = open_loader(t, c->dataset_train, &plain, false, false, batch,
-                                        smaller(8, nas_loader_batches(t->train_loader)), NAS_NONE, 4);
+                                        smaller(8, nas_loader_batches(t->train_loader)), NAS_NONE, 4, false);
     if (t->settle_steps > 0) {
-        t->settle_loader = open_loader(t, c->dataset_train, &plain, true, false, batch, t->settle_steps, NAS_NONE, 5);
+        t->settle_loader =
+            open_loader(t, c->dataset_train, &plain, true, false, batch, t->settle_steps, NAS_NONE, 5, false);
         t->settle_steps = (int)smaller(t->settle_steps, nas_loader_batches(t->train_loader));
     }
     return nas_error_status();

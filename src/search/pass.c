@@ -36,30 +36,53 @@ static void forget_weightings(nas_space *space) {
     }
 }
 
-static nas_status run_pass(nas_search *s, const nas_pass *pass, nas_pass_result *result) {
-    nas_trainer *t = nas__trainer_of(s);
-    const nas_dataset_info *info = nas_dataset_describe(t->config.dataset_train);
-    nas_status status = pass->decide ? pass->decide(s, pass->user) : NAS_OK;
-    if (status) {
-        return status;
-    }
-    nas_tensor *target = nas__batch_target(pass->batch, info);
-    nas_tensor *output = nas_forward(s->model, nas__batch_input(pass->batch, info));
+typedef struct outcome {
+    nas_search *s;
+    const nas_pass *pass;
+    nas_pass_result *result;
+} outcome;
+
+/* The loss of a batch from the network's outputs, and what else the pass is asked for; NULL and an error on failure. */
+static nas_tensor *judge(void *user, nas_tensor *output, nas_tensor *target) {
+    nas_search *s = ((outcome *)user)->s;
+    const nas_pass *pass = ((outcome *)user)->pass;
+    nas_pass_result *result = ((outcome *)user)->result;
     nas_tensor *loss = !output           ? NULL
                        : pass->objective ? pass->objective(s, output, target, pass->user)
-                                         : t->config.loss(output, target);
+                                         : s->config->loss(output, target);
     if (loss && pass->penalty) {
         loss = nas_add(loss, pass->penalty(s, pass->user));
     }
     if (!loss) {
-        return nas_error_status();
+        return NULL;
     }
     result->loss = nas_tensor_item(loss);
     if (nas__check_loss(result->loss, s->step, s->epoch, s->lr)) {
-        return nas_error_status();
+        return NULL;
     }
     if (result->want_reward) {
         result->reward = nas_search_reward(s, output, target);
+    }
+    return loss;
+}
+
+static nas_status run_pass(nas_search *s, const nas_pass *pass, const nas_tape_config *config,
+                           nas_pass_result *result) {
+    nas_trainer *t = nas__trainer_of(s);
+    const nas_dataset_info *info = nas_dataset_describe(t->config.dataset_train);
+    outcome o = {s, pass, result};
+    nas_status status = pass->decide ? pass->decide(s, pass->user) : NAS_OK;
+    if (status) {
+        return status;
+    }
+    if (t->shards) {
+        return nas__shards_pass(t->shards, t->tape,
+                                &(nas__shard_pass){config, pass->batch, info, s->model, s->space, judge, &o});
+    }
+    nas_tensor *target = nas__batch_target(pass->batch, info);
+    nas_tensor *loss = judge(&o, nas_forward(s->model, nas__batch_input(pass->batch, info)), target);
+    if (!loss) {
+        return nas_error_status();
     }
     /* Where only `none` was drawn nothing behind the loss is differentiated for: the gradients are zero. */
     return pass->grad && loss->needs_grad ? nas_backward(loss) : NAS_OK;
@@ -72,14 +95,15 @@ nas_status nas_search_pass(nas_search *s, const nas_pass *pass, nas_pass_result 
         return nas_error_status() ? nas_error_status() : nas__fail(NAS_INVALID, "a pass without a batch");
     }
     double start = nas__now();
-    nas_tape_begin(t->tape, &(nas_tape_config){.grad = pass->grad,
-                                               .training = pass->training,
-                                               .bn = NAS_BN_BATCH,
-                                               .freeze_running = pass->freeze_running,
-                                               .recompute = t->recompute,
-                                               .seed = t->config.seed,
-                                               .step = pass->same_noise ? t->passes : ++t->passes});
-    nas_status status = run_pass(s, pass, result ? result : &ignored);
+    nas_tape_config config = {.grad = pass->grad,
+                              .training = pass->training,
+                              .bn = NAS_BN_BATCH,
+                              .freeze_running = pass->freeze_running,
+                              .recompute = t->recompute,
+                              .seed = t->config.seed,
+                              .step = pass->same_noise ? t->passes : ++t->passes};
+    nas_tape_begin(t->tape, &config);
+    nas_status status = run_pass(s, pass, &config, result ? result : &ignored);
     t->pass_seconds = nas__now() - start;
     if (!status && t->on_pass) {
         status = t->on_pass(t, pass, t->on_pass_user);

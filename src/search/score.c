@@ -49,6 +49,7 @@ static nas_status over(nas_trainer *t, nas_loader *loader, double share, nas_bn_
         }
         nas_tape_reset(t->tape);
         status = nas_error_status();
+        status = status ? status : nas__agree(&t->stop_wanted, &t->stop);
     }
     return status ? status : nas_error_status();
 }

@@ -35,6 +35,10 @@ static nas_status apply_defaults(nas_trainer *t) {
     c->clip_norm = c->clip_norm == 0 ? 5 : c->clip_norm < 0 ? 0 : c->clip_norm;
     c->optimizer = c->optimizer ? c->optimizer : nas_sgd(.lr = 0.025, .momentum = 0.9, .weight_decay = 3e-4);
     t->settle_steps = c->score_steps < 0 ? 0 : c->score_steps > 0 ? c->score_steps : t->s.strategy->score_steps;
+    if (nas_ranks() > 1 && c->precision != NAS_F32) {
+        return nas__fail(NAS_UNSUPPORTED, "several ranks compute in f32: what bf16 is used for is measured, and would "
+                                          "differ between them");
+    }
     if (t->n_metrics == 0) {
         return nas__fail(NAS_INVALID, "nas_trainer_new: .metrics is empty; the first metric scores architectures");
     }
@@ -125,7 +129,8 @@ static nas_status prepare(nas_trainer *t) {
     status = accept_space(t);
     status = status ? status : nas_initialise(t->config.model, t->config.seed);
     status = status ? status : nas_optimizer_bind_model(t->s.optimizer, t->config.model);
-    status = status ? status : nas__parts_open(t);
+    t->shards = status ? NULL : nas__shards_new(t->config.shards, t->config.batch_size);
+    status = status || nas_error_status() ? nas_error_status() : nas__parts_open(t);
     t->tape = nas_tape_new();
     t->precision = nas__precision_new(t->config.precision);
     t->s.memory = nas__alloc(t->s.strategy->state_size);
@@ -164,6 +169,7 @@ void nas_trainer_free(nas_trainer *t) {
     nas__profile_free(t->latency);
     nas__truth_free(t->truth);
     nas__parts_close(t);
+    nas__shards_free(t->shards);
     nas_tape_free(t->tape);
     nas__precision_free(t->precision);
     nas_architecture_free(t->best);
@@ -179,7 +185,10 @@ void nas_trainer_free(nas_trainer *t) {
 }
 
 /* --- the loop ------------------------------------------------------------------------------------ */
-void nas_trainer_stop(nas_trainer *t) { t->stop = 1; }
+void nas_trainer_stop(nas_trainer *t) {
+    t->stop_wanted = 1;
+    t->stop = nas_ranks() == 1 || t->stop; /* several stop together, when they next agree */
+}
 
 static bool ends_now(const nas_trainer *t) { return t->stop || nas__pace_out_of_time(&t->pace); }
 
@@ -198,8 +207,13 @@ nas_status nas__trainer_step(nas_trainer *t, double *loss) {
 static nas_status run_steps(nas_trainer *t, double *mean) {
     double loss = NAN, sum = 0;
     int64_t counted = 0;
-    for (t->s.step = 0; t->s.step < t->s.steps_per_epoch && !ends_now(t); t->s.step++) {
-        nas_status status = nas__trainer_step(t, &loss);
+    for (t->s.step = 0; t->s.step < t->s.steps_per_epoch; t->s.step++) {
+        nas_status status = nas__agree(&t->stop_wanted, &t->stop);
+        if (!status && ends_now(t)) {
+            break;
+        }
+        status = status ? status : nas__trainer_step(t, &loss);
+        status = status ? status : nas__check_alike(t->s.optimizer, (int64_t)t->s.total_step, false);
         if (status || nas_error_status()) {
             return nas_error_status();
         }
@@ -218,13 +232,16 @@ static nas_status one_epoch(nas_trainer *t) {
     double mean = NAN;
     int unsaved = t->unsaved;
     t->unsaved = 0; /* what was not saved before is gone with the first step */
+    nas__ranks_span span = nas__ranks_begin();
     nas__pace_epoch(&t->pace, t->s.epoch, false);
     nas_status status = nas_loader_seek(t->train_loader, t->s.epoch, 0);
     status = status ? status : run_steps(t, &mean);
+    nas__ranks_log(&span, t->s.step);
     if (!status && t->s.strategy->end_epoch) {
         status = t->s.strategy->end_epoch(&t->s);
     }
     status = status ? status : nas__score_derived(t);
+    status = status ? status : nas__check_alike(t->s.optimizer, (int64_t)t->s.total_step - 1, true);
     nas_progress progress;
     status = status ? status : nas__journal_epoch(t, mean, &progress);
     /* An epoch that was cut short is not a state to go on from: --resume repeats it. */

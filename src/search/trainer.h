@@ -10,6 +10,7 @@
 #include "run/run.h"
 #include "search/limits.h"
 #include "search/pace.h"
+#include "search/shards.h"
 #include "search/truth.h"
 
 #include <signal.h>
@@ -38,6 +39,7 @@ struct nas_trainer {
     struct nas__profile *latency; /* of candidates; NULL: nobody has asked */
     bool foreign_latency;         /* it is another machine's */
     nas_tape *tape;
+    nas__shards *shards; /* NULL: a batch is one piece */
     nas__precision *precision;
     bool recompute;      /* of the strategy's options */
     uint64_t passes;     /* forward passes so far: the key of dropout and its like */
@@ -59,7 +61,7 @@ struct nas_trainer {
     nas__pace pace;
     nas__run *run;
     nas__metric_ids ids;
-    volatile sig_atomic_t stop;
+    volatile sig_atomic_t stop, stop_wanted; /* wanted: in this process; stop: in all ranks */
     bool stopped, concluding;
     double last_checkpoint, conclude_started;   /* when */
     int unsaved;                                /* epochs since then */
@@ -100,6 +102,16 @@ nas_status nas__search_renew(nas_search *s, int stage);
  * else nothing happens. */
 nas_status nas__search_depth(nas_search *s, double share);
 void nas__search_depth_close(nas_trainer *t);
+/* alike.c: fails, naming the rank, when the weights of the ranks differ, which they never should; looks every 50th
+ * step, or now. */
+nas_status nas__check_alike(const nas_optimizer *weights, int64_t step, bool now);
+/* A line on what the ranks spent on each other in the steps since `begun`; nothing for one rank. */
+typedef struct nas__ranks_span {
+    double clock, waited, bytes;
+    int64_t messages;
+} nas__ranks_span;
+nas__ranks_span nas__ranks_begin(void);
+void nas__ranks_log(const nas__ranks_span *begun, int64_t steps);
 /* parts.c: the four parts of design section "data flow", and their loaders */
 nas_status nas__parts_open(nas_trainer *t);
 void nas__parts_close(nas_trainer *t);

@@ -125,7 +125,16 @@ void nas_tape_begin(nas_tape *tape, const nas_tape_config *config) {
     tape->config = *config;
     tape->macs = tape->recorded_macs = tape->op_count = 0;
     tape->narrow = 1;
+    tape->together = NULL;
     tell(NAS__BEGUN, NULL);
+}
+
+nas_tape *nas__tape_now(void) { return current; }
+
+nas_tape *nas__tape_swap(nas_tape *tape) {
+    nas_tape *before = current;
+    current = tape;
+    return before;
 }
 
 uint64_t nas_tape_macs(const nas_tape *tape) { return tape->macs; }
@@ -355,6 +364,21 @@ static void retire(nas__node *node) {
     }
 }
 
+nas_status nas__backward_given(nas_tape *tape) {
+    tape->spent = true;
+    for (nas__node *node = tape->last; node && !nas_error_status(); node = node->previous) {
+        bool differentiates = reached(node);
+        if (differentiates) {
+            node->backward(node);
+        }
+        retire(node);
+        if (differentiates) {
+            tell(NAS__DIFFERENTIATED, node);
+        }
+    }
+    return nas_error_status();
+}
+
 nas_status nas_backward(nas_tensor *loss) {
     if (!loss) {
         return nas_error_status() ? nas_error_status() : nas__fail(NAS_INVALID, "nas_backward: the loss is NULL");
@@ -380,17 +404,6 @@ nas_status nas_backward(nas_tensor *loss) {
     memset(one->data, 0, nas__storage(loss) * sizeof(float));
     one->data[0] = 1;
     nas__grad_give(loss, one, 1);
-    tape->spent = true;
     loss->retained = true; /* its value is wanted after the step */
-    for (nas__node *node = tape->last; node && !nas_error_status(); node = node->previous) {
-        bool differentiates = reached(node);
-        if (differentiates) {
-            node->backward(node);
-        }
-        retire(node);
-        if (differentiates) {
-            tell(NAS__DIFFERENTIATED, node);
-        }
-    }
-    return nas_error_status();
+    return nas__backward_given(tape);
 }

@@ -192,10 +192,18 @@ float *nas__grad_data(nas_tensor *t) {
     return target->data;
 }
 
+static void before_gradient(nas_tensor *t) {
+    const nas_tape *tape = nas__tape_now();
+    if (tape && tape->together) {
+        tape->together->before_gradient(tape->together->user, t);
+    }
+}
+
 void nas__grad_give(nas_tensor *t, nas__buffer *buffer, float scale) {
     if (!buffer || !nas__wants(t)) {
         nas__buffer_unref(buffer);
     } else if (t->persistent) {
+        before_gradient(t);
         size_t n = (size_t)nas__count(t);
         nas__kernel_table()->axpby(n, scale, buffer->data, t->has_grad ? 1 : 0, t->grad_data);
         t->has_grad = true;
@@ -217,6 +225,9 @@ void nas__grad_give(nas_tensor *t, nas__buffer *buffer, float scale) {
 
 float *nas__grad_begin(nas_tensor *t, nas__buffer **scratch) {
     *scratch = NULL;
+    if (t->persistent) {
+        before_gradient(t);
+    }
     if (t->persistent && !t->has_grad) {
         return t->grad_data;
     }

@@ -50,8 +50,9 @@ struct nas_tensor {
     nas__grad more[NAS__MORE_GRADS]; /* further terms of its gradient */
     int n_more;
     nas__buffer *grad_buffer;
-    float *grad_data; /* persistent tensors, inside grad_buffer; plain */
-    bool frozen;      /* persistent: see tensor/prepared.h */
+    float *grad_data;       /* persistent tensors, inside grad_buffer; plain */
+    uint64_t gradient_seen; /* persistent: the owner's of nas__together.before_gradient */
+    bool frozen;            /* persistent: see tensor/prepared.h */
     _Atomic(nas__prepared_form *) prepared;
     nas_tape *tape;    /* owner of an intermediate tensor */
     nas_tensor *twin;  /* the same values in the other layout */
@@ -90,8 +91,20 @@ struct nas__node {
     const nas__told *told;              /* in dry passes; NULL: nothing */
 };
 
+/* One batch computed in parts, each by a tape of its own: what an operation that looks over the whole batch asks. */
+typedef struct nas__together {
+    int parts;
+    bool keeps; /* of the parts in this process, the one that updates what they have in common: running estimates */
+    /* n numbers of this part; returns those of all, [parts][n], for use until the next call. NULL and an error. */
+    const double *(*gather)(void *user, const double *own, size_t n);
+    /* Called before a pass writes to the gradient of a persistent tensor. */
+    void (*before_gradient)(void *user, nas_tensor *t);
+    void *user;
+} nas__together;
+
 struct nas_tape {
     nas_tape_config config;
+    const nas__together *together; /* borrowed, set behind nas_tape_begin(); NULL: the batch is in one piece */
     nas__arena arena;
     nas__node *last;
     nas_tensor **tensors; /* all tensors of the pass, to release their buffers */
@@ -105,7 +118,12 @@ struct nas_tape {
 /* --- the current tape ---------------------------------------------------------------------------- */
 /* NULL and an error when no tape is current. */
 nas_tape *nas__tape(void);
-bool nas__dry(void); /* shapes and costs only */
+bool nas__dry(void);           /* shapes and costs only */
+nas_tape *nas__tape_now(void); /* NULL: none, which is no error */
+/* Makes another tape the calling thread's current one, with those around it; returns the one before. */
+nas_tape *nas__tape_swap(nas_tape *tape);
+/* Runs the backward steps of the current tape from the gradients that its tensors hold by now. */
+nas_status nas__backward_given(nas_tape *tape);
 /* A random stream of its own for the calling operation, keyed by the pass's seed and step. */
 nas_rng nas__op_rng(void);
 void nas__count_macs(uint64_t macs);
