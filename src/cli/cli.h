@@ -17,7 +17,7 @@ enum { CLI_MOST_SETTINGS = 64, CLI_MOST_JOBS = 256, CLI_MOST_OPTIONS = 96 };
 typedef struct cli_args {
     const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *limit, *checkpoint_every,
         *input, *first_step, *precision, *strategy_plugin, *pick, *truth, *onnx, *c, *safetensors, *host, *token,
-        *token_file, *allow_host, *latency_table, *svg;
+        *token_file, *allow_host, *latency_table, *svg, *html, *md;
     const char *set[CLI_MOST_SETTINGS];
     int n_set;
     int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,
@@ -245,6 +245,7 @@ nas_status cli_profile(cli_args *a);
 nas_status cli_bench(cli_args *a);
 nas_status cli_log(cli_args *a);
 nas_status cli_ui(cli_args *a);
+nas_status cli_report(cli_args *a);
 nas_status cli_list(cli_args *a);
 nas_status cli_doctor(cli_args *a);
 nas_status cli_completion(cli_args *a);

@@ -46,6 +46,8 @@ const cli_command cli_commands[] = {
     {"log", "what a run has measured so far", "RUN", "espalier log runs/first --csv", "csv", "", 1, 1, NULL, cli_log},
     {"ui", "a page that shows the runs in a directory, live", "[DIR]", "espalier ui runs",
      "port host token token-file allow-host", "port=8080 host=127.0.0.1", 0, 1, NULL, cli_ui},
+    {"report", "runs as one file: the page of `espalier ui`, or a table and a picture", "RUN ...",
+     "espalier report runs/first runs/second --html report.html", "html md", "", 1, -1, NULL, cli_report},
     {"list", "spaces, strategies, data sets and their options", "[spaces|strategies|data|options NAME]",
      "espalier list options darts", "", "", 0, 2, cli_list_word, cli_list},
     {"doctor", "is everything here that a search needs?", "", "espalier doctor", "data-dir", "", 0, 0, NULL,

@@ -123,6 +123,9 @@ const cli_option cli_options[] = {
     {"token-file", CLI_PATH, AT(token_file), "FILE", 0, 0, "the token is the first line of this file", CLI_FREE, NULL},
     {"allow-host", CLI_TEXT, AT(allow_host), "NAME,...", 0, 0, "further names by which browsers may call this server",
      CLI_FREE, NULL},
+    {"html", CLI_TEXT, AT(html), "FILE", 0, 0, "the page with these runs in it; opens without a server", CLI_FREE,
+     NULL},
+    {"md", CLI_TEXT, AT(md), "FILE", 0, 0, "a table in Markdown, and beside it FILE's picture in SVG", CLI_FREE, NULL},
     /* common to all subcommands, from here on */
     {"threads", CLI_INT, AT(threads), "N", 1, 4096, "threads; by default what OMP_NUM_THREADS says, else all cores",
      CLI_MAY_CHANGE, NULL},

@@ -1,5 +1,5 @@
 /* runs.c - see runs.h. One thread looks every two seconds: for directories that hold a run.sqlite, and for logs that
- * were written since. Whoever asks gets what the last look found. */
+ * were written since. Whoever asks gets what the last look found. Given runs are looked at once, without a thread. */
 #include "web/runs.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -32,7 +32,7 @@ struct nas__runs {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    bool scanning;
+    bool scanning, threaded;
     atomic_bool stopping;
     known_run *run;
     size_t n;
@@ -227,21 +227,47 @@ static void *keep_looking(void *user) {
 }
 
 /* --- start and stop ---------------------------------------------------------------------------------------- */
+static nas__runs *runs_new(const char *directory) {
+    nas__runs *runs = nas__alloc(sizeof *runs);
+    if (runs) {
+        *runs = (nas__runs){.directory = nas__strdup(directory)};
+        pthread_mutex_init(&runs->mutex, NULL);
+        pthread_cond_init(&runs->wake, NULL);
+    }
+    return runs;
+}
+
 nas__runs *nas__runs_start(const char *directory, nas__runs_changed *changed, void *user) {
     if (!nas__is_directory(directory)) {
         return nas__fail_null(NAS_NOT_FOUND, "%s: is no directory", directory);
     }
-    nas__runs *runs = nas__alloc(sizeof *runs);
+    nas__runs *runs = runs_new(directory);
     if (!runs) {
         return NULL;
     }
-    *runs = (nas__runs){.directory = nas__strdup(directory), .changed = changed, .user = user, .scanning = true};
-    pthread_mutex_init(&runs->mutex, NULL);
-    pthread_cond_init(&runs->wake, NULL);
-    if (pthread_create(&runs->thread, NULL, keep_looking, runs)) {
-        free(runs->directory);
-        free(runs);
+    runs->changed = changed;
+    runs->user = user;
+    runs->scanning = true;
+    runs->threaded = !pthread_create(&runs->thread, NULL, keep_looking, runs);
+    if (!runs->threaded) {
+        nas__runs_stop(runs);
         return nas__fail_null(NAS_IO, "no thread can be started");
+    }
+    return runs;
+}
+
+nas__runs *nas__runs_of(int n, const char *const *directories) {
+    nas__runs *runs = runs_new("");
+    for (int i = 0; runs && i < n; i++) {
+        char *path = nas__strdup(directories[i]);
+        size_t length = path ? strlen(path) : 0;
+        while (length > 1 && path[length - 1] == '/') {
+            path[--length] = 0;
+        }
+        if (path) {
+            look_at_run(runs, path, path);
+        }
+        free(path);
     }
     return runs;
 }
@@ -254,7 +280,9 @@ void nas__runs_stop(nas__runs *runs) {
     runs->stopping = true;
     pthread_cond_signal(&runs->wake);
     pthread_mutex_unlock(&runs->mutex);
-    pthread_join(runs->thread, NULL);
+    if (runs->threaded) {
+        pthread_join(runs->thread, NULL);
+    }
     for (size_t i = 0; i < runs->n; i++) {
         json_decref(runs->run[i].summary);
         free(runs->run[i].path);

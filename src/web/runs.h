@@ -11,6 +11,8 @@ typedef struct nas__runs nas__runs;
 /* Called, from the thread that looks, after every look; so that streams may be woken. */
 typedef void nas__runs_changed(void *user);
 nas__runs *nas__runs_start(const char *directory, nas__runs_changed *changed, void *user);
+/* Just these runs, wherever they are, looked at once. */
+nas__runs *nas__runs_of(int n, const char *const *directories);
 void nas__runs_stop(nas__runs *runs);
 
 const char *nas__runs_directory(const nas__runs *runs);

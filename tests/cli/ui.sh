@@ -42,4 +42,16 @@ for wrong in "--host 0.0.0.0" "--host nowhere --token long-enough" "--token shor
 done
 "$espalier" ui missing >/dev/null 2>err && exit 1
 grep -q "missing: is no directory" err
+
+# The same without a server.
+expect 0 report runs/one --html one.html --md one.md
+in_file one.html '"/api/runs"'
+in_file one.md '| one | finished | darts | chain | fashion-mnist |'
+in_file one.md '(<one.svg>)'
+in_file one.svg '</svg>'
+refused "nothing to write" report runs/one
+expect 1 report runs/missing --html none.html
+in_file err "runs/missing"
+[ ! -e none.html ] || fail "a report of nothing"
+expect 1 report runs/one --html nowhere/one.html
 echo passed

@@ -3,10 +3,11 @@
 //     node tests/page/page.mjs ESPALIER [SCREENSHOTS]      (make test-page; needs web/node_modules and Chromium)
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 
 const require = createRequire(new URL("../../web/package.json", import.meta.url));
 const { chromium } = require("playwright-core");
@@ -179,6 +180,55 @@ async function serverComesBack(browser, url, server) {
   return again;
 }
 
+// A report shows the same as the server does, from a file of any name, and asks nobody for anything.
+async function reportIsTheSame(browser, url) {
+  const made = join(work, "made.html");
+  execFileSync(espalier, ["report", ...["first", "second", "third"].map((name) => join(runs, name)), "--html", made, "--md", join(work, "made.md")], { stdio: ["ignore", "pipe", "inherit"] });
+  const file = join(work, "a #copy of it.html");
+  copyFileSync(made, file);
+  const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, offline: true });
+  const served = await open(browser, url);
+  const asked = [];
+  page.on("request", (r) => /^data:/.test(r.url()) || asked.push(r.url()));
+  page.on("console", (m) => ["error", "warning"].includes(m.type()) && complaints.push(`report: ${m.text()}`));
+  page.on("pageerror", (e) => complaints.push(`report: ${e.message}`));
+  const address = pathToFileURL(file).href;
+  await page.goto(address);
+  await page.waitForSelector("table.runs tbody tr");
+  assert.match(await page.innerText("header"), /Report of /);
+  const idIn = async (name) => (await page.getAttribute(`table.runs a[title="${join(runs, name)}"]`, "href")).split("/").at(-1);
+  const ids = Object.fromEntries(await Promise.all(["first", "second", "third"].map(async (name) => [name, await idIn(name)])));
+  const both = async (tab, selector) => {
+    for (const [p, base, id] of [[page, address, ids.first], [served, url, await idOf(url, "first")]]) {
+      await p.goto(`${base}#/run/${id}${tab}`);
+      await p.waitForSelector(selector);
+      await p.waitForTimeout(500);
+    }
+    return [page, served];
+  };
+  for (const [tab, selector] of [["", ".charts"], ["/graph?e=2", "#graph"], ["/graph?e=3", ".choices"], ["/arch", "canvas.cloud"]]) {
+    const [a, b] = await Promise.all((await both(tab, selector)).map(async (p) => (await p.$(selector)).screenshot()));
+    assert(a.length > 1000 && a.equals(b), `${selector} of the report is not the server's`);
+  }
+  const edges = () => document.getElementById("graph")._cyreg.cy.edges().map((e) => [e.data("width"), e.data("opacity"), e.data("colour")]);
+  const [a, b] = await Promise.all((await both("/graph?e=1", "#graph canvas")).map((p) => p.evaluate(edges)));
+  assert(a.length > 0);
+  assert.deepEqual(a, b, "edges of the report");
+  await page.goto(`${address}#/compare?r=${ids.third},${ids.first}`);
+  await page.waitForSelector("table.comparison");
+  const text = await page.innerText("main");
+  for (const name of ["first", "third"]) assert(text.includes(percent(rows(name, "SELECT best_score FROM run")[0][0])));
+  assert(!text.includes("second"), "only what was picked");
+  await page.uncheck("label:has-text('only differences') input");
+  await page.waitForSelector("th:text-is('set.space.channels')");
+  assert(!(await page.innerText("main")).includes('{"'), "the configuration is flat");
+  await page.screenshot({ path: join(pictures, "report.png"), fullPage: true });
+  await accessible(page, "the report");
+  assert.deepEqual(asked.filter((u) => !u.startsWith(address)), [], "requests of a report");
+  await page.close();
+  await served.close();
+}
+
 async function phone(browser, url) {
   const page = await open(browser, url, { viewport: { width: 320, height: 640 }, colorScheme: "dark" });
   for (const [route, name] of [["", "phone-runs"], [`#/run/${await idOf(url, "first")}`, "phone-run"]]) {
@@ -209,6 +259,7 @@ async function main() {
     ["slider", () => sliderReplays(page, url, "first")],
     ["compare", () => comparesThree(page, url)],
     ["architectures", () => architecturesAreAll(page, url, "third")],
+    ["report", () => reportIsTheSame(browser, url)],
     ["phone", () => phone(browser, url)],
     ["restart", () => serverComesBack(browser, url, server)],
   ];

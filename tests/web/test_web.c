@@ -4,6 +4,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "run/run.h"
+#include "web/report.h"
 #include "web/web.h"
 
 #include <arpa/inet.h>
@@ -369,6 +370,52 @@ static void test_page(void **state) {
     free(answer);
 }
 
+/* --- reports ---------------------------------------------------------------------------------------------------- */
+/* The data of a report is what the server answers, whatever names the runs have; nothing in it ends its element. */
+static void test_report(void **state) {
+    (void)state;
+    finished_run("one", 4);
+    finished_run("<script>|x", 2);
+    char *one = nas__join(base, "one"), *other = nas__join(base, "<script>|x");
+    char *html = nas__join(base, "report.html"), *md = nas__join(base, "report.md"), *svg = NULL;
+    json_t *report = nas__report_new(2, (const char *[]){one, other});
+    assert_non_null(report);
+    assert_int_equal(nas__report_html(report, html), NAS_OK);
+    assert_int_equal(nas__report_markdown(report, md, &svg), NAS_OK);
+
+    char *text = nas__read_file(html, NULL), *table = nas__read_file(md, NULL), *picture = nas__read_file(svg, NULL);
+    static const char begins[] = "<script type=\"application/json\" id=\"report-data\">";
+    char *data = strstr(text, begins), *end = data ? strstr(data, "</script>") : NULL;
+    assert_non_null(end);
+    assert_non_null(strstr(text, "connect-src 'none'"));
+    assert_null(strstr(text, "frame-ancestors"));
+    data += sizeof begins - 1;
+    assert_null(memchr(data, '<', (size_t)(end - data)));
+    json_t *read = json_loadb(data, (size_t)(end - data), 0, NULL);
+    char *told = json_dumps(read, JSON_REAL_PRECISION(6)), *meant = json_dumps(report, JSON_REAL_PRECISION(6));
+    assert_string_equal(told, meant);
+    json_t *list = json_object_get(json_object_get(read, "answers"), "/api/runs");
+    assert_int_equal(json_integer_value(json_object_get(list, "total")), 2);
+    const char *id = json_string_value(json_array_get(json_object_get(read, "ids"), 0));
+    char *key = nas__format("/api/runs/%s/series?metrics=%d&x=step&points=1000", id, loss);
+    assert_int_equal(json_array_size(at(json_object_get(json_object_get(read, "answers"), key), "series.0.columns.x")),
+                     40);
+    assert_non_null(strstr(table, "| one | finished | darts | nb201 | fashion-mnist | 0.9000 | valid acc1 | 0.7000 |"));
+    assert_non_null(strstr(table, "| \\<script\\>\\|x |"));
+    assert_null(strstr(picture, "<script>"));
+
+    assert_null(nas__report_new(1, (const char *[]){"nowhere"}));
+    assert_non_null(strstr(nas_error_message(), "nowhere"));
+    assert_int_equal(nas__report_markdown(report, svg, &(char *){NULL}), NAS_USAGE);
+    nas_error_clear();
+    json_decref(read);
+    json_decref(report);
+    void *texts[] = {one, other, html, md, svg, text, table, picture, key, told, meant};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        free(texts[i]);
+    }
+}
+
 /* --- streams ---------------------------------------------------------------------------------------------------- */
 static int count(const char *text, const char *word) {
     int n = 0;
@@ -478,6 +525,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_token, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_wrong_options, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_page, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_report, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stream, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_resume_resets_streams, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_end, set_up, tear_down),

@@ -50,11 +50,12 @@ async function fetchJson(path: string): Promise<unknown> {
   return body;
 }
 
-// A report holds one answer for each path, whatever the parameters.
+// A report holds an answer for a path with some parameters, or one for the path whatever they are.
 export async function get<T>(path: string, parameters: Record<string, string | number> = {}): Promise<T> {
   if (report) {
-    const answer = report.answers[path];
-    if (answer === undefined) throw new ApiError(404, "This is not in the report.", "");
+    const name = Object.entries(parameters).map(([k, v]) => `${k}=${v}`).join("&");
+    const answer = report.answers[`${path}?${name}`] ?? report.answers[path];
+    if (answer === undefined) throw new ApiError(404, "This is not in the report.", "Its run has it: espalier ui DIR shows everything.");
     return answer as T;
   }
   const query = new URLSearchParams(Object.entries(parameters).map(([k, v]) => [k, String(v)])).toString();

@@ -1,7 +1,7 @@
 // Some runs side by side.
 import { useEffect, useState } from "preact/hooks";
 import { useAnswer } from "./answer";
-import { get } from "./api";
+import { get, report } from "./api";
 import { Chart, Swatch, type Line } from "./chart";
 import * as f from "./format";
 import { Empty, Failure, Loading, Status } from "./parts";
@@ -24,6 +24,34 @@ function linesOf(c: Comparison): { x: number[]; lines: Line[] } {
     return { label: r.name, slot: k + 1, values: filled };
   });
   return { x: x.map((v) => v / scale), lines };
+}
+
+// A report has one comparison, of all its runs: some of them are a part of it.
+function partOf(whole: Comparison | null, ids: string[]): Comparison | null {
+  if (!whole || !report) return whole;
+  const at = ids.map((id) => whole.runs.findIndex((r) => r.id === id)).filter((i) => i >= 0);
+  const picked = at.flatMap((i) => whole.runs[i] ?? []);
+  const budget = Math.min(...picked.map((r) => r.series.x.at(-1) ?? 0));
+  const runs = picked.map((r) => {
+    const until = r.series.value.filter((v, i): v is number => v !== null && (r.series.x[i] ?? Infinity) <= budget);
+    const lower = (r.best?.direction ?? 1) < 0;
+    return { ...r, best_at_budget: until.length ? (lower ? Math.min(...until) : Math.max(...until)) : null };
+  });
+  const differences = whole.differences
+    .map((d) => ({ key: d.key, values: at.map((i) => d.values[i]) }))
+    .filter((d) => d.values.some((v) => JSON.stringify(v) !== JSON.stringify(d.values[0])));
+  return { ...whole, runs, budget: Number.isFinite(budget) ? budget : null, differences };
+}
+
+// {a: {b: 1}} -> {"a.b": 1}, as the differences name them.
+function flat(value: unknown, prefix = ""): Record<string, unknown> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return { [prefix]: value };
+  return Object.assign({}, ...Object.entries(value).map(([k, v]) => flat(v, prefix ? `${prefix}.${k}` : k))) as Record<string, unknown>;
+}
+
+function optionsOf(config: unknown): Record<string, unknown> {
+  const options = (config as { options?: unknown } | null)?.options; // beside them: versions and the command line
+  return flat(options ?? config ?? {});
 }
 
 const text = (value: unknown): string => (value === null || value === undefined ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value));
@@ -65,7 +93,8 @@ export function Compare() {
   const [all, setAll] = useState(false);
   const ids = route.value.query.get("r") ?? "";
   const x = route.value.query.get("x") ?? "epoch";
-  const { answer: c, error } = useAnswer<Comparison>(ids && "/api/compare", { runs: ids, x });
+  const { answer, error } = useAnswer<Comparison>(ids && "/api/compare", report ? { x } : { runs: ids, x });
+  const c = partOf(answer, ids.split(","));
   if (!ids) return <Empty>Pick two or more runs in the <a href={link("runs")}>list of runs</a>, then Compare.</Empty>;
   if (error && !c) return <Failure error={error} />;
   if (!c) return <Loading what="reading the runs" />;
@@ -126,11 +155,12 @@ export function Compare() {
 }
 
 function Configuration({ c, all }: { c: Comparison; all: boolean }) {
+  const ids = c.runs.map((r) => r.id).join(",");
   const [configs, setConfigs] = useState<Record<string, unknown>[] | null>(null);
   useEffect(() => {
-    if (all) void Promise.all(c.runs.map((r) => get<{ config: Record<string, unknown> }>(`/api/runs/${r.id}`))).then((list) => setConfigs(list.map((r) => r.config ?? {})));
-  }, [all, c]);
-  const rows = all && configs ? [...new Set(configs.flatMap((o) => Object.keys(o)))].map((key) => ({ key, values: configs.map((o) => o[key]) })) : c.differences;
+    if (all) void Promise.all(ids.split(",").map((id) => get<{ config: unknown }>(`/api/runs/${id}`))).then((list) => setConfigs(list.map((r) => optionsOf(r.config))));
+  }, [all, ids]);
+  const rows = all && configs ? [...new Set(configs.flatMap((o) => Object.keys(o)))].sort().map((key) => ({ key, values: configs.map((o) => o[key]) })) : c.differences;
   if (!rows.length) return <Empty>Their configurations are the same.</Empty>;
   return (
     <div class="scroll">

@@ -180,7 +180,7 @@ export function Runs() {
   if (!runs.value) return <Loading what="reading the runs" />;
   if (!runs.value.length) return <NoRuns />;
   const chosen = selected.value;
-  const paths = chosen.map((id) => `${directory.value}/${runs.value?.find((r) => r.id === id)?.path ?? ""}`);
+  const paths = chosen.map((id) => [directory.value, runs.value?.find((r) => r.id === id)?.path ?? ""].filter(Boolean).join("/"));
   return (
     <section>
       <h1 class="hidden">Runs</h1>
