@@ -1,5 +1,5 @@
 /* mpi.c - messages by MPI: a shared object of its own, so that nothing of MPI is loaded where one process works alone
- * (docs/decisions/0017-mpi-is-loaded-when-it-is-launched.md). It knows nothing of the rest of the library. */
+ * (docs/decisions/0018-mpi-is-loaded-when-it-is-launched.md). It knows nothing of the rest of the library. */
 #include "dist/transport.h"
 
 #include <mpi.h>
