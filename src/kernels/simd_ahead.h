@@ -24,7 +24,7 @@ typedef struct ahead_part {
 
 typedef struct ahead {
     int parts, current;
-    size_t step, lines, due; /* lines after each tile, in all, and (of runs) not yet fetched */
+    size_t step, lines, due; /* lines after each tile, in all, and those that are late */
     ahead_part part[AHEAD_PARTS];
 } ahead;
 
@@ -59,20 +59,6 @@ NAS_INLINE void ahead_advance(ahead *a, ahead_part *p, size_t lines) {
     }
 }
 
-/* Several lines at once, where there is one moment for each tile. */
-NAS_INLINE void ahead_fetch(ahead *a) {
-    if (!a || a->current == a->parts) {
-        return;
-    }
-    ahead_part *p = &a->part[a->current];
-    const size_t left = p->lines - p->done, count = left < a->step ? left : a->step;
-    const char *at = p->at + p->done * AHEAD_LINE;
-    for (size_t i = 0; i < count; i++) {
-        __builtin_prefetch(at + i * AHEAD_LINE, 0, 2);
-    }
-    ahead_advance(a, p, count);
-}
-
 /* Lines that are fetched one by one between the operations of an inner loop. Memory has a line for a core every ten or
  * twenty cycles; several at once would have to wait, and the arithmetic behind them as well. */
 typedef struct ahead_run {
@@ -80,18 +66,23 @@ typedef struct ahead_run {
     ptrdiff_t step; /* zero where nothing is to be fetched: `at` is in the caches then */
 } ahead_run;
 
-enum { AHEAD_RUN = 16 };
+/* After each of the tiles of ahead_spread more is due, for the next runs to fetch. */
+NAS_INLINE void ahead_moment(ahead *a) {
+    if (a) {
+        a->due += a->step;
+    }
+}
 
-/* The next AHEAD_RUN lines, or none; a moment as in ahead_fetch. Where the piece ends before the run does, the lines
- * behind it are fetched in vain. */
-NAS_INLINE ahead_run ahead_take(ahead *a, const void *here) {
-    if (!a || a->current == a->parts || (a->due += a->step) < AHEAD_RUN) {
+/* The next `lines` lines, or none when fewer are due. Where the piece ends before the run does, the lines behind it are
+ * fetched in vain. */
+NAS_INLINE ahead_run ahead_take(ahead *a, size_t lines, const void *here) {
+    if (!a || a->due < lines || a->current == a->parts) {
         return (ahead_run){here, 0};
     }
     ahead_part *p = &a->part[a->current];
     const ahead_run run = {p->at + p->done * AHEAD_LINE, AHEAD_LINE};
-    a->due -= AHEAD_RUN;
-    ahead_advance(a, p, AHEAD_RUN);
+    a->due -= lines;
+    ahead_advance(a, p, lines);
     return run;
 }
 

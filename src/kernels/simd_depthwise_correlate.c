@@ -81,7 +81,7 @@ NAS_INLINE void finish_tile(const dw_correlation *c, vec sum[ROWS][COLS], ptrdif
 }
 
 /* One row of the kernel. Fast instances know all taps: each input is loaded once for all that it meets. */
-NAS_INLINE void tile_row(const float *x, ptrdiff_t x_row, const float *w, vec sum[ROWS][COLS], const int rows,
+NAS_INLINE void tile_row(const float *x, ptrdiff_t x_row, const float *w, ahead *a, vec sum[ROWS][COLS], const int rows,
                          const int cols, const int kw, const int s, const int d) {
     if (!__builtin_constant_p(kw) || kw > 7) {
         for (int j = 0; j < kw; j++) {
@@ -96,6 +96,8 @@ NAS_INLINE void tile_row(const float *x, ptrdiff_t x_row, const float *w, vec su
         }
         return;
     }
+    const int inputs = (cols - 1) * s + (kw - 1) * d + 1; /* of a row */
+    ahead_run run = ahead_take(a, (size_t)inputs, x);
     vec weight[7];
     const float *line[ROWS];
 #pragma GCC unroll 7
@@ -108,7 +110,8 @@ NAS_INLINE void tile_row(const float *x, ptrdiff_t x_row, const float *w, vec su
         __asm__("" : "+r"(line[r])); /* or else every distance from x is kept in a register, and spilled */
     }
 #pragma GCC unroll 32
-    for (int q = 0; q <= (cols - 1) * s + (kw - 1) * d; q++) {
+    for (int q = 0; q < inputs; q++) {
+        ahead_next(&run);
 #pragma GCC unroll 2
         for (int r = 0; r < rows; r++) {
             const vec value = vload(line[r] + q * BLOCK);
@@ -135,12 +138,13 @@ NAS_INLINE void tile(const dw_correlation *c, int row, int col, int skip, int kh
             sum[r][t] = vzero();
         }
     }
+    ahead_moment(c->ahead);
     const ptrdiff_t x_row = c->x_row, x_step = x_row * d;
     const float *x = c->x + ((ptrdiff_t)row * s + (ptrdiff_t)kh0 * d) * x_row + (ptrdiff_t)col * s * BLOCK;
     const float *w = c->w + (ptrdiff_t)kh0 * kw * BLOCK;
 #pragma GCC unroll 1
     for (int i = kh0; i < kh1; i++, x += x_step, w += kw * BLOCK) {
-        tile_row(x, x_row, w, sum, rows, cols, kw, s, d);
+        tile_row(x, x_row, w, c->ahead, sum, rows, cols, kw, s, d);
     }
     const ptrdiff_t at = row * c->y_row + col * c->y_col;
     if (c->finish) {
@@ -156,7 +160,6 @@ NAS_INLINE void tiles(const dw_correlation *c, int row, int kh0, int kh1, const 
     for (int from = 0; from < c->cols; from += cols) {
         const int col = dw_min(from, c->cols - cols);
         tile(c, row, col, from - col, kh0, kh1, rows, cols, kw, s, d);
-        ahead_fetch(c->ahead);
     }
 }
 

@@ -4,12 +4,14 @@
 #include "simd_depthwise.h"
 
 /* `pixels` neighbouring outputs times the taps; each input is loaded once per row of the kernel for all of them. */
-NAS_INLINE void add_pixels(const float *x, ptrdiff_t x_step, const float *dy, vec sum[7][7], const int pixels,
-                           const int taps_h, const int taps_w, const int s, const int d) {
+NAS_INLINE void add_pixels(const float *x, ptrdiff_t x_step, const float *dy, ahead_run *run, vec sum[7][7],
+                           const int pixels, const int taps_h, const int taps_w, const int s, const int d) {
     vec g[4];
 #pragma GCC unroll 4
     for (int t = 0; t < pixels; t++) {
         g[t] = vload(dy + t * BLOCK);
+        ahead_next(run);
+        ahead_next(run);
     }
 #pragma GCC unroll 7
     for (int i = 0; i < taps_h; i++) {
@@ -47,11 +49,15 @@ NAS_INLINE void group(const dw_product *p, int kh, int kw, const int taps_h, con
     for (int r = from; r < to; r++) {
         const float *x = p->x + ((ptrdiff_t)r * s + (ptrdiff_t)kh * d) * p->x_row + (ptrdiff_t)kw * d * BLOCK;
         const float *dy = p->dy + r * p->dy_row, *end = dy + (ptrdiff_t)p->cols * BLOCK;
+        ahead_moment(p->ahead);
+        ahead_run run = ahead_take(p->ahead, 2 * (size_t)p->cols, x);
         for (; pixels > 1 && end - dy >= pixels * BLOCK; dy += pixels * BLOCK, x += pixels * s * BLOCK) {
-            add_pixels(x, x_step, dy, sum, pixels, taps_h, taps_w, s, d);
+            add_pixels(x, x_step, dy, &run, sum, pixels, taps_h, taps_w, s, d);
         }
         for (; dy < end; dy += BLOCK, x += s * BLOCK) {
             vec g = vload(dy);
+            ahead_next(&run);
+            ahead_next(&run);
 #pragma GCC unroll 7
             for (int i = 0; i < taps_h; i++) {
 #pragma GCC unroll 7
@@ -60,7 +66,6 @@ NAS_INLINE void group(const dw_product *p, int kh, int kw, const int taps_h, con
                 }
             }
         }
-        ahead_fetch(p->ahead);
     }
 #pragma GCC unroll 7
     for (int i = 0; i < taps_h; i++) {

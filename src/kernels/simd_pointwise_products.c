@@ -149,7 +149,8 @@ NAS_INLINE void product_tile(const pw_product *c, const piece *p, int pixel, con
     int left = p->left;
     for (int i = p->from; i < p->to; i++, block += c->x_block) {
         const float *x = block, *end = x + (left < BLOCK ? left : BLOCK);
-        ahead_run run = ahead_take(c->ahead, x);
+        ahead_moment(c->ahead);
+        ahead_run run = ahead_take(c->ahead, BLOCK, x);
 #pragma GCC unroll 1
         for (; x + 2 <= end; x += 2, w += 2 * width, beyond += 2 * width_beyond) {
             ahead_next(&run);
@@ -206,9 +207,12 @@ DEFINE_WIDTH(4)
 NAS_INLINE void held_tile(const pw_product *c, const vec weight[BLOCK], int pixel, const int rows) {
     vec sum[16][PW_WIDE];
     const float *x = c->x + (ptrdiff_t)pixel * BLOCK;
+    ahead_moment(c->ahead);
+    ahead_run run = ahead_take(c->ahead, BLOCK, x);
     start_tile(c, sum, rows, 1);
 #pragma GCC unroll 16
     for (int i = 0; i < BLOCK; i++) {
+        ahead_next(&run);
 #pragma GCC unroll 12
         for (int t = 0; t < rows; t++) {
             sum[t][0] = vfma(vset1(x[t * BLOCK + i]), weight[i], sum[t][0]);
@@ -228,11 +232,9 @@ static __attribute__((noinline)) int product_held(const pw_product *c, int pixel
     }
     for (; pixel + 12 <= c->pixels; pixel += 12) {
         held_tile(c, weight, pixel, 12);
-        ahead_fetch(c->ahead);
     }
     for (; pixel + 8 <= c->pixels; pixel += 8) {
         held_tile(c, weight, pixel, 8);
-        ahead_fetch(c->ahead);
     }
     return pixel;
 }
@@ -315,7 +317,8 @@ NAS_INLINE void gradient_tile(const pw_gradient *c, const float *x, int i, int b
     }
     const float *dy = c->dy + block * c->dy_block;
     for (int left = c->pixels; left > 0; left -= PW_PIXELS) {
-        ahead_run run = ahead_take(c->ahead, x);
+        ahead_moment(c->ahead);
+        ahead_run run = ahead_take(c->ahead, PW_PIXELS, x);
         const float *end = dy + (ptrdiff_t)(left < PW_PIXELS ? left : PW_PIXELS) * BLOCK;
 #pragma GCC unroll 1
         for (; dy + BLOCK < end; dy += 2 * BLOCK, x += 2 * BLOCK) {
