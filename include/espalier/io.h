@@ -45,6 +45,17 @@ NAS_API nas_status nas_export_c(nas_module *model, const nas_export_config *conf
  * of batch norms, which are weight and bias. nas_load_weights and nas_inherit_weights read both. */
 NAS_API nas_status nas_export_safetensors(nas_module *model, const nas_export_config *config, const char *path);
 
+/* --- pictures ---------------------------------------------------------------------------------------- */
+/* Of the network that config->architecture (required) chooses from a model whose choices are open: its cells, where it
+ * is made of nas_cell(), as graphs of values with operations on the edges; else the modules that are computed, with
+ * their chosen candidates, from the top down. config->space is the title (NULL: none). The model may be fixed
+ * afterwards. NULL and an error as of nas_export_onnx and nas_architecture_parse. */
+typedef struct nas_picture nas_picture;
+NAS_API nas_picture *nas_picture_new(nas_module *model, const nas_export_config *config);
+NAS_API nas_status nas_picture_svg(const nas_picture *picture, const char *path); /* laid out in layers */
+NAS_API nas_status nas_picture_dot(const nas_picture *picture, const char *path); /* for Graphviz */
+NAS_API void nas_picture_free(nas_picture *picture);                              /* NULL is fine */
+
 /* --- the named numbers of a checkpoint ------------------------------------------------------------- */
 /* One function names them, for saving and for loading: `nas_state_f32(state, "alpha", ptr, n)` writes or reads, so the
  * two cannot disagree. */

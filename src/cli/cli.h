@@ -17,7 +17,7 @@ enum { CLI_MOST_SETTINGS = 64, CLI_MOST_JOBS = 256, CLI_MOST_OPTIONS = 96 };
 typedef struct cli_args {
     const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *limit, *checkpoint_every,
         *input, *first_step, *precision, *strategy_plugin, *pick, *truth, *onnx, *c, *safetensors, *host, *token,
-        *token_file, *allow_host, *latency_table, *svg, *html, *md;
+        *token_file, *allow_host, *latency_table, *svg, *dot, *html, *md;
     const char *set[CLI_MOST_SETTINGS];
     int n_set;
     int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,
@@ -203,6 +203,8 @@ char *cli_retrain_directory(const char *run, bool resume);
 json_t *cli_network_json(const cli_space *space, const nas_dataset *data, const nas_transform *transform);
 /* Shape of the input and number of outputs from a config of a run. */
 nas_status cli_space_input_stored(cli_space *s, json_t *config, const char *directory);
+/* What --input and --outputs say of it, if they are given. */
+nas_status cli_input_option(const cli_args *a, nas_space_config *config);
 /* The options of a run's space: name and settings of its config, unless the command line says otherwise. */
 nas_status cli_space_stored(cli_space *s, cli_args *a, json_t *config, const char *directory);
 
@@ -218,6 +220,9 @@ typedef struct cli_network {
  * by the caller in any case. */
 nas_status cli_network_load(cli_network *n, const char *run);
 nas_status cli_network_open(cli_network *n, const char *run);
+/* For drawings, without a model: config has the architecture; of the newest finished retraining, else of the search
+ * itself, or of --space and --arch, whose directory is NULL. */
+nas_status cli_network_drawn(cli_network *n, cli_args *a);
 void cli_network_close(cli_network *n);
 /* Name of a class, or its number as text. */
 const char *cli_class_name(const cli_network *n, int64_t index, char *text, size_t size);

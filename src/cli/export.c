@@ -15,6 +15,7 @@ typedef struct exporter {
     nas_export_config config;
     char *architecture;
     nas_c_memory memory; /* of the C file */
+    nas_picture *picture;
 } exporter;
 
 static nas_status write_onnx(exporter *x) { return nas_export_onnx(x->network.model, &x->config, x->a->onnx); }
@@ -25,21 +26,51 @@ static nas_status write_safetensors(exporter *x) {
     return nas_export_safetensors(x->network.model, &x->config, x->a->safetensors);
 }
 
+/* A model of its own: drawing fixes it. */
+static const nas_picture *picture_of(exporter *x) {
+    nas_module *model = x->picture ? NULL : cli_space_model(&x->network.space);
+    x->picture = model ? nas_picture_new(model, &x->config) : x->picture;
+    nas_module_free(model);
+    return x->picture;
+}
+
+static nas_status write_svg(exporter *x) {
+    const nas_picture *picture = picture_of(x);
+    return picture ? nas_picture_svg(picture, x->a->svg) : nas_error_status();
+}
+
+static nas_status write_dot(exporter *x) {
+    const nas_picture *picture = picture_of(x);
+    return picture ? nas_picture_dot(picture, x->a->dot) : nas_error_status();
+}
+
 /* One row for each format: its option, where that is, and who writes it. */
 static const struct format {
     const char *name;
     size_t offset; /* in cli_args, of the file's name */
     nas_status (*write)(exporter *x);
     bool trained; /* the weights as they were trained, before batch norms are folded; these rows come first */
+    bool drawing; /* needs no weights */
 } formats[] = {
-    {"safetensors", offsetof(cli_args, safetensors), write_safetensors, true},
-    {"onnx", offsetof(cli_args, onnx), write_onnx, false},
-    {"c", offsetof(cli_args, c), write_c, false},
+    {"safetensors", offsetof(cli_args, safetensors), write_safetensors, true, false},
+    {"svg", offsetof(cli_args, svg), write_svg, true, true},
+    {"dot", offsetof(cli_args, dot), write_dot, true, true},
+    {"onnx", offsetof(cli_args, onnx), write_onnx, false, false},
+    {"c", offsetof(cli_args, c), write_c, false, false},
 };
 enum { N_FORMATS = sizeof formats / sizeof *formats };
 
 static const char *file_of(const cli_args *a, int format) {
     return *(const char *const *)((const char *)a + formats[format].offset);
+}
+
+/* Is anything but drawings asked for? */
+static bool weights_wanted(const cli_args *a) {
+    bool wanted = false;
+    for (int i = 0; i < N_FORMATS; i++) {
+        wanted |= !formats[i].drawing && file_of(a, i);
+    }
+    return wanted;
 }
 
 static nas_status check_options(const cli_args *a) {
@@ -54,11 +85,20 @@ static nas_status check_options(const cli_args *a) {
             }
         }
     }
-    if (a->raw_pixels && !a->onnx) {
-        return nas__fail(NAS_USAGE, "--raw-pixels is for --onnx");
-    }
     if (!files) {
         return nas__fail(NAS_USAGE, "export: nothing to write; give a file, for example: %s", a->command->example);
+    }
+    if (weights_wanted(a) && (a->n_names == 0 || a->space || a->arch || a->input || a->outputs || a->n_set)) {
+        return nas__fail(NAS_USAGE, a->n_names
+                                        ? "--space, --arch, --set, --input and --outputs are for drawings alone; a "
+                                          "run has its own"
+                                        : "which network? espalier export RUN: a space has no weights");
+    }
+    if (a->n_names == 0 && (!a->space || !a->arch)) {
+        return nas__fail(NAS_USAGE, "which network? espalier export RUN, or for drawings --space S --arch FILE");
+    }
+    if (a->raw_pixels && !a->onnx) {
+        return nas__fail(NAS_USAGE, "--raw-pixels is for --onnx");
     }
     return NAS_OK;
 }
@@ -153,13 +193,17 @@ nas_status cli_export(cli_args *a) {
     }
     exporter x = {.a = a};
     json_t *files = a->json ? json_array() : NULL;
-    status = cli_network_load(&x.network, a->names[0]);
+    status = weights_wanted(a) ? cli_network_load(&x.network, a->names[0]) : cli_network_drawn(&x.network, a);
     status = status ? status : describe(&x);
     status = status ? status : write_files(&x, files);
     if (!status && files) {
-        status = cli_print_json(json_pack("{s:s, s:I, s:O}", "run", x.network.directory, "parameters",
-                                          (json_int_t)nas_parameter_count(x.network.model), "files", files));
+        json_t *result = json_pack("{s:s?, s:O}", "run", x.network.directory, "files", files);
+        if (x.network.model) {
+            json_object_set_new(result, "parameters", json_integer(nas_parameter_count(x.network.model)));
+        }
+        status = cli_print_json(result);
     }
+    nas_picture_free(x.picture);
     json_decref(files);
     free((void *)(uintptr_t)x.config.class_names);
     free(x.architecture);

@@ -42,6 +42,17 @@ nas_status cli_space_input_stored(cli_space *s, json_t *config, const char *dire
     return NAS_OK;
 }
 
+nas_status cli_input_option(const cli_args *a, nas_space_config *c) {
+    int end = 0;
+    if (a->input && (sscanf(a->input, "%dx%dx%d%n", &c->channels, &c->height, &c->width, &end) != 3 || a->input[end] ||
+                     c->channels < 1 || c->height < 1 || c->width < 1 || c->channels > 4096 || c->height > 16384 ||
+                     c->width > 16384)) {
+        return nas__fail(NAS_USAGE, "--input: \"%s\" is not of the form CxHxW, such as 3x32x32", a->input);
+    }
+    c->outputs = a->outputs ? (int)a->outputs : c->outputs;
+    return NAS_OK;
+}
+
 nas_status cli_space_stored(cli_space *s, cli_args *a, json_t *config, const char *directory) {
     const char *stored = json_string_value(json_object_get(json_object_get(config, "options"), "space"));
     bool other = a->space && stored && strcmp(a->space, stored) != 0;
@@ -86,6 +97,60 @@ nas_status cli_network_load(cli_network *n, const char *run) {
     nas_status status = n->config ? cli_space_stored(&n->space, &stored, n->config, n->directory) : nas_error_status();
     status = status ? status : cli_space_input_stored(&n->space, n->config, n->directory);
     status = status ? status : fix_model(n);
+    read_constants(n);
+    return status;
+}
+
+/* The run itself, as its search has left it. */
+static nas_status load_searched(cli_network *n, const char *run) {
+    nas_error_clear();
+    char *path = nas__join(run, "final_architecture.json");
+    n->config = path ? cli_config_read(run) : NULL;
+    if (n->config && !nas__exists(path)) {
+        nas__fail(NAS_NOT_FOUND, "%s has no final_architecture.json yet: its search has not found anything", run);
+    }
+    json_t *architecture = n->config && !nas_error_status() ? cli_json_read(run, "final_architecture.json") : NULL;
+    n->directory = nas__strdup(run);
+    if (architecture) {
+        json_object_set_new(n->config, "architecture", architecture);
+    }
+    free(path);
+    return nas_error_status();
+}
+
+static nas_status load_given(cli_network *n, cli_args *a) {
+    char *text = nas__read_text(a->arch);
+    json_error_t error;
+    json_t *architecture = text ? json_loads(text, JSON_REJECT_DUPLICATES, &error) : NULL;
+    free(text);
+    if (!architecture) {
+        return nas_error_status() ? nas_error_status()
+                                  : nas__fail(NAS_PARSE, "%s, line %d: %s", a->arch, error.line, error.text);
+    }
+    n->config = json_pack("{s:o}", "architecture", architecture);
+    nas_status status = cli_space_open(&n->space, a->space);
+    return status ? status : cli_apply_settings(a, NULL, &n->space);
+}
+
+nas_status cli_network_drawn(cli_network *n, cli_args *a) {
+    nas_status status;
+    *n = (cli_network){0};
+    if (a->n_names == 0) {
+        status = load_given(n, a);
+    } else {
+        n->directory = cli_finished_retrain(a->names[0]);
+        n->config = n->directory ? cli_config_read(n->directory) : NULL;
+        status = n->directory ? nas_error_status() : load_searched(n, a->names[0]);
+        status = status ? status : cli_space_stored(&n->space, a, n->config, n->directory);
+    }
+    n->space.config = (nas_space_config){.channels = 1, .height = 28, .width = 28, .outputs = 10};
+    if (!status && json_object_get(n->config, "network")) {
+        status = cli_space_input_stored(&n->space, n->config, n->directory);
+    }
+    status = status ? status : cli_input_option(a, &n->space.config);
+    if (!status && !json_is_object(json_object_get(n->config, "architecture"))) {
+        status = nas__fail(NAS_PARSE, "%s has no \"architecture\"", n->directory ? n->directory : a->arch);
+    }
     read_constants(n);
     return status;
 }

@@ -77,6 +77,7 @@ const cli_option cli_options[] = {
     {"validate", CLI_INT, AT(validate), "N", 3, 10000, "measure N more random networks, and predict them by the table",
      CLI_FREE, NULL},
     {"svg", CLI_TEXT, AT(svg), "FILE", 0, 0, "a picture", CLI_FREE, NULL},
+    {"dot", CLI_TEXT, AT(dot), "FILE", 0, 0, "the picture as a graph for Graphviz", CLI_FREE, NULL},
     {"resume", CLI_FLAG, AT(resume), NULL, 0, 0, "go on with the run in its directory, from the last finished epoch",
      CLI_FREE, NULL},
     {"checkpoint-every", CLI_TEXT, AT(checkpoint_every), "N|Mmin", 0, 0,

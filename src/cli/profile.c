@@ -15,7 +15,6 @@ enum { SAMPLES = 32 };
 static nas_status choose_input(cli_profiled *p, json_t *config) {
     cli_args *a = p->a;
     nas_space_config *c = &p->space.config;
-    int end = 0;
     *c = (nas_space_config){.channels = 1, .height = 28, .width = 28, .outputs = 10};
     if (config && json_object_get(config, "network")) {
         cli_space_input_stored(&p->space, config, a->names[0]);
@@ -27,16 +26,11 @@ static nas_status choose_input(cli_profiled *p, json_t *config) {
         }
         nas_dataset_free(data);
     }
-    if (a->input && (sscanf(a->input, "%dx%dx%d%n", &c->channels, &c->height, &c->width, &end) != 3 || a->input[end] ||
-                     c->channels < 1 || c->height < 1 || c->width < 1 || c->channels > 4096 || c->height > 16384 ||
-                     c->width > 16384)) {
-        return nas__fail(NAS_USAGE, "--input: \"%s\" is not of the form CxHxW, such as 3x32x32", a->input);
-    }
-    c->outputs = a->outputs ? (int)a->outputs : c->outputs;
+    nas_status status = cli_input_option(a, c);
     p->dims[0] = c->channels;
     p->dims[1] = c->height;
     p->dims[2] = c->width;
-    return nas_error_status();
+    return status ? status : nas_error_status();
 }
 
 /* --- a fixed network ---------------------------------------------------------------------------- */

@@ -187,6 +187,19 @@ int nas_cell_channels(const nas_module *module) {
     return is_cell(module) ? c->channels * (joined ? n_parts(c) : 1) : 0;
 }
 
+bool nas__cell_view_of(nas_module *module, nas__cell_view *view) {
+    const cell *c = (const cell *)module;
+    const nas_mutable *first = NULL;
+    for (int i = 0; is_cell(module) && !first && i < MOST_OPS; i++) {
+        first = c->nodes[0].ops[i].choice ? nas__layer_mutable(c->nodes[0].ops[i].choice) : NULL;
+    }
+    if (!first) {
+        return false;
+    }
+    *view = (nas__cell_view){c->n_inputs, c->n_nodes, c->merge, c->zeros, c->identities, first->key};
+    return true;
+}
+
 nas_status nas_cell_feed(const nas_module *module, nas_module *reader) {
     const cell *c = (const cell *)module;
     if (!is_cell(module) || !reader) {

@@ -140,6 +140,16 @@ void nas__architecture_redraw(nas_architecture *a, double probability, nas_rng *
  * change, or an error). */
 int nas__architecture_mutate(nas_architecture *a, nas_rng *rng);
 
+/* --- cell.c: what a drawing shows of a cell ------------------------------------------------------------------------
+ */
+typedef struct nas__cell_view {
+    int n_inputs, n_nodes;
+    nas_cell_merge merge;
+    uint64_t zeros, identities; /* candidates; with stride the latter are no identities */
+    const char *key;            /* of one of its choices; borrowed */
+} nas__cell_view;
+bool nas__cell_view_of(nas_module *module, nas__cell_view *view); /* false: not one of nas_cell(), or it is fixed */
+
 /* Prunes the space's model to an architecture and ends the space's hold on it. */
 nas_status nas__fix(nas_space *space, const nas_architecture *a);
 /* Trainable numbers that a model has once it is fixed to the decisions in force: without what they do not use, with the

@@ -8,13 +8,37 @@ short="--limit-images 600 --limit-batches 3 --batch 32 --threads 1"
 expect 0 search $small --strategy random --budget trials=1 --epochs 1 --out R --quiet
 expect 1 export R --onnx network.onnx
 in_file err 'espalier retrain R'
+# pictures need no weights: a run that is not retrained, or a file
+expect 0 export R --svg searched.svg
+in_file searched.svg '<title>nb201</title>'
+expect 0 export --space nb201 --arch R/final_architecture.json --svg given.svg
+cmp -s searched.svg given.svg || fail "the same cell gave another picture"
+echo '{"layer_1": 0, "layer_2": 1, "layer_3": 2, "layer_4": 3, "layer_5": 0, "skip": 0}' >chain.json
+expect 0 export --space chain --arch chain.json --input 3x64x64 --set channels=8 --svg chain.svg --dot chain.dot --json
+in_file out '"format": "dot"'
+in_file chain.svg '8x64x64'
+in_file chain.dot 'label="conv5x5"'
+refused 'a space has no weights' export --space nb201 --arch R/final_architecture.json --onnx x.onnx
+refused 'for drawings alone' export R --svg x.svg --onnx x.onnx --input 3x8x8
+refused 'or for drawings --space S --arch FILE' export --svg x.svg
+refused 'both would write' export R --svg same --dot same
+expect 1 export --space nb201 --arch searched.svg --svg x.svg
+in_file err 'searched.svg, line 1'
+expect 1 export --space darts --arch R/final_architecture.json --svg x.svg
+in_file err 'normal/'
+expect 1 export R --svg no/such/place.svg
+in_file err 'no/such/place.svg'
+[ ! -e x.svg ] || fail "something was written"
+expect 1 export nowhere --svg x.svg
+in_file err 'nowhere: no such run directory'
 expect 1 export nowhere --onnx network.onnx
 in_file err 'nowhere: no such run directory'
 # shellcheck disable=SC2086
 expect 0 retrain R --epochs 1 $short --quiet
 
-expect 0 export R --onnx network.onnx
+expect 0 export R --onnx network.onnx --svg trained.svg
 in_file out 'network.onnx'
+cmp -s searched.svg trained.svg || fail "training changed the picture"
 for text in preprocessing T-shirt edge_1_0 '"scale":0.0039' nb201 espalier; do grep -qaF -- "$text" network.onnx || fail "network.onnx lacks $text"; done
 expect 0 export R --onnx kept.onnx --keep-batch-norm --raw-pixels --json
 for text in '"run": "R/retrain-1"' '"parameters": ' '"format": "onnx"' '"file": "kept.onnx"' '"bytes": '; do in_file out "$text"; done
