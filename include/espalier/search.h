@@ -209,9 +209,10 @@ typedef struct nas_fit_config {
     nas_progress_fn on_epoch, on_step;
     void *user;
 } nas_fit_config;
-/* Trains a network without choices and logs it as a run. NAS_NUMERIC when the loss is not finite, naming the step; the
- * newest checkpoint stays. A stop or the end of the budget is no error. *epochs_done (may be NULL) tells how many
- * epochs were run in all, earlier ones of a resumed run included. */
+/* Trains a network without choices and logs it as a run. A loss or gradient that is not finite sends it back to the
+ * newest checkpoint with a lower rate, once (docs/run-directory.md); the second time, or without a run_dir, it is
+ * NAS_NUMERIC, naming the step, and the newest checkpoint stays. A stop or the end of the budget is no error.
+ * *epochs_done (may be NULL) tells how many epochs were run in all, earlier ones of a resumed run included. */
 NAS_API nas_status nas_fit(const nas_fit_config *config, int *epochs_done);
 
 /* One pass over a data set with running batch-norm estimates. batch_size 0 = 256; limit 0 = all batches. visit (may be

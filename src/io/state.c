@@ -210,6 +210,8 @@ nas_state *nas__state_load_begin(const char *path) {
     return s;
 }
 
+bool nas__state_has(const nas_state *s, const char *name) { return s->file && nas__safetensors_find(s->file, name); }
+
 const char *nas__state_metadata(const nas_state *s) { return s->metadata; }
 
 /* The values of a tensor, row-major, in a copy of their own. */

@@ -11,7 +11,8 @@
 nas_state *nas__state_save_begin(const char *path, const char *metadata);
 /* NULL and an error when the file is missing, truncated or damaged (a checksum over the data is verified). */
 nas_state *nas__state_load_begin(const char *path);
-const char *nas__state_metadata(const nas_state *s); /* of a loaded file; "" if none */
+bool nas__state_has(const nas_state *s, const char *name); /* a loaded file, an array of this name */
+const char *nas__state_metadata(const nas_state *s);       /* of a loaded file; "" if none */
 /* Saving: writes atomically. Loading: fills every bound array, or none: missing names and wrong lengths are errors that
  * name them. */
 nas_status nas__state_finish(nas_state *s);

@@ -298,6 +298,10 @@ void nas__optimizer_state(nas_optimizer *o, const nas__state_visitor *v) {
     }
 }
 
+nas_optimizer *nas__optimizer_like(const nas_optimizer *o) {
+    return o->is_adam ? nas_adam_new(&o->adam) : nas_sgd_new(&o->sgd);
+}
+
 void nas__optimizer_forget(nas_optimizer *o) {
     memset(o->steps, 0, o->n * sizeof *o->steps);
     nas__buffer *const moments[] = {o->first, o->second};

@@ -41,6 +41,8 @@ typedef struct nas__update_watcher {
 /* Of the calling thread's optimisers, until it is replaced; NULL: nobody watches. Borrowed. */
 void nas__watch_updates(const nas__update_watcher *watcher);
 
+/* A new one of its kind, not bound. */
+nas_optimizer *nas__optimizer_like(const nas_optimizer *optimizer);
 /* No tensor has had a step: the next one begins anew. */
 void nas__optimizer_forget(nas_optimizer *optimizer);
 /* Momentum of the i-th tensor (its count of floats), or NULL while it has none: before its first step, or without

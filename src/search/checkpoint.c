@@ -54,6 +54,7 @@ static void bind(nas_trainer *t, nas_state *st, counters *c) {
     nas_state_u64(st, "search.collapse_told", &t->collapse_told, 1);
     nas_state_list_f64(st, "search.eigenvalues", &t->eigenvalues, &t->n_eigenvalues);
     nas__precision_state(t->precision, t->config.precision, st);
+    nas__guard_state(&t->guard, st);
     bind_depth(t, st);
     nas_state_f64(st, "search.limits", c->limits, NAS__COST_KINDS);
     nas__limits_state(&t->limits, st);

@@ -2,8 +2,10 @@
 #include "search/trainer.h"
 #include "core/file.h"
 #include "io/state.h"
+#include "nn/optim.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 typedef struct fit {
@@ -20,6 +22,8 @@ typedef struct fit {
     uint64_t total_step;
     double lr, used_seconds, last_checkpoint, score, best_score;
     nas__metric_ids ids;
+    nas__guard guard;
+    bool has_checkpoint;
     volatile sig_atomic_t stop, stop_wanted; /* wanted: by a callback here; stop: in all ranks */
 } fit;
 
@@ -37,6 +41,7 @@ static nas_status apply_defaults(fit *f) {
     c->optimizer =
         c->optimizer ? c->optimizer : nas_sgd(.lr = 0.1, .momentum = 0.9, .nesterov = true, .weight_decay = 5e-4);
     f->score = f->best_score = NAN;
+    f->guard = nas__guard_new();
     f->epochs = c->num_epochs;
     return nas_error_status();
 }
@@ -51,6 +56,7 @@ static void bind(fit *f, nas_state *st, saved *v) {
     nas_state_u64(st, "fit.counters", &v->format, 4);
     nas_state_f64(st, "fit.values", &v->used_seconds, 4);
     nas__precision_state(f->precision, f->config.precision, st);
+    nas__guard_state(&f->guard, st);
     nas_state_model(st, "model.", f->config.model);
     nas_state_optimizer(st, "optimizer.", f->config.optimizer);
 }
@@ -77,6 +83,7 @@ static nas_status save(fit *f) {
         nas__checkpoint_prune(f->config.run_dir, nas__checkpoints_kept(&f->config.checkpoints));
         f->last_checkpoint = nas__now();
         f->unsaved = 0;
+        f->has_checkpoint = true;
     }
     free(path);
     return nas_error_status();
@@ -89,6 +96,7 @@ static nas_status load(fit *f) {
     if (st) {
         bind(f, st, &v);
         if (!nas__state_finish(st)) {
+            f->has_checkpoint = true;
             f->epoch = (int)v.epochs_done;
             f->total_step = v.total_step;
             f->best_epoch = (int)v.best_epoch;
@@ -145,7 +153,9 @@ static nas_progress progress_now(const fit *f, double loss) {
 static void journal_step(fit *f, double loss) {
     bool due = nas__pace_step(&f->pace, f->config.batch_size);
     nas_progress p = progress_now(f, loss);
-    nas__journal_progress(f->run, &f->ids, &p, due, (int64_t)f->total_step, f->config.batch_size, f->loader);
+    nas__guard_loss(&f->guard, loss, f->step);
+    nas__journal_progress(f->run, &f->ids, &p, due, (int64_t)f->total_step,
+                          nas_optimizer_last_norm(f->config.optimizer), f->config.batch_size, f->loader);
     if (f->config.on_step && f->config.on_step(&p, f->config.user)) {
         f->stop_wanted = 1;
     }
@@ -188,6 +198,7 @@ static nas_status journal_epoch(fit *f, double mean) {
                                                  .n = n,
                                                  .metrics = ids,
                                                  .values = values});
+    nas__guard_spikes(&f->guard, f->run, f->epoch, (int64_t)f->total_step);
     int epochs = nas__pace_epochs(&f->pace, f->epoch, f->step);
     if (c->quiet) {
         return nas__run_flush(f->run);
@@ -242,8 +253,8 @@ static nas_status sharded_pass(fit *f, const nas_tape_config *pass, const nas_ba
 static nas_status train_batch(fit *f, const nas_batch *batch, double *value) {
     const nas_fit_config *c = &f->config;
     const nas_dataset_info *info = nas_dataset_describe(c->dataset_train);
-    f->lr =
-        nas_schedule_lr(&c->schedule, nas_optimizer_lr(c->optimizer), nas__pace_progress(&f->pace, f->epoch, f->step));
+    f->lr = f->guard.rate * nas_schedule_lr(&c->schedule, nas_optimizer_lr(c->optimizer),
+                                            nas__pace_progress(&f->pace, f->epoch, f->step));
     nas_tape_config pass = {.grad = NAS_ROLE_WEIGHT,
                             .training = true,
                             .drop_path = c->drop_path * f->pace.progress,
@@ -259,10 +270,12 @@ static nas_status one_epoch(fit *f) {
     double sum = 0, value = NAN;
     int unsaved = f->unsaved;
     f->unsaved = 0; /* as in a search */
+    nas__guard_epoch(&f->guard);
     nas__ranks_span span = nas__ranks_begin();
     nas__pace_epoch(&f->pace, f->epoch, false);
     nas_status status = nas_loader_seek(f->loader, f->epoch, 0);
-    for (f->step = 0; !status && f->step < f->steps && !stopping(f) && !nas__pace_out_of_time(&f->pace); f->step++) {
+    for (f->step = 0; !status && f->step < f->steps && !stopping(f) && !nas__pace_out_of_time(&f->pace);
+         f->step += !status) {
         const nas_batch *batch = nas_loader_next(f->loader);
         status = batch ? train_batch(f, batch, &value) : nas_error_status();
         status = status ? status : nas__check_alike(f->config.optimizer, (int64_t)f->total_step, false);
@@ -299,7 +312,7 @@ static bool ends_here(fit *f) {
     return f->stop;
 }
 
-static nas_status run(fit *f) {
+static nas_status run_epochs(fit *f) {
     double earlier = f->pace.progress;
     nas__pace_start(&f->pace, f->config.budget.minutes, f->config.num_epochs, f->steps, f->config.log_frequency,
                     f->used_seconds);
@@ -314,6 +327,46 @@ static nas_status run(fit *f) {
         f->epoch--;
         status = save(f);
         f->epoch++;
+    }
+    return status;
+}
+
+/* To the newest checkpoint; without one to the seed's weights, but weights that came from elsewhere are gone. */
+static bool can_go_back(const fit *f) { return f->run && (!f->config.keep_weights || f->has_checkpoint); }
+
+static nas_status go_back(fit *f) {
+    char cause[512];
+    nas__guard guard = f->guard;
+    nas__guard_catch(&guard, f->step, f->epoch, cause, sizeof cause);
+    double seconds = nas__pace_seconds(&f->pace), progress = f->pace.progress;
+    nas_optimizer_zero_grad(f->config.optimizer);
+    nas__optimizer_forget(f->config.optimizer);
+    nas_status status = nas__run_close(f->run, "stopped", "goes back to its last good state");
+    f->run = NULL;
+    f->epoch = f->best_epoch = f->unsaved = 0;
+    f->total_step = 0;
+    f->score = f->best_score = NAN;
+    f->pace.progress = 0;
+    f->config.resume = true;
+    status = status || f->config.keep_weights ? status : nas_initialise(f->config.model, f->config.seed);
+    status = status ? status : load(f);
+    status = status ? status : open_run(f);
+    if (status) {
+        return status;
+    }
+    f->guard = guard;
+    f->used_seconds = seconds;
+    f->pace.progress = f->config.budget.minutes > 0 ? progress : f->pace.progress;
+    nas__guard_tell(&f->guard, f->run, f->epoch, (int64_t)f->total_step, nas_optimizer_lr(f->config.optimizer), cause);
+    return NAS_OK;
+}
+
+static nas_status run(fit *f) {
+    nas_status status = run_epochs(f);
+    if (nas__guard_catches(&f->guard, status, can_go_back(f) ? f->run : NULL, f->step, f->epoch)) {
+        status = go_back(f);
+        status = status ? status : run_epochs(f);
+        nas__guard_catches(&f->guard, status, f->run, f->step, f->epoch);
     }
     return status;
 }

@@ -24,11 +24,12 @@ void nas__journal_metrics(nas__run *run, const nas_metric *metrics, int n_scores
     }
     ids->loss = nas__run_metric(run, "loss", "train", "", -1, "step", false);
     ids->lr = nas__run_metric(run, "lr", "train", "", 0, "step", false);
+    ids->gradient = nas__run_metric(run, "gradient_norm", "train", "", 0, "step", false);
     ids->train_loss = nas__run_metric(run, "loss", "train", "", -1, "epoch", false);
 }
 
 void nas__journal_progress(nas__run *run, const nas__metric_ids *ids, const nas_progress *p, bool due,
-                           int64_t total_step, int64_t batch_size, const nas_loader *loader) {
+                           int64_t total_step, double gradient, int64_t batch_size, const nas_loader *loader) {
     if (due) {
         char eta[32];
         nas__log(NAS_LOG_INFO, "epoch %d/%d  step %lld/%lld  loss %.4f  lr %.3g  %.0f images/s  ETA %s", p->epoch,
@@ -36,7 +37,8 @@ void nas__journal_progress(nas__run *run, const nas__metric_ids *ids, const nas_
                  nas__pace_text(p->eta_seconds, eta, sizeof eta));
     }
     if (due || p->step == p->steps_per_epoch) {
-        nas__run_tick(run, total_step, p->epoch, 2, (int[]){ids->loss, ids->lr}, (double[]){p->loss, p->lr});
+        nas__run_tick(run, total_step, p->epoch, 3, (int[]){ids->loss, ids->lr, ids->gradient},
+                      (double[]){p->loss, p->lr, gradient});
     }
     nas__run_sample(run, p->images_per_second, 1e3 * (double)batch_size / fmax(p->images_per_second, 1e-9),
                     1e3 * nas_loader_wait_seconds(loader));
@@ -90,7 +92,11 @@ static nas_progress progress_now(nas_trainer *t, double loss) {
 void nas__journal_step(nas_trainer *t, double loss) {
     bool due = nas__pace_step(&t->pace, t->config.batch_size);
     nas_progress p = progress_now(t, loss);
-    nas__journal_progress(t->run, &t->ids, &p, due, (int64_t)t->s.total_step, t->config.batch_size, t->train_loader);
+    if (t->s.step < t->s.train_steps) {
+        nas__guard_loss(&t->guard, loss, t->s.step);
+    }
+    nas__journal_progress(t->run, &t->ids, &p, due, (int64_t)t->s.total_step, nas_optimizer_last_norm(t->s.optimizer),
+                          t->config.batch_size, t->train_loader);
     if (t->config.on_step && t->config.on_step(&p, t->config.user)) {
         nas_trainer_stop(t);
     }
@@ -162,6 +168,7 @@ nas_status nas__journal_epoch(nas_trainer *t, double mean_loss, nas_progress *pr
                                                  .metrics = ids,
                                                  .values = values});
     log_epoch(t, progress);
+    nas__guard_spikes(&t->guard, t->run, t->s.epoch, (int64_t)t->s.total_step);
     if (t->derived) {
         nas__watch_collapse(t, progress->entropy);
     }

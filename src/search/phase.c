@@ -11,7 +11,7 @@ void nas__search_finish(nas_search *s) { nas__trainer_of(s)->ended = 1; }
 double nas__search_lr(const nas_trainer *t) {
     double length = t->phase_end - t->phase_begin;
     double progress = length > 0 ? fmin(1, fmax(0, (t->s.progress - t->phase_begin) / length)) : 1;
-    return t->phase_scale * nas_schedule_lr(&t->config.schedule, nas_optimizer_lr(t->s.optimizer), progress);
+    return t->guard.rate * t->phase_scale * nas_schedule_lr(&t->config.schedule, nas_optimizer_lr(t->s.optimizer), progress);
 }
 
 void nas__search_schedule(nas_search *s, double begin, double end, double scale) {
@@ -49,7 +49,7 @@ static nas_module *shallow_model(nas_trainer *t, double share, nas_space **space
 /* The weights' optimiser, anew, for another model. */
 static nas_status rebind(nas_trainer *t, nas_module *model) {
     const nas_optimizer *old = t->s.optimizer;
-    nas_optimizer *o = old->is_adam ? nas_adam_new(&old->adam) : nas_sgd_new(&old->sgd);
+    nas_optimizer *o = nas__optimizer_like(old);
     nas_status status = o ? nas_initialise(model, t->config.seed) : nas_error_status();
     status = status ? status : nas_optimizer_bind_model(o, model);
     if (status) {

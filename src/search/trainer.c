@@ -5,6 +5,7 @@
 #include "core/options.h"
 #include "core/file.h"
 #include "hardware/profile.h"
+#include "nn/optim.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -122,8 +123,8 @@ static nas_status prepare(nas_trainer *t) {
     nas_set_threads(t->config.threads);
     status = status ? status : accept_runner(t);
     status = status ? status : read_options(t);
-    t->s.space = status ? NULL : nas_space_new(t->config.model);
-    if (!t->s.space) {
+    t->s.space = status || t->s.space ? t->s.space : nas_space_new(t->config.model);
+    if (status || !t->s.space) {
         return nas_error_status();
     }
     status = accept_space(t);
@@ -141,15 +142,20 @@ static nas_status prepare(nas_trainer *t) {
     return status ? status : open_run(t);
 }
 
+static void begin(nas_trainer *t, const nas_trainer_config *config) {
+    t->config = *config;
+    t->best_score = t->derived_score = NAN;
+    t->phase_end = t->phase_scale = t->depth = 1;
+    t->score_bn = NAS_BN_CALIBRATED;
+    t->guard = nas__guard_new();
+}
+
 nas_trainer *nas_trainer_new(const nas_trainer_config *config) {
     nas_trainer *t = nas__alloc(sizeof *t);
     if (!t) {
         return NULL;
     }
-    t->config = *config;
-    t->best_score = t->derived_score = NAN;
-    t->phase_end = t->phase_scale = t->depth = 1;
-    t->score_bn = NAS_BN_CALIBRATED;
+    begin(t, config);
     if (prepare(t)) {
         nas_trainer_free(t);
         return NULL;
@@ -157,11 +163,8 @@ nas_trainer *nas_trainer_new(const nas_trainer_config *config) {
     return t;
 }
 
-void nas_trainer_free(nas_trainer *t) {
-    if (!t) {
-        return;
-    }
-    nas__run_close(t->run, "failed", "the search did not run to its end");
+/* All that prepare() and the epochs made, but the spaces, which architectures in other hands may be of. */
+static void unprepare(nas_trainer *t) {
     if (t->s.memory && t->s.strategy->end) {
         t->s.strategy->end(&t->s);
     }
@@ -174,14 +177,76 @@ void nas_trainer_free(nas_trainer *t) {
     nas__precision_free(t->precision);
     nas_architecture_free(t->best);
     nas_architecture_free(t->derived);
-    nas__search_depth_close(t);
-    nas_space_free(t->s.space);
     nas_optimizer_free(t->config.optimizer);
     free(t->s.memory);
     free(t->options);
     free(t->scored);
     free(t->eigenvalues);
+}
+
+void nas_trainer_free(nas_trainer *t) {
+    if (!t) {
+        return;
+    }
+    nas__run_close(t->run, "failed", "the search did not run to its end");
+    unprepare(t);
+    nas__search_depth_close(t);
+    nas_space_free(t->s.space);
     free(t);
+}
+
+/* --- numbers that broke down ---------------------------------------------------------------------- */
+/* A new trainer in the place of this one, as --resume would make it. */
+static nas_status prepare_again(nas_trainer *t) {
+    nas_optimizer *o = nas__optimizer_like(t->s.optimizer);
+    nas_status status = nas__run_close(t->run, "stopped", "goes back to its last good state");
+    t->run = NULL;
+    if (!o || status) {
+        nas_optimizer_free(o);
+        return nas_error_status();
+    }
+    nas_optimizer_zero_grad(t->s.optimizer);
+    nas__precision_use(NULL);
+    unprepare(t);
+    nas_trainer before = *t;
+    *t = (nas_trainer){.s.space = before.whole ? before.whole : before.s.space,
+                       .spaces = before.spaces,
+                       .n_spaces = before.n_spaces,
+                       .stop = before.stop,
+                       .stop_wanted = before.stop_wanted,
+                       .on_pass = before.on_pass,
+                       .on_pass_user = before.on_pass_user};
+    begin(t, &before.config);
+    t->config.optimizer = o;
+    t->config.resume = true;
+    return prepare(t);
+}
+
+static nas_status go_back(nas_trainer *t) {
+    char cause[512];
+    nas__guard guard = t->guard;
+    nas__guard_catch(&guard, t->s.step, t->s.epoch, cause, sizeof cause);
+    double seconds = nas__pace_seconds(&t->pace), progress = t->pace.progress;
+    nas_space *stage = t->whole && t->whole != t->s.space ? t->s.space : NULL;
+    if (stage && !nas__grow(&t->spaces, t->n_spaces, sizeof *t->spaces)) {
+        return nas_error_status();
+    }
+    if (stage) {
+        t->spaces[t->n_spaces++] = stage;
+    }
+    nas_free(t->stage_model);
+    t->stage_model = NULL;
+    if (prepare_again(t)) {
+        return nas_error_status();
+    }
+    t->guard = guard;
+    t->used_seconds = seconds;
+    if (t->config.budget.minutes > 0) {
+        t->pace.progress = progress;
+    }
+    nas__precision_use(t->precision);
+    nas__guard_tell(&t->guard, t->run, t->s.epoch, (int64_t)t->s.total_step, nas_optimizer_lr(t->s.optimizer), cause);
+    return NAS_OK;
 }
 
 /* --- the loop ------------------------------------------------------------------------------------ */
@@ -232,6 +297,7 @@ static nas_status one_epoch(nas_trainer *t) {
     double mean = NAN;
     int unsaved = t->unsaved;
     t->unsaved = 0; /* what was not saved before is gone with the first step */
+    nas__guard_epoch(&t->guard);
     nas__ranks_span span = nas__ranks_begin();
     nas__pace_epoch(&t->pace, t->s.epoch, false);
     nas_status status = nas_loader_seek(t->train_loader, t->s.epoch, 0);
@@ -303,6 +369,11 @@ static nas_status conclude(nas_trainer *t) {
 nas_status nas_trainer_train(nas_trainer *t) {
     nas__precision *before = nas__precision_use(t->precision);
     nas_status status = run_epochs(t);
+    if (nas__guard_catches(&t->guard, status, t->run, t->s.step, t->s.epoch)) {
+        status = go_back(t);
+        status = status ? status : run_epochs(t);
+        nas__guard_catches(&t->guard, status, t->run, t->s.step, t->s.epoch);
+    }
     status = status ? status : conclude(t);
     nas__precision_use(before);
     nas__precision_journal(t->precision, t->config.precision, t->run, t->s.epoch, (int64_t)t->s.total_step);

@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "ops/precision.h"
 #include "run/run.h"
+#include "search/guard.h"
 #include "search/limits.h"
 #include "search/pace.h"
 #include "search/shards.h"
@@ -19,7 +20,7 @@ enum { NAS__MOST_METRICS = 16 };
 
 /* Ids of what searches and retrainings log alike. */
 typedef struct nas__metric_ids {
-    int loss, lr, train_loss, score[NAS__MOST_METRICS];
+    int loss, lr, gradient, train_loss, score[NAS__MOST_METRICS];
 } nas__metric_ids;
 
 typedef struct nas__score_entry {
@@ -78,6 +79,7 @@ struct nas_trainer {
     size_t n_eigenvalues;
     uint64_t collapse_told;
     double used_seconds; /* of earlier segments */
+    nas__guard guard;
     /* Called behind each pass, while its decisions are in force (the benchmark counts what a pass computes); NULL:
      * nobody
      */
@@ -156,9 +158,9 @@ char *nas__canonical(const nas_trainer *t, const nas_architecture *a);
 /* journal.c: lines, events, rows of the run; the first two also serve nas_fit. The first n_scores metrics are scored on
  * the valid part. */
 void nas__journal_metrics(nas__run *run, const nas_metric *metrics, int n_scores, nas__metric_ids *ids);
-/* After a step: the line and the tick that are due, and the sample of the speed. */
+/* After a step: the line and the tick that are due, and the sample of the speed. gradient: its norm before clipping. */
 void nas__journal_progress(nas__run *run, const nas__metric_ids *ids, const nas_progress *p, bool due,
-                           int64_t total_step, int64_t batch_size, const nas_loader *loader);
+                           int64_t total_step, double gradient, int64_t batch_size, const nas_loader *loader);
 nas_status nas__journal_open(nas_trainer *t, bool resume);
 void nas__journal_step(nas_trainer *t, double loss);
 /* After a trial: the callbacks, a line that is due, and at times a checkpoint. wanted INT64_MAX: no number is given. */

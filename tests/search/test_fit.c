@@ -222,8 +222,10 @@ static void budget_ends_on_time(void **state) {
 
 /* --- failures -------------------------------------------------------------------------------------- */
 static int calls;
+/* And once more where it happened, when the training has gone back and comes by again. */
 static nas_tensor *loss_with_nan(nas_tensor *output, nas_tensor *target) {
-    return nas_scale(nas_cross_entropy(output, target), ++calls == 40 ? NAN : 1);
+    ++calls;
+    return nas_scale(nas_cross_entropy(output, target), calls == 40 || calls == 44 ? NAN : 1);
 }
 
 /* Finite itself: 0 is added to it, whose derivative is 0 times infinity. */
