@@ -41,6 +41,11 @@ typedef struct nas_c_memory {
 NAS_API nas_status nas_export_c(nas_module *model, const nas_export_config *config, const char *path,
                                 nas_c_memory *memory);
 
+/* What nas_export_c would say of the network that the decisions in force of a model make (choices may be open), batch
+ * norms folded: to the byte, without fixing or writing anything. NAS_UNSUPPORTED where weights are computed while
+ * searching, as of smash. */
+NAS_API nas_status nas_count_c(nas_module *model, int ndim, const int64_t *sample_dims, nas_c_memory *memory);
+
 /* Its weights as safetensors with the names that PyTorch would give them: as nas_save_weights, but for gamma and beta
  * of batch norms, which are weight and bias. nas_load_weights and nas_inherit_weights read both. */
 NAS_API nas_status nas_export_safetensors(nas_module *model, const nas_export_config *config, const char *path);

@@ -62,8 +62,10 @@ const cli_option cli_options[] = {
      "same "
      "bits; by default one for each rank",
      CLI_STORED, NULL},
-    {"limit", CLI_TEXT, AT(limit), "macs=30M,params=1M,latency=5ms", 0, 0,
-     "hard limits, some or all, of the network that is found; latency as measured here", CLI_STORED, NULL},
+    {"limit", CLI_TEXT, AT(limit), "macs=30M,params=1M,latency=5ms,ram=256KiB,flash=4MiB", 0, 0,
+     "hard limits, some or all, of the network that is found; latency as measured here, ram and flash of its --c "
+     "export",
+     CLI_STORED, NULL},
     {"inherit", CLI_FLAG, AT(inherit), NULL, 0, 0, "start from the search's shared weights instead of fresh ones",
      CLI_STORED, NULL},
     {"out", CLI_TEXT, AT(out), "DIR", 0, 0,

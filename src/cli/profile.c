@@ -64,21 +64,61 @@ static nas_status profile_network(cli_profiled *p) {
 }
 
 /* --- a space ------------------------------------------------------------------------------------ */
+static int by_size(const void *a, const void *b) {
+    const int64_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* What the exported C files would need; of some networks that can only be said when they are fixed. */
+static nas_status count_memory(cli_profiled *p, int sample, int64_t sizes[2][SAMPLES]) {
+    nas_c_memory memory;
+    if (sample < 0) {
+        return NAS_OK;
+    }
+    if (nas_count_c(p->model, 3, p->dims, &memory)) {
+        bool unknown = nas_error_status() == NAS_UNSUPPORTED;
+        if (unknown) {
+            nas_error_clear();
+        }
+        sizes[0][0] = -1;
+        return nas_error_status();
+    }
+    sizes[0][sample] = memory.arena_bytes;
+    sizes[1][sample] = memory.weight_bytes;
+    return NAS_OK;
+}
+
+static void sum_up_memory(cli_profiled *p, int64_t sizes[2][SAMPLES]) {
+    static const char *const names[] = {"ram", "flash"};
+    for (int k = 0; sizes[0][0] >= 0 && k < 2; k++) {
+        qsort(sizes[k], SAMPLES, sizeof **sizes, by_size);
+        int64_t *of = p->memory[k];
+        of[0] = sizes[k][0];
+        of[1] = sizes[k][SAMPLES / 2];
+        of[2] = sizes[k][SAMPLES - 1];
+        json_object_set_new(p->result, names[k],
+                            json_pack("{s:I, s:I, s:I}", "least", (json_int_t)of[0], "median", (json_int_t)of[1],
+                                      "most", (json_int_t)of[2]));
+    }
+}
+
 static nas_status sample_costs(cli_profiled *p, nas_space *space, nas_architecture *one) {
     nas_rng rng = nas_rng_new((uint64_t)p->a->seed, 0x70726f66);
     double sum = 0;
+    int64_t sizes[2][SAMPLES] = {0};
     p->least = UINT64_MAX;
     for (int i = 0; i < SAMPLES; i++) {
         uint64_t macs = 0;
         nas_architecture_random(one, &rng);
         nas_architecture_apply(one, space);
-        if (nas_model_cost(p->model, 3, p->dims, &macs, NULL)) {
+        if (nas_model_cost(p->model, 3, p->dims, &macs, NULL) || count_memory(p, sizes[0][0] < 0 ? -1 : i, sizes)) {
             return nas_error_status();
         }
         sum += (double)macs;
         p->least = macs < p->least ? macs : p->least;
         p->most = macs > p->most ? macs : p->most;
     }
+    sum_up_memory(p, sizes);
     p->macs = (uint64_t)(sum / SAMPLES);
     p->parameters = nas_parameter_count(p->model);
     return NAS_OK;
@@ -118,6 +158,11 @@ static void print_human(const cli_profiled *p, bool fixed) {
                json_number_value(json_object_get(p->result, "log10_architectures")), parameters);
         printf("  multiply-adds  %s per image, mean of %d random architectures (%s to %s)\n", macs, SAMPLES,
                cli_count((double)p->least, least, sizeof least), cli_count((double)p->most, most, sizeof most));
+        static const char *const names[] = {"ram of --c", "flash of --c"};
+        for (int k = 0; k < 2 && p->memory[k][2]; k++) {
+            printf("  %-14s %.1f KiB, median of them (%.1f to %.1f)\n", names[k], (double)p->memory[k][1] / 1024,
+                   (double)p->memory[k][0] / 1024, (double)p->memory[k][2] / 1024);
+        }
         cli_profile_print_space(p);
     }
 }

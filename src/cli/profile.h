@@ -12,6 +12,7 @@ typedef struct cli_profiled {
     nas_module *model;
     int64_t dims[3], parameters;
     uint64_t macs, least, most; /* of a space: mean, least and most over random architectures */
+    int64_t memory[2][3];       /* likewise, of a C file's arena and weights: least, median and most; 0: not known */
     json_t *result;
 } cli_profiled;
 

@@ -108,20 +108,22 @@ static void restore_decisions(nas_space *space, nas_decision *saved) {
     free(saved);
 }
 
-/* --- multiply-adds -------------------------------------------------------------------------------- */
+/* --- what passes count: multiply-adds --------------------------------------------------------------------------------
+ */
 /* What a pass did: outside all layer choices, and in each candidate at each place, without the choices inside. */
 typedef struct counts {
     double outside, inside; /* inside: of the candidate that runs now, what choices in it have had */
     double *of;             /* [site][NAS_MAX_CANDIDATES] */
     bool *seen;
+    const nas__counter *counter;
 } counts;
 
 static nas_tensor *count_candidate(void *user, int site, int candidate, nas_module *module, nas_tensor *x) {
     counts *c = user;
-    double before = (double)nas__tape()->macs, around = c->inside;
+    double before = c->counter->now(c->counter->user), around = c->inside;
     c->inside = 0;
     nas_tensor *y = nas_forward(module, x);
-    double all = (double)nas__tape()->macs - before;
+    double all = c->counter->now(c->counter->user) - before;
     c->of[site * NAS_MAX_CANDIDATES + candidate] += all - c->inside;
     c->seen[site * NAS_MAX_CANDIDATES + candidate] = true;
     c->inside = around + all;
@@ -130,8 +132,10 @@ static nas_tensor *count_candidate(void *user, int site, int candidate, nas_modu
 
 static size_t slots(const nas_space *space) { return (size_t)space->n_sites * NAS_MAX_CANDIDATES; }
 
-static bool counts_new(counts *c, const nas_space *space) {
-    *c = (counts){.of = nas__alloc(slots(space) * sizeof *c->of), .seen = nas__alloc(slots(space) * sizeof *c->seen)};
+static bool counts_new(counts *c, const nas_space *space, const nas__counter *counter) {
+    *c = (counts){.counter = counter,
+                  .of = nas__alloc(slots(space) * sizeof *c->of),
+                  .seen = nas__alloc(slots(space) * sizeof *c->seen)};
     return c->of && c->seen;
 }
 
@@ -147,7 +151,7 @@ static nas_status count_pass(counts *c, nas_space *space, nas_module *model, int
     memset(c->of, 0, slots(space) * sizeof *c->of);
     memset(c->seen, 0, slots(space) * sizeof *c->seen);
     space->observer = &observer;
-    nas_status status = nas_model_cost(model, ndim, dims, &all, NULL);
+    nas_status status = c->counter->pass(c->counter->user, model, ndim, dims, &all);
     space->observer = NULL;
     c->outside = (double)all - c->inside;
     return status;
@@ -167,16 +171,16 @@ static double take_out(counts *rest, const counts *whole, const counts *without,
     return difference;
 }
 
-typedef struct macs_job {
+typedef struct count_job {
     nas__cost_table *t;
     nas_space *space;
     nas_module *model;
     int ndim;
     const int64_t *dims;
     counts whole, without, rest; /* rest: the whole, less what inputs take */
-} macs_job;
+} count_job;
 
-static nas_status count_inputs(macs_job *j, int choice) {
+static nas_status count_inputs(count_job *j, int choice) {
     nas__choice_entry *e = &j->space->choices[choice];
     nas_status status = NAS_OK;
     for (int k = 0; !status && !e->concat && e->public_.n > 1 && k < e->public_.n; k++) {
@@ -188,20 +192,20 @@ static nas_status count_inputs(macs_job *j, int choice) {
     return status;
 }
 
-static nas_status count_values(macs_job *j, int choice) {
+static nas_status count_values(count_job *j, int choice) {
     uint64_t first = 0, macs;
     nas_status status = NAS_OK;
     for (int k = 0; !status && k < j->space->choices[choice].public_.n; k++) {
         nas__cost_decide_path(j->space, choice);
         j->space->choices[choice].decision.run = (uint64_t)1 << k;
-        status = nas_model_cost(j->model, j->ndim, j->dims, &macs, NULL);
+        status = j->whole.counter->pass(j->whole.counter->user, j->model, j->ndim, j->dims, &macs);
         first = k ? first : macs;
         j->t->cost[j->t->first[choice] + k] = status ? 0 : (double)macs - (double)first;
     }
     return status;
 }
 
-static nas_status count_macs(macs_job *j) {
+static nas_status count_all(count_job *j) {
     nas__cost_decide_all(j->space);
     nas_status status = count_pass(&j->whole, j->space, j->model, j->ndim, j->dims);
     status = status ? status : count_pass(&j->rest, j->space, j->model, j->ndim, j->dims);
@@ -218,10 +222,22 @@ static nas_status count_macs(macs_job *j) {
     return status;
 }
 
-static nas_status fill_macs(nas__cost_table *t, nas_space *space, nas_module *model, int ndim, const int64_t *dims) {
-    macs_job j = {.t = t, .space = space, .model = model, .ndim = ndim, .dims = dims};
-    bool complete = counts_new(&j.whole, space) && counts_new(&j.without, space) && counts_new(&j.rest, space);
-    nas_status status = complete ? count_macs(&j) : nas_error_status();
+static nas_status pass_macs(void *user, nas_module *model, int ndim, const int64_t *dims, uint64_t *all) {
+    (void)user;
+    return nas_model_cost(model, ndim, dims, all, NULL);
+}
+
+static double macs_now(void *user) {
+    (void)user;
+    return (double)nas__tape()->macs;
+}
+
+static nas_status fill_counted(nas__cost_table *t, nas_space *space, nas_module *model, int ndim, const int64_t *dims,
+                               const nas__counter *counter) {
+    count_job j = {.t = t, .space = space, .model = model, .ndim = ndim, .dims = dims};
+    bool complete = counts_new(&j.whole, space, counter) && counts_new(&j.without, space, counter) &&
+                    counts_new(&j.rest, space, counter);
+    nas_status status = complete ? count_all(&j) : nas_error_status();
     counts_free(&j.whole);
     counts_free(&j.without);
     counts_free(&j.rest);
@@ -248,8 +264,8 @@ static void fill_parameters(nas__cost_table *t, const nas_space *space, nas_modu
     }
 }
 
-nas__cost_table *nas__cost_table_new(nas_space *space, nas_module *model, int ndim, const int64_t *sample_dims,
-                                     nas__cost_kind kind) {
+nas__cost_table *nas__cost_table_counted(nas_space *space, nas_module *model, int ndim, const int64_t *sample_dims,
+                                         nas__cost_kind kind, const nas__counter *counter) {
     nas__cost_table *t = nas__cost_table_zero(space, kind);
     nas_decision *saved = t ? save_decisions(space) : NULL;
     if (!saved) {
@@ -259,8 +275,8 @@ nas__cost_table *nas__cost_table_new(nas_space *space, nas_module *model, int nd
     nas_status status = NAS_OK;
     if (kind == NAS__COST_PARAMS) {
         fill_parameters(t, space, model);
-    } else if (kind == NAS__COST_MACS) {
-        status = fill_macs(t, space, model, ndim, sample_dims);
+    } else if (kind != NAS__COST_LATENCY) {
+        status = fill_counted(t, space, model, ndim, sample_dims, counter);
     } else {
         status = nas__cost_measure(t, space, model, ndim, sample_dims);
     }
@@ -271,4 +287,9 @@ nas__cost_table *nas__cost_table_new(nas_space *space, nas_module *model, int nd
         return NULL;
     }
     return t;
+}
+
+nas__cost_table *nas__cost_table_new(nas_space *space, nas_module *model, int ndim, const int64_t *sample_dims,
+                                     nas__cost_kind kind) {
+    return nas__cost_table_counted(space, model, ndim, sample_dims, kind, &(nas__counter){pass_macs, macs_now, NULL});
 }

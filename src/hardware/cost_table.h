@@ -11,20 +11,35 @@
 #include <espalier/hardware.h>
 #include <espalier/space.h>
 
-typedef enum nas__cost_kind { NAS__COST_MACS, NAS__COST_PARAMS, NAS__COST_LATENCY } nas__cost_kind;
+/* The last two: bytes of the exported C file's arena, for which no sum stands, and of its weights. */
+typedef enum nas__cost_kind {
+    NAS__COST_MACS,
+    NAS__COST_PARAMS,
+    NAS__COST_LATENCY,
+    NAS__COST_RAM,
+    NAS__COST_FLASH
+} nas__cost_kind;
 
 typedef struct nas__cost_table {
     nas__cost_kind kind;
     int n; /* choices */
     double constant;
     int *first;   /* n+1: where the candidates of a choice begin in cost */
-    double *cost; /* multiply-adds of one sample; parameters once fixed; microseconds for one sample */
+    double *cost; /* multiply-adds of one sample; parameters once fixed; microseconds for one sample; bytes */
 } nas__cost_table;
 
 /* By passes of the model over one sample (its decisions are as before afterwards); NULL and an error when they fail. A
  * latency is the median of several measurements at batch 1 with the process's threads, after a warm-up. */
 nas__cost_table *nas__cost_table_new(nas_space *space, nas_module *model, int ndim, const int64_t *sample_dims,
                                      nas__cost_kind kind);
+/* The same for what another pass counts. */
+typedef struct nas__counter {
+    nas_status (*pass)(void *user, nas_module *model, int ndim, const int64_t *sample_dims, uint64_t *all);
+    double (*now)(void *user); /* so far, during the pass */
+    void *user;
+} nas__counter;
+nas__cost_table *nas__cost_table_counted(nas_space *space, nas_module *model, int ndim, const int64_t *sample_dims,
+                                         nas__cost_kind kind, const nas__counter *counter);
 /* From a JSON file (cost_text.c); NULL and an error that names the file, the key and the candidate. */
 nas__cost_table *nas__cost_table_read(const nas_space *space, const char *path);
 nas_status nas__cost_table_write(const nas__cost_table *t, const nas_space *space, const char *path);
@@ -34,12 +49,12 @@ double nas__cost_constant(const nas__cost_table *t);
 double nas__cost_of(const nas__cost_table *t, int choice, int candidate);
 /* constant + the sum over what an architecture of the space reaches. */
 double nas__cost_of_architecture(const nas__cost_table *t, const nas_architecture *a);
-/* "macs", "params" or "latency". */
+/* "macs", "params", "latency", "ram" or "flash". */
 const char *nas__cost_name(nas__cost_kind kind);
-/* "12.3M", "431k", "5.2 ms" into text; returns text. */
+/* "12.3M", "431k", "5.2 ms", "262144 bytes (256KiB)" into text; returns text. */
 const char *nas__cost_text(nas__cost_kind kind, double cost, char text[32]);
-/* "30M", "431k", "1.5G", "5ms", "300us", "0.01s" (a latency needs its unit) into *cost, which must be positive and
- * finite; false, without an error, when it is nothing of that kind. */
+/* "30M", "431k", "1.5G", "5ms", "300us", "0.01s" (a latency needs its unit), "256KiB", "64kB", "512" into *cost, which
+ * must be positive and finite; false, without an error, when it is nothing of that kind. */
 bool nas__cost_parse(nas__cost_kind kind, const char *text, double *cost);
 
 /* Inside of this room: a table of zeros, and (cost_latency.c) the measured ones. */

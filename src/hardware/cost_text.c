@@ -17,8 +17,8 @@ static const char format_name[] = "espalier cost table";
 enum { FORMAT_VERSION = 1 };
 
 /* --- numbers --------------------------------------------------------------------------------------- */
-static const char *const kind_names[] = {"macs", "params", "latency"};
-static const char *const kind_units[] = {"multiply-adds", "parameters", "us"};
+static const char *const kind_names[] = {"macs", "params", "latency", "ram", "flash"};
+static const char *const kind_units[] = {"multiply-adds", "parameters", "us", "bytes", "bytes"};
 
 const char *nas__cost_name(nas__cost_kind kind) { return kind_names[kind]; }
 
@@ -29,9 +29,22 @@ typedef struct unit {
 static const unit counts[] = {{"", 1}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {NULL, 0}};
 static const unit times[] = {{"ns", 1e-3}, {"us", 1}, {"ms", 1e3}, {"s", 1e6}, {NULL, 0}};
 
+static const unit sizes[] = {
+    {"", 1},  {"B", 1}, {"kB", 1e3}, {"MB", 1e6}, {"KiB", 1024}, {"MiB", 1024 * 1024}, {"GiB", 1024.0 * 1024 * 1024},
+    {NULL, 0}};
+
+static const unit *units_of(nas__cost_kind kind) {
+    return kind == NAS__COST_LATENCY ? times : kind == NAS__COST_RAM || kind == NAS__COST_FLASH ? sizes : counts;
+}
+
 const char *nas__cost_text(nas__cost_kind kind, double cost, char text[32]) {
-    const unit *units = kind == NAS__COST_LATENCY ? times : counts;
+    const unit *units = units_of(kind);
     int i = 0;
+    if (units == sizes) { /* all digits: whoever sets a limit to what a message says should meet it */
+        bool large = cost >= 1024 * 1024;
+        snprintf(text, 32, "%.0f bytes (%.4g%s)", cost, cost / (large ? 1024 * 1024 : 1024), large ? "MiB" : "KiB");
+        return text;
+    }
     while (units[i + 1].text && fabs(cost) >= units[i + 1].size) {
         i++;
     }
@@ -45,7 +58,7 @@ bool nas__cost_parse(nas__cost_kind kind, const char *text, double *cost) {
     if (end == text || !isfinite(number) || !(number > 0) || strspn(text, "0123456789.eE+-") < (size_t)(end - text)) {
         return false;
     }
-    for (const unit *u = kind == NAS__COST_LATENCY ? times : counts; u->text; u++) {
+    for (const unit *u = units_of(kind); u->text; u++) {
         /* k and K, m and M are the same; of times mS is as good as ms */
         if (strcasecmp(end, u->text) == 0) {
             *cost = number * u->size;

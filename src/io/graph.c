@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "io/foldable.h"
 #include "nn/module.h"
 #include "space/space.h"
 
@@ -75,6 +76,9 @@ typedef struct tracer {
     size_t n_tensors;
     const nas_module *inside[MOST_DEPTH]; /* modules whose forward functions run */
     int depth;
+    const nas__foldable *foldable; /* of a counted graph; NULL: of one to be written */
+    int64_t *floats;
+    bool *has; /* per value: counted */
 } tracer;
 
 /* The innermost that there is a place for; outside of all, the model. */
@@ -115,25 +119,35 @@ static nas_status path_of(const char *path, nas__parameter *p, void *user) {
 /* Constants are named by their path in the model; those of nobody by a number. */
 static char *constant_name(const tracer *t, const nas_tensor *x) {
     search s = {x, NULL};
+    if (t->foldable) {
+        return nas__strdup(""); /* in a counted graph nothing has a name */
+    }
     nas__module_parameters(t->model, path_of, &s);
     return s.path ? s.path : nas__format("constant_%zu", t->graph->n_values);
 }
 
-/* Takes the name. */
-static int add_value(tracer *t, nas_tensor *x, char *name) {
+/* Takes the name. weight: it is made of constants alone. */
+static int add_value(tracer *t, nas_tensor *x, char *name, bool weight) {
     nas__graph *g = t->graph;
-    if (!name || !nas__grow(&g->values, g->n_values, sizeof *g->values)) {
+    if (!name || !nas__grow(&g->values, g->n_values, sizeof *g->values) ||
+        !nas__grow(&t->has, g->n_values, sizeof *t->has)) {
         free(name);
         return NOT_FOUND;
     }
     nas__graph_value *v = &g->values[g->n_values];
-    *v = (nas__graph_value){.name = name, .ndim = x->ndim, .constant = x->persistent ? x : NULL, .zero = x->is_zero};
+    *v = (nas__graph_value){.name = name,
+                            .ndim = x->ndim,
+                            .constant = x->persistent ? x : NULL,
+                            .zero = x->is_zero && !weight,
+                            .weight = weight};
+    t->has[g->n_values] = false;
     memcpy(v->dims, x->dims, sizeof v->dims);
-    if (!x->persistent && v->dims[0] != SAMPLES) {
+    bool constant = x->persistent || weight;
+    if (!constant && v->dims[0] != SAMPLES) {
         nas__fail(NAS_UNSUPPORTED, "%s mixes the samples of a batch (%s): such a network cannot be exported", name,
                   nas__shape(x));
     }
-    v->dims[0] = x->persistent ? v->dims[0] : 1;
+    v->dims[0] = constant ? v->dims[0] : 1;
     remember(t, x, (int)g->n_values);
     return (int)g->n_values++;
 }
@@ -150,7 +164,7 @@ static int value_of(tracer *t, nas_tensor *x) {
                   nas_module_path(running(t)));
         return NOT_FOUND;
     }
-    return add_value(t, x, x->persistent ? constant_name(t, x) : nas__format("zeros_%zu", t->graph->n_values));
+    return add_value(t, x, x->persistent ? constant_name(t, x) : nas__format("zeros_%zu", t->graph->n_values), false);
 }
 
 static bool has_node(const nas__graph *g, const char *name) {
@@ -163,6 +177,9 @@ static bool has_node(const nas__graph *g, const char *name) {
 }
 
 static char *node_name(const tracer *t, const char *op) {
+    if (t->foldable) {
+        return nas__strdup("");
+    }
     const char *path = nas_module_path(running(t)), *slash = *path ? "/" : "";
     char *name = nas__format("%s%s%s", path, slash, op);
     for (int i = 2; name && has_node(t->graph, name); i++) {
@@ -198,8 +215,79 @@ static void add_node(tracer *t, const nas__node *op, int kind) {
     for (int i = 0; node.inputs && i < op->n_inputs; i++) {
         node.inputs[i] = value_of(t, op->inputs[i]);
     }
-    node.output = node.name ? add_value(t, op->outputs[0], nas__strdup(node.name)) : NOT_FOUND;
+    node.output = node.name ? add_value(t, op->outputs[0], nas__strdup(node.name), false) : NOT_FOUND;
     g->nodes[g->n_nodes++] = node;
+    if (t->floats && !nas_error_status()) {
+        *t->floats += nas__node_weights(g, &g->nodes[g->n_nodes - 1], t->has);
+    }
+}
+
+/* --- counting ----------------------------------------------------------------------------------------- */
+int64_t nas__node_weights(const nas__graph *g, const nas__graph_node *n, bool *has) {
+    int64_t floats = n->bias;
+    if (n->kind == NAS__OP_NORM) {
+        return 2 * g->values[n->inputs[0]].dims[1]; /* a factor and a term for each channel */
+    }
+    for (int k = 0; k < n->n_inputs; k++) {
+        const nas__graph_value *v = n->inputs[k] < 0 ? NULL : &g->values[n->inputs[k]];
+        if (v && (v->constant || v->weight) && !has[n->inputs[k]]) {
+            has[n->inputs[k]] = true;
+            floats += nas__value_count(v);
+        }
+    }
+    return floats;
+}
+
+/* Parts of weights, as paths take them from those that they share: a fixed network has the part alone. */
+static bool is_of_weights(const tracer *t, const nas__node *op) {
+    bool weights = op->n_inputs > 0;
+    for (int i = 0; weights && i < op->n_inputs; i++) {
+        const nas_tensor *x = op->inputs[i];
+        int value = x && !x->persistent ? known(t, x) : NOT_FOUND;
+        weights = !x || x->persistent || (value != NOT_FOUND && t->graph->values[value].weight);
+    }
+    return weights;
+}
+
+/* A batch norm that is folded leaves a bias in what makes its input: a convolution, or several side by side. */
+static void leave_bias(tracer *t, int value) {
+    nas__graph *g = t->graph;
+    size_t i = g->n_nodes;
+    while (i > 0 && g->nodes[i - 1].output != value) {
+        i--;
+    }
+    nas__graph_node *n = i ? &g->nodes[i - 1] : NULL;
+    if (n && n->kind == NAS__OP_CONV && n->n_inputs < 3 && !n->bias) {
+        n->bias = g->values[value].dims[1];
+        if (t->floats) {
+            *t->floats += n->bias;
+        }
+    }
+    for (int k = 0; n && n->kind == NAS__OP_CONCAT && k < n->n_inputs; k++) {
+        leave_bias(t, n->inputs[k]);
+    }
+}
+
+/* True: the operation is not there in a fixed and folded network. */
+static bool goes_away(tracer *t, const nas__node *op) {
+    if (is_of_weights(t, op)) {
+        for (int i = 0; i < op->n_outputs; i++) {
+            add_value(t, op->outputs[i], nas__strdup(""), true);
+        }
+        return true;
+    }
+    enum { MEAN = 3 }; /* of the inputs */
+    bool norm = !strcmp(op->name, "batch_norm") && op->n_inputs > MEAN;
+    bool searched = norm && nas__bn_goes_when_fixed(running(t)),
+         folded = searched || (norm && nas__foldable_has(t->foldable, op->inputs[MEAN]));
+    int x = folded ? value_of(t, op->inputs[0]) : NOT_FOUND;
+    if (folded) {
+        remember(t, op->outputs[0], x);
+    }
+    if (folded && !searched) {
+        leave_bias(t, x);
+    }
+    return folded;
 }
 
 static void on_computed(void *user, nas__event event, const nas__node *op) {
@@ -209,6 +297,9 @@ static void on_computed(void *user, nas__event event, const nas__node *op) {
     }
     if (!strcmp(op->name, "reorder")) {
         remember(t, op->outputs[0], value_of(t, op->inputs[0]));
+        return;
+    }
+    if (t->foldable && goes_away(t, op)) {
         return;
     }
     if (!strcmp(op->name, "channel_bias")) {
@@ -297,7 +388,7 @@ static nas_status run_dry(tracer *t, int ndim, const int64_t *dims) {
     nas__forward_watcher forward = {on_forward, t};
     nas_tape_begin(tape, &(nas_tape_config){.dry = true, .bn = NAS_BN_RUNNING});
     nas_tensor *x = nas_input(ndim + 1, batch, NULL);
-    int input = x ? add_value(t, x, nas__strdup("input")) : NOT_FOUND;
+    int input = x ? add_value(t, x, nas__strdup("input"), false) : NOT_FOUND;
     nas__watch(&watcher);
     nas__watch_forward(&forward);
     nas_tensor *y = input == 0 ? nas_forward(t->model, x) : NULL;
@@ -308,22 +399,36 @@ static nas_status run_dry(tracer *t, int ndim, const int64_t *dims) {
     return nas_error_status();
 }
 
-nas__graph *nas__graph_new(nas_module *model, int ndim, const int64_t *dims) {
-    if (!model || ndim < 1 || ndim >= NAS_MAX_DIMS) {
+static nas__graph *trace(tracer *t, int ndim, const int64_t *dims) {
+    if (!t->model || ndim < 1 || ndim >= NAS_MAX_DIMS) {
         return nas__fail_null(NAS_INVALID, "export: a model and 1 to %d dimensions of a sample are needed",
                               NAS_MAX_DIMS - 1);
     }
-    tracer t = {.model = model, .graph = nas__alloc(sizeof(nas__graph))};
-    nas_status status = t.graph ? nas__initialise_once(model) : nas_error_status();
-    status = status ? status : nas__module_walk(model, refuse_choices, NULL);
-    status = status ? status : run_dry(&t, ndim, dims);
-    status = status ? status : keep_needed(t.graph);
-    free(t.tensors);
-    free(t.values);
+    t->graph = nas__alloc(sizeof(nas__graph));
+    nas_status status = t->graph ? nas__initialise_once(t->model) : nas_error_status();
+    status = status || t->foldable ? status : nas__module_walk(t->model, refuse_choices, NULL);
+    status = status ? status : run_dry(t, ndim, dims);
+    status = status ? status : keep_needed(t->graph);
+    free(t->tensors);
+    free(t->values);
+    free(t->has);
     if (status) {
-        nas__graph_free(t.graph);
+        nas__graph_free(t->graph);
     }
-    return status ? NULL : t.graph;
+    return status ? NULL : t->graph;
+}
+
+nas__graph *nas__graph_new(nas_module *model, int ndim, const int64_t *dims) {
+    return trace(&(tracer){.model = model}, ndim, dims);
+}
+
+nas__graph *nas__graph_count(nas_module *model, int ndim, const int64_t *dims, int64_t *floats) {
+    nas__foldable *foldable = model ? nas__foldable_new(model) : NULL;
+    nas__graph *g = foldable || !model
+                        ? trace(&(tracer){.model = model, .foldable = foldable, .floats = floats}, ndim, dims)
+                        : NULL;
+    nas__foldable_free(foldable);
+    return g;
 }
 
 void nas__graph_free(nas__graph *g) {

@@ -45,6 +45,7 @@ typedef struct nas__graph_value {
     int64_t dims[NAS_MAX_DIMS]; /* for one sample: dims[0] is 1, but for constants */
     nas_tensor *constant;       /* borrowed from the model; NULL: none */
     bool zero;
+    bool weight; /* of a counted graph: what it makes of constants alone, which a fixed network would have as one */
 } nas__graph_value;
 
 typedef struct nas__graph_node {
@@ -52,6 +53,7 @@ typedef struct nas__graph_node {
     char *name;                    /* "path of the module/operation", unique */
     int n_inputs, *inputs, output; /* values; an input may be left out (-1) */
     nas__told told;
+    int64_t bias; /* of a counted graph: numbers that folding would add to a convolution */
 } nas__graph_node;
 
 typedef struct nas__graph {
@@ -64,6 +66,12 @@ typedef struct nas__graph {
 /* What a fixed model does to a sample of these dimensions. Batch norm uses its running estimates. The model has to
  * outlive the graph. NULL and an error: choices are open, or an operation mixes samples or cannot be exported. */
 nas__graph *nas__graph_new(nas_module *model, int ndim, const int64_t *dims);
+/* What the decisions in force of a model, choices open, would be as a fixed network with batch norms folded: the same
+ * operations on the same shapes, without names. *floats (may be NULL) is kept up to date during the pass: numbers in
+ * the weights of all operations so far. */
+nas__graph *nas__graph_count(nas_module *model, int ndim, const int64_t *dims, int64_t *floats);
+/* Numbers that the writer of C stores for an operation, but for constants that an earlier one had (has, per value). */
+int64_t nas__node_weights(const nas__graph *g, const nas__graph_node *n, bool *has);
 void nas__graph_free(nas__graph *graph); /* NULL is fine */
 
 const char *nas__op_name(nas__op_kind kind);         /* "conv" */

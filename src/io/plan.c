@@ -47,7 +47,9 @@ static bool goes_in_place(nas__op_kind kind) {
 }
 
 /* Memory of the caller or of the model: nobody writes there. */
-static bool is_given(const nas__graph *g, int value) { return value == 0 || g->values[value].constant; }
+static bool is_given(const nas__graph *g, int value) {
+    return value == 0 || g->values[value].constant || g->values[value].weight;
+}
 
 static void read_uses(planning *p) {
     for (size_t i = 0; i < p->g->n_values; i++) {
@@ -179,4 +181,31 @@ void nas__plan_free(nas__plan *plan) {
         free(plan->at);
         free(plan);
     }
+}
+
+/* --- without a file ------------------------------------------------------------------------------------- */
+nas_status nas__count_memory(nas_module *model, int ndim, const int64_t *sample_dims, nas_c_memory *memory,
+                             int64_t *computed) {
+    nas__graph *g = nas__graph_count(model, ndim, sample_dims, NULL);
+    nas__plan *plan = g ? nas__plan_new(g) : NULL;
+    bool *has = plan ? nas__alloc(g->n_values * sizeof *has) : NULL;
+    int64_t weights = 0, all = 0;
+    for (size_t i = 0; has && i < g->n_nodes; i++) {
+        weights += nas__node_weights(g, &g->nodes[i], has);
+        all += nas__value_count(&g->values[g->nodes[i].output]);
+    }
+    *memory = (nas_c_memory){.arena_bytes = has ? plan->floats * (int64_t)sizeof(float) : 0,
+                             .weight_bytes = weights * (int64_t)sizeof(float)};
+    if (computed) {
+        *computed = all * (int64_t)sizeof(float);
+    }
+    free(has);
+    nas__plan_free(plan);
+    nas__graph_free(g);
+    return nas_error_status();
+}
+
+nas_status nas_count_c(nas_module *model, int ndim, const int64_t *sample_dims, nas_c_memory *memory) {
+    return model && sample_dims && memory ? nas__count_memory(model, ndim, sample_dims, memory, NULL)
+                                          : nas__fail(NAS_INVALID, "nas_count_c: model, sample_dims or memory is NULL");
 }

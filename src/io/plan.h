@@ -5,6 +5,8 @@
 
 #include "io/graph.h"
 
+#include <espalier/io.h>
+
 typedef struct nas__plan {
     int64_t floats; /* of the arena, for one sample */
     int *storage;   /* per value: the value whose memory it has: itself, or one whose place it takes */
@@ -16,5 +18,9 @@ typedef struct nas__plan {
  */
 nas__plan *nas__plan_new(const nas__graph *graph);
 void nas__plan_free(nas__plan *plan); /* NULL is fine */
+
+/* nas_count_c, and the bytes of all that is computed together, whatever the place (may be NULL). */
+nas_status nas__count_memory(nas_module *model, int ndim, const int64_t *sample_dims, nas_c_memory *memory,
+                             int64_t *computed);
 
 #endif

@@ -112,6 +112,14 @@ int64_t nas__channels_in_use(const nas_module *layer, const nas_tensor *paramete
 int64_t nas__width_unused(const nas__parameter *p);
 void nas__width_keep(nas__parameter *p);
 
+/* --- folding (fold.c) ------------------------------------------------------------------------------- */
+/* Calls fold for what nas_fold_batch_norm would fold: n convolutions whose outputs, one behind the other, are what a
+ * batch norm reads; ends with the first status other than 0. */
+typedef nas_status (*nas__fold_fn)(int n, nas_module *const *convs, nas_module *bn, void *user);
+nas_status nas__fold_pairs(nas_module *model, nas__fold_fn fold, void *user);
+const nas_tensor *nas__bn_mean(const nas_module *bn);   /* its running estimate */
+bool nas__bn_goes_when_fixed(const nas_module *module); /* a batch norm that is there while searching alone */
+
 /* --- attachments --------------------------------------------------------------------------------- */
 /* The module owns the object from here on (it is freed at once on failure). */
 nas_status nas__attach(nas_module *module, const char *tag, void *object, void (*free_fn)(void *object));

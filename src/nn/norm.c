@@ -151,6 +151,12 @@ int64_t nas__bn_foldable(const nas_module *module) {
     return module->forward == bn_forward && !b->identity && !b->search_only ? b->channels : 0;
 }
 
+const nas_tensor *nas__bn_mean(const nas_module *module) { return ((const batch_norm *)module)->state.running_mean; }
+
+bool nas__bn_goes_when_fixed(const nas_module *module) {
+    return module->forward == bn_forward && ((const batch_norm *)module)->search_only;
+}
+
 void nas__bn_coefficients(const nas_module *module, float *scale, float *shift) {
     const nas_bn_state *s = &((const batch_norm *)module)->state;
     const float *mean = s->running_mean->data, *var = s->running_var->data;

@@ -14,7 +14,7 @@ static nas__proposal propose(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     return NAS__PROPOSED;
 }
 
-static const nas__policy policy = {.fresh_only = true, .ahead = NAS__FAR_AHEAD, .propose = propose};
+static const nas__policy policy = {.uniform = true, .fresh_only = true, .ahead = NAS__FAR_AHEAD, .propose = propose};
 
 static nas_status begin(nas_search *s) { return nas__trials_begin(s, &policy); }
 

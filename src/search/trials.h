@@ -41,8 +41,9 @@ enum { NAS__FAR_AHEAD = 4 };
 
 typedef struct nas__policy {
     size_t memory_size; /* zeroed */
-    bool fresh_only;    /* an architecture that was begun before at this share is drawn anew */
-    int ahead;          /* of trials side by side, how many for each of them may be open; 0: 1 */
+    bool uniform;    /* where limits leave so little that draws miss it, they come ever nearer to one that meets them */
+    bool fresh_only; /* an architecture that was begun before at this share is drawn anew */
+    int ahead;       /* of trials side by side, how many for each of them may be open; 0: 1 */
     nas_status (*begin)(nas__trials *t);
     /* Writes an architecture (over the first one of the space) and, below 1, a share. Called again when what it
      * proposed does not count: it is beyond the limits, or known although fresh_only; `accept` is told what counts.

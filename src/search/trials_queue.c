@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PURPOSE_PROPOSAL = 0x7a1a02, MOST_DRAWS = 10000, MOST_REPEATS = 1000 };
+enum { PURPOSE_PROPOSAL = 0x7a1a02, MOST_DRAWS = 10000, NEARER = 500, MOST_REPEATS = 1000 };
 
 /* --- proposing --------------------------------------------------------------------------------------------------- */
 static const nas__trial *open_one(const nas__trials *t, uint64_t hash, double share) {
@@ -24,6 +24,15 @@ bool nas__trials_begun(const nas__trials *t, uint64_t hash, double share) {
     return nas__trials_find(t, hash, share) || open_one(t, hash, share);
 }
 
+/* Takes ever more choices from one that meets the limits. */
+static void come_nearer(const nas__trials *t, int tries, nas_rng *rng, nas_architecture *a) {
+    const nas_architecture *meets = nas__trainer_of(t->s)->limits.meets;
+    double keep = 1 - pow(0.5, (double)(tries / NEARER));
+    for (int i = 0; meets && keep > 0 && i < a->space->n_choices; i++) {
+        a->bits[i] = nas_rng_uniform(rng) < keep ? meets->bits[i] : a->bits[i];
+    }
+}
+
 /* Draws until there is one that counts. */
 static nas__proposal draw(nas__trials *t, nas_rng *rng, nas__trial *trial) {
     for (int i = 0; i < MOST_DRAWS; i++) {
@@ -31,6 +40,9 @@ static nas__proposal draw(nas__trials *t, nas_rng *rng, nas__trial *trial) {
         nas__proposal answer = t->policy->propose(t, rng, trial);
         if (answer != NAS__PROPOSED || nas_error_status()) {
             return answer;
+        }
+        if (t->policy->uniform) {
+            come_nearer(t, i, rng, trial->architecture);
         }
         trial->hash = nas_architecture_hash(trial->architecture);
         trial->repeated = nas__trials_begun(t, trial->hash, trial->share);

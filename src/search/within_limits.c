@@ -96,6 +96,24 @@ static void make_relative(item *it) {
     }
 }
 
+/* Sets with a candidate that needs more memory than there is even among the cheapest others. */
+static void leave_out(const solver *s, item *it) {
+    int kept = 0;
+    for (int i = 0; i < it->n; i++) {
+        bool fits = true;
+        for (int d = 0; d < s->n_limits; d++) {
+            const nas__limit *limit = &s->t->limits.of[d];
+            for (int k = 0; limit->kind == NAS__COST_RAM && k < nas_space_choice(s->t->s.space, it->choice)->n; k++) {
+                fits &= !(it->options[i].set >> k & 1) || nas__cost_of(limit->table, it->choice, k) <= limit->most;
+            }
+        }
+        if (fits) {
+            it->options[kept++] = it->options[i];
+        }
+    }
+    it->n = kept ? kept : it->n;
+}
+
 static bool fill_item(solver *s, item *it, nas__loss_of_set loss, void *user) {
     const nas_choice *c = nas_space_choice(s->t->s.space, it->choice);
     if (count_sets(c) > MOST_SETS ? !add_growing_sets(it, c, loss, user) : !add_sets(it, c, 0, 0, 0)) {
@@ -105,11 +123,15 @@ static bool fill_item(solver *s, item *it, nas__loss_of_set loss, void *user) {
         option *o = &it->options[i];
         o->loss = loss(user, it->choice, o->set);
         for (int d = 0; d < s->n_limits; d++) {
+            if (s->t->limits.of[d].kind == NAS__COST_RAM) {
+                continue; /* no sum: what is beyond it in any company is left out */
+            }
             for (int k = 0; k < c->n; k++) {
                 o->cost[d] += o->set >> k & 1 ? nas__cost_of(s->t->limits.of[d].table, it->choice, k) : 0;
             }
         }
     }
+    leave_out(s, it);
     if (s->relative) {
         make_relative(it);
     }

@@ -20,7 +20,7 @@ refused '--epochs needs a value' search --epochs --json
 refused '--epochs is given twice' search --epochs 1 --epochs 2
 refused '--json takes no value' search --json=1
 refused 'neither minutes=M nor trials=N' search --budget hours=1
-refused 'there are macs, params and latency' search --limit flops=3M
+refused 'there are macs, params, latency, ram and flash' search --limit flops=3M
 refused 'with its unit' search --limit latency=5
 refused 'a number above 0' search --limit macs=-3
 refused 'one argument too many' search more

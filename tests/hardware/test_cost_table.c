@@ -266,7 +266,13 @@ static void costs_as_people_write_them(void **state) {
                 {NAS__COST_MACS, "0x10", 0, NULL},
                 {NAS__COST_MACS, "1e999", 0, NULL},
                 {NAS__COST_LATENCY, "5", 0, NULL},
-                {NAS__COST_LATENCY, "5M", 0, NULL}};
+                {NAS__COST_LATENCY, "5M", 0, NULL},
+                {NAS__COST_RAM, "256KiB", 262144, "262144 bytes (256KiB)"},
+                {NAS__COST_FLASH, "4mib", 4194304, "4194304 bytes (4MiB)"},
+                {NAS__COST_RAM, "64kB", 64000, "64000 bytes (62.5KiB)"},
+                {NAS__COST_RAM, "512", 512, "512 bytes (0.5KiB)"},
+                {NAS__COST_RAM, "3ms", 0, NULL},
+                {NAS__COST_FLASH, "0KiB", 0, NULL}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         double cost = 0;
         char text[32];

@@ -3,6 +3,7 @@
  * was said; the plan of their memory gives nobody's memory to somebody else. */
 #include "in_directory.h"
 #include "io/exported.h"
+#include "space/small_spaces.h"
 
 #include "core/memory.h"
 #include "io/plan.h"
@@ -114,6 +115,49 @@ static void arrays_are_as_large_as_was_said(void **state) {
     }
 }
 
+static void is_counted(const char *name, uint64_t seed) {
+    const nas_space_config c =
+        strcmp(name, "signal1d") ? space_images[seed % 2] : (nas_space_config){2, 1, 64, 5, NULL};
+    const nas_export_config config = {.ndim = 3, .dims = {c.channels, c.height, c.width}};
+    nas_module *model = space_small(name, c);
+    nas_space *space = nas_space_new(model);
+    nas_architecture *a = nas_architecture_new(space);
+    nas_rng rng = nas_rng_new(seed, 9);
+    nas_c_memory counted, written;
+    nas_architecture_random(a, &rng);
+    nas_architecture_apply(a, space);
+    char *json = nas_architecture_json(a, false);
+    nas_status status = nas_count_c(model, 3, config.dims, &counted);
+    nas_architecture_free(a);
+    nas_space_free(space);
+    if (!strcmp(name, "smash")) { /* its hypernetwork computes weights */
+        assert_int_equal(status, NAS_UNSUPPORTED);
+        assert_error(NAS_UNSUPPORTED, "neither its input nor its weights");
+    } else {
+        assert_int_equal(status, NAS_OK);
+        assert_int_equal(nas_apply_fixed_architecture_text(model, json), NAS_OK);
+        assert_int_equal(nas_fold_batch_norm(model, NULL), NAS_OK);
+        assert_int_equal(nas_export_c(model, &config, path, &written), NAS_OK);
+        if (counted.arena_bytes != written.arena_bytes || counted.weight_bytes != written.weight_bytes) {
+            fail_msg("%s, seed %d, %s: counted %lld and %lld, written %lld and %lld", name, (int)seed, json,
+                     (long long)counted.arena_bytes, (long long)counted.weight_bytes, (long long)written.arena_bytes,
+                     (long long)written.weight_bytes);
+        }
+    }
+    free(json);
+    nas_module_free(model);
+}
+
+/* Of a supernet with its choices open, before anything is written. */
+static void memory_is_counted_to_the_byte(void **state) {
+    (void)state;
+    for (const nas_space_info *const *info = nas_spaces(); *info; info++) {
+        for (uint64_t seed = 0; seed < 6; seed++) {
+            is_counted((*info)->name, seed);
+        }
+    }
+}
+
 /* Runs the plan: every read finds the value that was written last, and by its own operation. */
 static void check_plan(const nas__graph *g) {
     nas__plan *plan = nas__plan_new(g);
@@ -209,6 +253,7 @@ int main(void) {
         CASE(every_operation_agrees),
         CASE(memory_is_nobody_elses),
         CASE(arrays_are_as_large_as_was_said),
+        CASE(memory_is_counted_to_the_byte),
         CASE(what_cannot_be_written_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -305,7 +305,8 @@ static void wrong_limits_are_refused(void **state) {
     } rows[] = {
         {"", NAS_USAGE, "write macs=30M"},
         {"macs", NAS_USAGE, "write macs=30M"},
-        {"flops=3", NAS_USAGE, "there are macs, params and latency"},
+        {"ram=3ms", NAS_USAGE, "as 256KiB, 4MiB or 64kB"},
+        {"flops=3", NAS_USAGE, "there are macs, params, latency, ram and flash"},
         {"macs=3M,macs=4M", NAS_USAGE, "given twice"},
         {"macs=0", NAS_USAGE, "a number above 0"},
         {"latency=5", NAS_USAGE, "with its unit"},
