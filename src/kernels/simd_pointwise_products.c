@@ -5,12 +5,25 @@
 #include <math.h>
 
 /* Rows of a tile so many blocks wide. The more registers accumulate, and the more square the tile, the fewer loads
- * there are for a multiply-add. With AVX-512 these are 24 of 32, with AVX2 8 of 16, which hides the latency of the
- * multiply-add. */
+ * there are for a multiply-add. With AVX-512 these are 24 of 32, with AVX2 12 of 16; 8 would only just hide the latency
+ * of the multiply-add. Rows of the gradient's tiles are inputs of one block, so they divide it. */
 #if defined(__AVX512F__)
 enum { ROWS_1 = 16, ROWS_2 = 8, ROWS_3 = 8, ROWS_4 = 6 };
+enum { INPUTS_1 = 16, INPUTS_2 = 8, INPUTS_3 = 8 };
+#elif defined(__AVX2__)
+enum { ROWS_1 = 12, ROWS_2 = 6 };
+enum { INPUTS_1 = 8, INPUTS_2 = 4, INPUTS_3 = 4 };
 #else
-enum { ROWS_1 = PW_TILE, ROWS_2 = PW_TILE / 2 };
+enum { ROWS_1 = PW_TILE };
+enum { INPUTS_1 = PW_TILE };
+#endif
+
+/* sum += a*b, in the register where the sum is. Left to itself, the compiler picks forms of the multiply-add that put the
+ * sum elsewhere and loads factors again; with all registers in use it then moves sums to memory and back. */
+#if defined(__AVX2__) && !defined(__AVX512F__)
+#define ADD_PRODUCT(SUM, A, B) __asm__("vfmadd231ps %2, %1, %0" : "+x"(SUM) : "x"(A), "x"(B))
+#else
+#define ADD_PRODUCT(SUM, A, B) (SUM) = vfma((A), (B), (SUM))
 #endif
 
 /* The blocks of inputs that are multiplied before the next ones are: their weights are to stay in the first-level
@@ -130,7 +143,7 @@ NAS_INLINE void product_step(const float *x, const float *w, const float *beyond
         const vec value = vset1(x[t * BLOCK]);
 #pragma GCC unroll 4
         for (int b = 0; b < blocks; b++) {
-            sum[t][b] = vfma(value, weight[b], sum[t][b]);
+            ADD_PRODUCT(sum[t][b], value, weight[b]);
         }
     }
 }
@@ -284,10 +297,12 @@ void NAS_SIMD(nas__pw_multiply)(const pw_product *c) {
 }
 
 /* --- the gradient of the weights --------------------------------------------------------------------- */
+enum { GRADIENT_WIDE = 3 }; /* blocks of outputs of the widest tile */
+
 /* One pixel. */
-NAS_INLINE void gradient_step(const pw_gradient *c, const float *x, const float *dy, vec sum[16][PW_WIDE],
+NAS_INLINE void gradient_step(const pw_gradient *c, const float *x, const float *dy, vec sum[16][GRADIENT_WIDE],
                               const int rows, const int blocks) {
-    vec g[PW_WIDE];
+    vec g[GRADIENT_WIDE];
 #pragma GCC unroll 4
     for (int b = 0; b < blocks; b++) {
         g[b] = vload(dy + b * c->dy_block);
@@ -297,7 +312,7 @@ NAS_INLINE void gradient_step(const pw_gradient *c, const float *x, const float 
         const vec value = vset1(x[t]);
 #pragma GCC unroll 4
         for (int b = 0; b < blocks; b++) {
-            sum[t][b] = vfma(value, g[b], sum[t][b]);
+            ADD_PRODUCT(sum[t][b], value, g[b]);
         }
     }
 }
@@ -305,7 +320,7 @@ NAS_INLINE void gradient_step(const pw_gradient *c, const float *x, const float 
 /* Rows i.. of the gradient, whose inputs lie side by side at x, and `blocks` blocks of columns. */
 NAS_INLINE void gradient_tile(const pw_gradient *c, const float *x, int i, int block, const int rows,
                               const int blocks) {
-    vec sum[16][PW_WIDE];
+    vec sum[16][GRADIENT_WIDE];
     const ptrdiff_t row = (ptrdiff_t)c->blocks * BLOCK;
     float *dw = c->dw + i * row + (ptrdiff_t)block * BLOCK;
 #pragma GCC unroll 16
@@ -357,29 +372,25 @@ NAS_INLINE void gradient_tiles(const pw_gradient *c, const float *x, int i, int 
 }
 
 static __attribute__((noinline)) void gradient_1(const pw_gradient *c, const float *x, int i, int count, int block) {
-    gradient_tiles(c, x, i, count, block, ROWS_1, 1);
+    gradient_tiles(c, x, i, count, block, INPUTS_1, 1);
 }
 
 #if PANEL > 1
 static __attribute__((noinline)) void gradient_2(const pw_gradient *c, const float *x, int i, int count, int block) {
-    gradient_tiles(c, x, i, count, block, ROWS_2, 2);
+    gradient_tiles(c, x, i, count, block, INPUTS_2, 2);
 }
-#endif
 
-#if defined(__AVX512F__)
 static __attribute__((noinline)) void gradient_3(const pw_gradient *c, const float *x, int i, int count, int block) {
-    gradient_tiles(c, x, i, count, block, 8, 3);
+    gradient_tiles(c, x, i, count, block, INPUTS_3, 3);
 }
 #endif
 
 static void gradient_of_block(const pw_gradient *c, const float *x, int i, int count) {
     int block = 0;
-#if defined(__AVX512F__)
+#if PANEL > 1
     for (; c->blocks - block == 3 || c->blocks - block > 4; block += 3) { /* nothing is left over, or two */
         gradient_3(c, x, i, count, block);
     }
-#endif
-#if PANEL > 1
     for (; block + 2 <= c->blocks; block += 2) {
         gradient_2(c, x, i, count, block);
     }
