@@ -18,8 +18,8 @@ enum { ROWS_1 = PW_TILE };
 enum { INPUTS_1 = PW_TILE };
 #endif
 
-/* sum += a*b, in the register where the sum is. Left to itself, the compiler picks forms of the multiply-add that put the
- * sum elsewhere and loads factors again; with all registers in use it then moves sums to memory and back. */
+/* sum += a*b, in the register where the sum is. Left to itself, the compiler picks forms of the multiply-add that put
+ * the sum elsewhere and loads factors again; with all registers in use it then moves sums to memory and back. */
 #if defined(__AVX2__) && !defined(__AVX512F__)
 #define ADD_PRODUCT(SUM, A, B) __asm__("vfmadd231ps %2, %1, %0" : "+x"(SUM) : "x"(A), "x"(B))
 #else

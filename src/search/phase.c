@@ -11,7 +11,8 @@ void nas__search_finish(nas_search *s) { nas__trainer_of(s)->ended = 1; }
 double nas__search_lr(const nas_trainer *t) {
     double length = t->phase_end - t->phase_begin;
     double progress = length > 0 ? fmin(1, fmax(0, (t->s.progress - t->phase_begin) / length)) : 1;
-    return t->guard.rate * t->phase_scale * nas_schedule_lr(&t->config.schedule, nas_optimizer_lr(t->s.optimizer), progress);
+    return t->guard.rate * t->phase_scale *
+           nas_schedule_lr(&t->config.schedule, nas_optimizer_lr(t->s.optimizer), progress);
 }
 
 void nas__search_schedule(nas_search *s, double begin, double end, double scale) {

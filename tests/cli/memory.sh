@@ -30,8 +30,8 @@ within() {
     arena=$(size_of '[bB]') weights=$(size_of '[rR]')
     [ "$arena" = "$(number_of ram run/search-result.json)" ] || fail "an arena of $arena: $*"
     [ "$weights" = "$(number_of flash run/search-result.json)" ] || fail "$weights bytes of weights: $*"
-    [ "$arena" -gt 0 ] && [ "$arena" -le $((${ram%KiB} * 1024)) ] || fail "an arena of $arena, not $ram: $*"
-    [ "$weights" -gt 0 ] && [ "$weights" -le $((${flash%KiB} * 1024)) ] || fail "$weights bytes of weights, not $flash: $*"
+    { [ "$arena" -gt 0 ] && [ "$arena" -le $((${ram%KiB} * 1024)) ]; } || fail "an arena of $arena, not $ram: $*"
+    { [ "$weights" -gt 0 ] && [ "$weights" -le $((${flash%KiB} * 1024)) ]; } || fail "$weights bytes of weights, not $flash: $*"
     rm -r run
 }
 
