@@ -17,7 +17,7 @@ enum { CLI_MOST_SETTINGS = 64, CLI_MOST_JOBS = 256, CLI_MOST_OPTIONS = 96 };
 typedef struct cli_args {
     const char *space, *strategy, *data, *data_dir, *config, *out, *arch, *split, *budget, *limit, *checkpoint_every,
         *input, *first_step, *precision, *strategy_plugin, *pick, *truth, *onnx, *c, *safetensors, *host, *token,
-        *token_file, *allow_host, *latency_table, *svg, *dot, *html, *md;
+        *token_file, *allow_host, *latency_table, *backend, *onnxruntime, *svg, *dot, *html, *md;
     const char *set[CLI_MOST_SETTINGS];
     int n_set;
     int64_t epochs, batch, seed, threads, limit_batches, limit_images, log_frequency, top, outputs, cutout, steps,

@@ -1,9 +1,11 @@
-/* eval.c - `espalier eval`: a retrained network on one part of a data set, in all and class by class. */
-#include "cli/cli.h"
+/* eval.c - `espalier eval`: a retrained network, or an ONNX file, on one part of a data set, in all and class by
+ * class. */
+#include "cli/eval.h"
 
 #include "core/error.h"
 #include "core/memory.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,13 +136,12 @@ static void print_human(const cli_network *n, const cli_args *a, const nas_metri
     }
 }
 
-static nas_status evaluate(const cli_args *a, const cli_network *n, nas_dataset *data) {
+static nas_status evaluate(const cli_args *a, const cli_network *n, nas_dataset *data, json_t **result) {
     const nas_dataset_info *info = nas_dataset_describe(data);
     const nas_metric *metrics = cli_metrics(info);
     nas_evaluation e = {0};
     tally t = {0};
-    nas_status status = check_data(n, info, a->data);
-    status = status ? status : tally_open(&t, info->classes);
+    nas_status status = tally_open(&t, info->classes);
     status = status ? status
                     : nas_evaluate(&(nas_evaluate_config){.model = n->model,
                                                           .data = data,
@@ -150,25 +151,93 @@ static nas_status evaluate(const cli_args *a, const cli_network *n, nas_dataset 
                                                           .visit = visit,
                                                           .user = &t},
                                    &e);
-    if (!status && a->json) {
-        status = cli_print_json(result_json(n, a, metrics, &e, &t));
-    } else if (!status) {
+    *result = status ? NULL : result_json(n, a, metrics, &e, &t);
+    if (!status && !a->json) {
         print_human(n, a, metrics, &e, &t);
     }
     tally_close(&t);
     return status;
 }
 
-nas_status cli_eval(cli_args *a) {
+/* --- an ONNX file ------------------------------------------------------------------------------------ */
+static void print_latency(double ms, const char *engine) {
+    printf("  latency %.3f ms for one sample, by %s\n", ms, engine);
+}
+
+/* The file beside a network of ours (own: NULL, alone); *result as of the network, or NULL. */
+static nas_status evaluate_onnx(const cli_args *a, const cli_network *own, nas_dataset *data, json_t **result) {
+    cli_onnx o;
+    double ms[2] = {NAN, NAN};
+    json_t *of_file = NULL;
+    cli_network n = {.directory = (char *)(uintptr_t)a->onnx};
+    nas_status status = cli_onnx_open(&o, a, data);
+    n.model = o.model;
+    n.transform = o.transform;
+    n.config = o.config;
+    status = status ? status : cli_onnx_latency(&o, own ? own->model : NULL, nas_dataset_describe(data), ms);
+    if (!status && own && !a->json) {
+        print_latency(ms[1], "espalier");
+    }
+    status = status ? status : evaluate(a, &n, data, &of_file);
+    if (!status) {
+        json_object_del(of_file, "run");
+        json_object_set_new(of_file, "file", json_string(a->onnx));
+        json_object_set_new(of_file, "engine", json_sprintf("onnxruntime %s", o.version));
+        json_object_set_new(of_file, "preprocessing", json_string(o.preprocessing));
+        json_object_set_new(of_file, "latency_ms", json_real(ms[0]));
+        if (!a->json) {
+            print_latency(ms[0], json_string_value(json_object_get(of_file, "engine")));
+            printf("  pixels normalised %s\n", o.preprocessing);
+        }
+        if (*result) {
+            json_object_set_new(*result, "latency_ms", json_real(ms[1]));
+            json_object_set_new(*result, "onnx", of_file);
+        } else {
+            *result = of_file;
+        }
+    }
+    cli_onnx_close(&o);
+    return status;
+}
+
+static nas_status evaluate_all(cli_args *a, const cli_network *n, nas_dataset *data) {
+    json_t *result = NULL;
+    nas_status status = n ? check_data(n, nas_dataset_describe(data), a->data) : NAS_OK;
+    status = status || !n ? status : evaluate(a, n, data, &result);
+    status = status || !a->onnx ? status : evaluate_onnx(a, n, data, &result);
+    if (!status && a->json) {
+        return cli_print_json(result);
+    }
+    json_decref(result);
+    return status;
+}
+
+static nas_status check_options(const cli_args *a) {
     if (strcmp(a->split, "test") != 0 && strcmp(a->split, "train") != 0) {
         return nas__fail(NAS_USAGE, "--split: there are test and train, not \"%s\"", a->split);
     }
-    cli_network n;
-    nas_status status = cli_network_open(&n, a->names[0]);
-    status = status ? status : cli_config_apply(a, n.config, "data data-dir", n.directory);
+    if (a->n_names == 0 && !a->onnx) {
+        return nas__fail(NAS_USAGE, "what is to be scored? espalier eval RUN, or espalier eval --onnx FILE --data D");
+    }
+    if (a->onnxruntime && !a->onnx) {
+        return nas__fail(NAS_USAGE, "--onnxruntime is for --onnx FILE");
+    }
+    return NAS_OK;
+}
+
+nas_status cli_eval(cli_args *a) {
+    cli_network n = {0};
+    bool own = a->n_names > 0;
+    nas_status status = check_options(a);
+    if (status) {
+        return status;
+    }
+    status = own ? cli_network_open(&n, a->names[0]) : NAS_OK;
+    status = status || !own ? status : cli_config_apply(a, n.config, "data data-dir", n.directory);
+    a->data = a->data ? a->data : "fashion-mnist";
     nas_dataset *data = status ? NULL : cli_data_open(a, a->split);
     if (data) {
-        evaluate(a, &n, data);
+        evaluate_all(a, own ? &n : NULL, data);
     }
     nas_dataset_free(data);
     cli_network_close(&n);

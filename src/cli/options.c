@@ -12,6 +12,7 @@
 #include <string.h>
 
 static const char *precision_word(int i) { return (const char *[]){"f32", "bf16", "auto", NULL}[i]; }
+static const char *backend_word(int i) { return (const char *[]){"espalier", "onnxruntime", NULL}[i]; }
 static const char *pick_word(int i) { return (const char *[]){"best", "knee", "limit", NULL}[i]; }
 static const char *split_word(int i) { return (const char *[]){"test", "train", NULL}[i]; }
 
@@ -72,6 +73,10 @@ const cli_option cli_options[] = {
      "run directory; by default a new one (of compare: RUN/compare). Of profile: the file of the table, which is "
      "measured, or completed when it is there",
      CLI_FREE, NULL},
+    {"backend", CLI_TEXT, AT(backend), "B", 0, 0, "who runs what is measured: espalier or onnxruntime", CLI_FREE,
+     backend_word},
+    {"onnxruntime", CLI_PATH, AT(onnxruntime), "LIB", 0, 0,
+     "path of libonnxruntime.so (else ESPALIER_ONNXRUNTIME's, or the system's)", CLI_FREE, NULL},
     {"latency-table", CLI_PATH, AT(latency_table), "FILE", 0, 0, "latencies that `profile --out FILE` has measured",
      CLI_STORED, NULL},
     {"measure-missing", CLI_FLAG, AT(measure_missing), NULL, 0, 0,

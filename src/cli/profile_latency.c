@@ -6,6 +6,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "hardware/stopwatch.h"
+#include "io/onnxruntime.h"
 #include "run/run.h"
 #include "space/space.h"
 
@@ -15,6 +16,8 @@
 
 enum { SAMPLES = 10 };
 static const double MINUTES = 2, SAVE_EVERY = 5; /* seconds */
+
+static bool with_onnxruntime(const cli_args *a) { return !strcmp(a->backend, "onnxruntime"); }
 
 nas_status cli_profile_check(const cli_args *a, bool fixed) {
     nas_budget budget;
@@ -29,6 +32,15 @@ nas_status cli_profile_check(const cli_args *a, bool fixed) {
     if (a->svg && !a->validate) {
         return nas__fail(NAS_USAGE, "--svg draws predicted against measured networks: --validate N is missing");
     }
+    if (strcmp(a->backend, "espalier") != 0 && !with_onnxruntime(a)) {
+        return nas__fail(NAS_USAGE, "--backend: there are espalier and onnxruntime, not \"%s\"", a->backend);
+    }
+    if (a->onnxruntime && !with_onnxruntime(a)) {
+        return nas__fail(NAS_USAGE, "--onnxruntime is for --backend onnxruntime");
+    }
+    if (with_onnxruntime(a) && !fixed && !a->out && !a->validate) {
+        return nas__fail(NAS_USAGE, "--backend onnxruntime measures: give --out FILE for a table");
+    }
     nas_status status = cli_budget(a, &budget);
     return status || !budget.trials ? status : nas__fail(NAS_USAGE, "--budget of profile is minutes=M");
 }
@@ -38,6 +50,8 @@ typedef struct measuring {
     cli_profiled *p;
     nas__profile *table;
     nas__profile_config config;
+    nas__ort *ort; /* of --backend onnxruntime */
+    nas__profile_engine engine;
     const char *doing;
     double saved, said; /* seconds since the start */
 } measuring;
@@ -45,6 +59,11 @@ typedef struct measuring {
 static nas_module *make(void *user) { return cli_space_model(&((measuring *)user)->p->space); }
 
 static nas_status check_table(const nas__profile *t, const cli_args *a, const char *path, const char *machine) {
+    if (with_onnxruntime(a) != nas__profile_is_of_onnxruntime(t)) {
+        return nas__fail(NAS_INVALID,
+                         "%s was measured with %s: a table is of one backend, --backend %s goes on with it", path,
+                         t->engine, with_onnxruntime(a) ? "espalier" : "onnxruntime");
+    }
     if (t->batch != a->batch || t->threads != a->threads) {
         return nas__fail(NAS_INVALID, "%s was measured with batch %d and %d threads; this is batch %lld and %lld", path,
                          t->batch, t->threads, (long long)a->batch, (long long)a->threads);
@@ -57,8 +76,9 @@ static nas_status check_table(const nas__profile *t, const cli_args *a, const ch
 }
 
 /* What is at --out or --latency-table already, or an empty one. */
-static nas__profile *open_table(const cli_args *a) {
-    char *machine = nas__machine_name(), *engine = nas__format("espalier %s", nas_version());
+static nas__profile *open_table(const cli_args *a, const nas__ort *ort) {
+    char *machine = nas__machine_name(), *engine = ort ? nas__format("onnxruntime %s", nas__ort_version(ort))
+                                                       : nas__format("espalier %s", nas_version());
     const char *path = a->out && nas__exists(a->out) ? a->out : a->latency_table;
     nas__profile *t = !machine || !engine ? NULL
                       : path              ? nas__profile_read(path)
@@ -96,9 +116,16 @@ static bool on_progress(const nas__profile_progress *progress, void *user) {
 static nas_status open_measuring(measuring *m, cli_profiled *p) {
     nas_budget budget;
     nas_status status = cli_budget(p->a, &budget);
-    *m = (measuring){.p = p, .table = status ? NULL : open_table(p->a)};
+    *m = (measuring){.p = p};
+    if (!status && with_onnxruntime(p->a)) {
+        m->ort = nas__ort_open(p->a->onnxruntime);
+        status = nas_error_status();
+    }
+    m->table = status ? NULL : open_table(p->a, m->ort);
+    m->engine = m->ort ? nas__ort_engine(m->ort) : nas__profile_own_engine;
     m->config = (nas__profile_config){.profile = m->table,
                                       .make = make,
+                                      .engine = &m->engine,
                                       .progress = on_progress,
                                       .user = m,
                                       .ndim = 3,
@@ -119,10 +146,11 @@ static nas_status describe_table(const measuring *m) {
     nas__cost_table *costs = status ? NULL : nas__profile_costs(m->table, &places, space, &fit);
     if (costs) {
         json_object_set_new(m->p->result, "latency",
-                            json_pack("{s:s*, s:s, s:i, s:i, s:i, s:i, s:i, s:f, s:f}", "table", m->p->a->out,
-                                      "machine", m->table->machine, "candidates", (int)places.n, "entries",
-                                      (int)m->table->n_entries, "batch", m->table->batch, "threads", m->table->threads,
-                                      "networks", fit.networks, "factor", fit.factor, "error", fit.error));
+                            json_pack("{s:s*, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:f, s:f}", "table", m->p->a->out,
+                                      "engine", m->table->engine, "machine", m->table->machine, "candidates",
+                                      (int)places.n, "entries", (int)m->table->n_entries, "batch", m->table->batch,
+                                      "threads", m->table->threads, "networks", fit.networks, "factor", fit.factor,
+                                      "error", fit.error));
     }
     if (nas_error_status() == NAS_NOT_FOUND && m->p->a->out) {
         nas__error_context(
@@ -181,6 +209,7 @@ nas_status cli_profile_space(cli_profiled *p) {
     status = status || !p->a->validate ? status : validate(&m);
     nas__unpin(&before);
     nas__profile_free(m.table);
+    nas__ort_close(m.ort);
     return status;
 }
 
@@ -235,6 +264,10 @@ nas_status cli_profile_network(cli_profiled *p, const char *architecture) {
     status = status ? status : nas__profile_one(&m.config, p->model, &ns);
     nas__unpin(&before);
     nas__profile_free(m.table);
+    nas__ort_close(m.ort);
+    if (m.ort) {
+        json_object_set_new(p->result, "engine", json_sprintf("onnxruntime %s", nas__ort_version(m.ort)));
+    }
     json_object_set_new(p->result, "latency_ms", json_real(1e-6 * ns));
     json_object_set_new(p->result, "batch", json_integer(p->a->batch));
     json_object_set_new(p->result, "threads", json_integer(p->a->threads));
@@ -246,8 +279,10 @@ nas_status cli_profile_network(cli_profiled *p, const char *architecture) {
 
 void cli_profile_print_network(const cli_profiled *p) {
     const json_t *predicted = json_object_get(p->result, "predicted_ms");
-    printf("  latency        %.3f ms for a batch of %lld, %lld threads\n",
-           json_real_value(json_object_get(p->result, "latency_ms")), (long long)p->a->batch, (long long)p->a->threads);
+    const char *engine = json_string_value(json_object_get(p->result, "engine"));
+    printf("  latency        %.3f ms for a batch of %lld, %lld threads%s%s\n",
+           json_real_value(json_object_get(p->result, "latency_ms")), (long long)p->a->batch, (long long)p->a->threads,
+           engine ? ", by " : "", engine ? engine : "");
     if (predicted) {
         printf("  predicted      %.3f ms by the table\n", json_real_value(predicted));
     }

@@ -22,6 +22,8 @@ nas__profile *nas__profile_new(const char *machine, const char *engine, int batc
     return p;
 }
 
+bool nas__profile_is_of_onnxruntime(const nas__profile *p) { return !strncmp(p->engine, "onnxruntime", 11); }
+
 void nas__profile_free(nas__profile *p) {
     for (size_t i = 0; p && i < p->n_entries; i++) {
         free(p->entries[i].op);

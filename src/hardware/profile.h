@@ -26,7 +26,7 @@ typedef struct nas__profile_network {
 } nas__profile_network;
 
 typedef struct nas__profile {
-    char *machine, *engine; /* "Intel(R) Xeon(R) CPU @ 2.00GHz, avx512", "espalier 0.1.0" */
+    char *machine, *engine; /* "Intel(R) Xeon(R) CPU @ 2.00GHz, avx512", "espalier 0.1.0", "onnxruntime 1.20.1" */
     int batch, threads;
     double canary_ns; /* what the canary operation took while the table began; 0: nothing was measured yet */
     nas__profile_entry *entries;
@@ -36,7 +36,8 @@ typedef struct nas__profile {
 
 /* An empty table; copies the texts. NULL and an error when memory is out. */
 nas__profile *nas__profile_new(const char *machine, const char *engine, int batch, int threads);
-void nas__profile_free(nas__profile *p); /* NULL is fine */
+void nas__profile_free(nas__profile *p);                    /* NULL is fine */
+bool nas__profile_is_of_onnxruntime(const nas__profile *p); /* by its engine; else it is of this program */
 /* The entry of that key, made when there is none; -1 and an error when memory is out. */
 int nas__profile_entry_of(nas__profile *p, const nas__profile_entry *key);
 int nas__profile_find(const nas__profile *p, const char *op, int n_in, const int64_t *in); /* or -1 */

@@ -21,6 +21,11 @@ static nas__profile *read_table(nas_trainer *t, const char *machine) {
         nas__log(NAS_LOG_WARN, "%s was measured on \"%s\", and this is \"%s\": latencies are those of that machine",
                  t->config.latency_table, p->machine, machine);
     }
+    if (p && nas__profile_is_of_onnxruntime(p)) { /* what is measured here later is no comparison */
+        nas__log(NAS_LOG_INFO, "%s was measured with %s: latencies are those of that program", t->config.latency_table,
+                 p->engine);
+        t->foreign_latency = true;
+    }
     return p;
 }
 

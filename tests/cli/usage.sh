@@ -24,7 +24,7 @@ refused 'there are macs, params, latency, ram and flash' search --limit flops=3M
 refused 'with its unit' search --limit latency=5
 refused 'a number above 0' search --limit macs=-3
 refused 'one argument too many' search more
-refused 'something is missing' eval
+refused 'what is to be scored?' eval
 refused '--resume needs --out' search --resume
 refused 'which network?' retrain
 refused 'did you mean "bash"?' completion bas
