@@ -50,6 +50,12 @@ NAS_API nas_status nas_count_c(nas_module *model, int ndim, const int64_t *sampl
  * of batch norms, which are weight and bias. nas_load_weights and nas_inherit_weights read both. */
 NAS_API nas_status nas_export_safetensors(nas_module *model, const nas_export_config *config, const char *path);
 
+/* A network from an ONNX file (convolutions, batch norm, ReLU, ReLU6 as Clip, sigmoid, pools, Add, Concat, dense
+ * layers, Flatten, Reshape, Identity, Dropout and Constant), without open choices, with its weights; dimensions of a
+ * sample, 0 where they are free. NULL and an error: the file is damaged, or has a node that is not read
+ * (NAS_UNSUPPORTED, by its name). */
+NAS_API nas_module *nas_import_onnx(const char *path, int *ndim, int64_t sample_dims[NAS_MAX_DIMS - 1]);
+
 /* --- pictures ---------------------------------------------------------------------------------------- */
 /* Of the network that config->architecture (required) chooses from a model whose choices are open: its cells, where it
  * is made of nas_cell(), as graphs of values with operations on the edges; else the modules that are computed, with

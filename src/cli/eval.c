@@ -182,11 +182,11 @@ static nas_status evaluate_onnx(const cli_args *a, const cli_network *own, nas_d
     if (!status) {
         json_object_del(of_file, "run");
         json_object_set_new(of_file, "file", json_string(a->onnx));
-        json_object_set_new(of_file, "engine", json_sprintf("onnxruntime %s", o.version));
+        json_object_set_new(of_file, "engine", json_string(o.engine));
         json_object_set_new(of_file, "preprocessing", json_string(o.preprocessing));
         json_object_set_new(of_file, "latency_ms", json_real(ms[0]));
         if (!a->json) {
-            print_latency(ms[0], json_string_value(json_object_get(of_file, "engine")));
+            print_latency(ms[0], o.engine);
             printf("  pixels normalised %s\n", o.preprocessing);
         }
         if (*result) {
@@ -218,6 +218,15 @@ static nas_status check_options(const cli_args *a) {
     }
     if (a->n_names == 0 && !a->onnx) {
         return nas__fail(NAS_USAGE, "what is to be scored? espalier eval RUN, or espalier eval --onnx FILE --data D");
+    }
+    if (strcmp(a->backend, "espalier") != 0 && strcmp(a->backend, "onnxruntime") != 0) {
+        return nas__fail(NAS_USAGE, "--backend: there are espalier and onnxruntime, not \"%s\"", a->backend);
+    }
+    if (a->onnxruntime && strcmp(a->backend, "onnxruntime") != 0) {
+        return nas__fail(NAS_USAGE, "--onnxruntime is for --backend onnxruntime");
+    }
+    if (cli_given(a, "backend") && !a->onnx) {
+        return nas__fail(NAS_USAGE, "--backend is for --onnx FILE");
     }
     if (a->onnxruntime && !a->onnx) {
         return nas__fail(NAS_USAGE, "--onnxruntime is for --onnx FILE");

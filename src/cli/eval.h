@@ -4,14 +4,15 @@
 
 #include "cli/cli.h"
 
-/* The file of --onnx as a model that onnxruntime runs. */
+/* The file of --onnx as a model, which onnxruntime runs, or this program (--backend). */
 typedef struct cli_onnx {
-    struct nas__ort *ort;
-    struct nas__ort_session *session;
+    struct nas__ort *ort;             /* NULL: this program */
+    struct nas__ort_session *session; /* likewise */
     nas_module *model;
     nas_transform transform;
-    json_t *config;                      /* names of the classes, as in a run's */
-    const char *version, *preprocessing; /* whose constants the transform has */
+    json_t *config;            /* names of the classes, as in a run's */
+    char *engine;              /* "onnxruntime 1.32.0" */
+    const char *preprocessing; /* whose constants the transform has */
 } cli_onnx;
 /* Closed by the caller in any case. */
 nas_status cli_onnx_open(cli_onnx *o, const cli_args *a, const nas_dataset *data);

@@ -7,6 +7,7 @@
 #include "core/statistics.h"
 #include "data/dataset.h"
 #include "hardware/stopwatch.h"
+#include "io/onnx_read.h"
 #include "io/onnxruntime.h"
 #include "tensor/tensor.h"
 
@@ -48,18 +49,18 @@ static void read_numbers(const json_t *list, float to[4]) {
     }
 }
 
-static json_t *metadata(nas__ort_session *s, const char *key) {
-    char *text = nas__ort_metadata(s, key);
+static json_t *metadata(const cli_onnx *o, const char *path, const char *key) {
+    char *text = o->session ? nas__ort_metadata(o->session, key) : nas__onnx_metadata(path, key);
     json_t *json = text ? json_loads(text, 0, NULL) : NULL;
     free(text);
     return json;
 }
 
 /* What the file expects of a pixel: as its metadata says, or else as other networks on this data. */
-static nas_transform transform_of(nas__ort_session *s, const nas_dataset *data, const char **said) {
+static nas_transform transform_of(const cli_onnx *o, const char *path, const nas_dataset *data, const char **said) {
     nas_transform t = nas_transform_default(data, false);
     const float scale = nas__dataset_scale(data);
-    json_t *outside = metadata(s, "preprocessing"), *inside = metadata(s, "preprocessing_inside");
+    json_t *outside = metadata(o, path, "preprocessing"), *inside = metadata(o, path, "preprocessing_inside");
     *said = outside ? "by its metadata" : inside ? "inside of the file" : "of the data set";
     if (outside || inside) {
         /* the loader gives pixel * scale, less mean, over std */
@@ -78,27 +79,26 @@ static nas_transform transform_of(nas__ort_session *s, const nas_dataset *data, 
     return t;
 }
 
-static nas_status check_shape(const nas__ort_session *s, const nas_dataset_info *info, const char *data) {
-    bool fits = s->ndim == info->ndim + 1;
-    for (int i = 0; fits && i < info->ndim; i++) {
-        fits = s->dims[i + 1] < 0 || s->dims[i + 1] == info->dims[i];
+static nas_status check_shape(const char *path, int ndim, const int64_t *dims, const nas_dataset_info *info,
+                              const char *data) {
+    bool fits = ndim == info->ndim;
+    for (int i = 0; fits && i < ndim; i++) {
+        fits = dims[i] < 1 || dims[i] == info->dims[i];
     }
     char text[2][96] = {"", ""};
     for (int k = 0; !fits && k < 2; k++) {
-        int n = k ? info->ndim : s->ndim - 1;
         size_t used = 0;
-        for (int i = 0; i < n && used < sizeof *text; i++) {
-            long long d = (long long)(k ? info->dims[i] : s->dims[i + 1]);
-            used += (size_t)snprintf(text[k] + used, sizeof *text - used, d < 0 ? "%sany" : "%s%lld", i ? "x" : "", d);
+        for (int i = 0; i < (k ? info->ndim : ndim) && used < sizeof *text; i++) {
+            long long d = (long long)(k ? info->dims[i] : dims[i]);
+            used += (size_t)snprintf(text[k] + used, sizeof *text - used, d < 1 ? "%sany" : "%s%lld", i ? "x" : "", d);
         }
     }
-    return fits ? NAS_OK
-                : nas__fail(NAS_SHAPE, "%s takes samples of %s, and %s has %s", s->path, text[0], data, text[1]);
+    return fits ? NAS_OK : nas__fail(NAS_SHAPE, "%s takes samples of %s, and %s has %s", path, text[0], data, text[1]);
 }
 
 /* As a run's config.json has them. */
-static json_t *class_names(nas__ort_session *s, const nas_dataset_info *info) {
-    json_t *names = metadata(s, "classes");
+static json_t *class_names(const cli_onnx *o, const char *path, const nas_dataset_info *info) {
+    json_t *names = metadata(o, path, "classes");
     if (!json_is_array(names) || json_array_size(names) != (size_t)info->classes) {
         json_decref(names);
         names = json_array();
@@ -109,26 +109,47 @@ static json_t *class_names(nas__ort_session *s, const nas_dataset_info *info) {
     return json_pack("{s:{s:o}}", "network", "classes", names);
 }
 
-nas_status cli_onnx_open(cli_onnx *o, const cli_args *a, const nas_dataset *data) {
-    const nas_dataset_info *info = nas_dataset_describe(data);
-    *o = (cli_onnx){.ort = nas__ort_open(a->onnxruntime)};
-    nas__ort_session *s = o->ort ? nas__ort_session_new(o->ort, a->onnx, nas_threads(), NULL) : NULL;
+static nas_module *open_foreign(cli_onnx *o, const cli_args *a, const nas_dataset_info *info) {
+    o->ort = nas__ort_open(a->onnxruntime);
+    o->engine = o->ort ? nas__format("onnxruntime %s", nas__ort_version(o->ort)) : NULL;
+    nas__ort_session *s = o->engine ? nas__ort_session_new(o->ort, a->onnx, nas_threads(), NULL) : NULL;
     o->session = s;
-    nas_status status = s ? check_shape(s, info, a->data) : nas_error_status();
-    foreign *f = status ? NULL : nas_module_new(foreign, foreign_forward);
+    foreign *f = s && !check_shape(s->path, s->ndim - 1, s->dims + 1, info, a->data)
+                     ? nas_module_new(foreign, foreign_forward)
+                     : NULL;
     if (f) {
         f->session = s;
         f->outputs = info->classes ? info->classes : info->target_count;
-        o->model = &f->base;
-        o->transform = transform_of(s, data, &o->preprocessing);
-        o->version = nas__ort_version(o->ort);
-        o->config = class_names(s, info);
+    }
+    return f ? &f->base : NULL;
+}
+
+static nas_module *open_own(cli_onnx *o, const cli_args *a, const nas_dataset_info *info) {
+    int ndim;
+    int64_t dims[NAS_MAX_DIMS];
+    nas_module *model = nas_import_onnx(a->onnx, &ndim, dims);
+    o->engine = nas__format("espalier %s", nas_version());
+    if (model && (check_shape(a->onnx, ndim, dims, info, a->data) || nas_fold_batch_norm(model, NULL))) {
+        nas_module_free(model);
+        return NULL;
+    }
+    return model;
+}
+
+nas_status cli_onnx_open(cli_onnx *o, const cli_args *a, const nas_dataset *data) {
+    const nas_dataset_info *info = nas_dataset_describe(data);
+    *o = (cli_onnx){0};
+    o->model = strcmp(a->backend, "onnxruntime") ? open_own(o, a, info) : open_foreign(o, a, info);
+    if (o->model) {
+        o->transform = transform_of(o, a->onnx, data, &o->preprocessing);
+        o->config = class_names(o, a->onnx, info);
     }
     return nas_error_status();
 }
 
 void cli_onnx_close(cli_onnx *o) {
     json_decref(o->config);
+    free(o->engine);
     nas_module_free(o->model);
     nas__ort_session_free(o->session);
     nas__ort_close(o->ort);
@@ -169,7 +190,7 @@ static nas_status run(const subject *s, double *ns) {
 nas_status cli_onnx_latency(const cli_onnx *o, nas_module *own, const nas_dataset_info *info, double ms[2]) {
     double ns[2][PASSES];
     size_t count = 1;
-    subject s[2] = {{.session = o->session, .ndim = info->ndim + 1, .dims = {1}}};
+    subject s[2] = {{.session = o->session, .model = o->model, .ndim = info->ndim + 1, .dims = {1}}};
     for (int i = 0; i < info->ndim; i++) {
         s[0].dims[i + 1] = info->dims[i];
         count *= (size_t)info->dims[i];
@@ -179,6 +200,7 @@ nas_status cli_onnx_latency(const cli_onnx *o, nas_module *own, const nas_datase
     s[1].session = NULL;
     s[1].model = own;
     s[1].tape = own ? nas_tape_new() : NULL;
+    s[0].tape = o->session ? NULL : nas_tape_new();
     nas__pinned before;
     nas__pin(&before, nas_threads(), true);
     for (int i = -WARM_UP; i < PASSES && !nas_error_status(); i++) { /* by turns, as the machine is at that time */
@@ -192,6 +214,7 @@ nas_status cli_onnx_latency(const cli_onnx *o, nas_module *own, const nas_datase
     for (int k = 0; k < 2; k++) {
         ms[k] = k && !own ? NAN : nas_error_status() ? NAN : 1e-6 * nas__median(PASSES, ns[k]);
     }
+    nas_tape_free(s[0].tape);
     nas_tape_free(s[1].tape);
     free(s[0].x);
     return nas_error_status();

@@ -18,6 +18,7 @@ static inline void remove_data_files(void) {
                                         "in.png",
                                         "in.jpg",
                                         "in.safetensors",
+                                        "in.onnx",
                                         "in.json",
                                         "train.bin",
                                         "train-images-idx3-ubyte",
