@@ -1,5 +1,7 @@
-# Thin front of the CMake build: `make` lists the targets. Variables: KILLS, JOBS, PREFIX, ONEDNN, FILTER, FUZZ_SECONDS, BENCH, CMAKE_FLAGS.
+# Thin front of the CMake build: `make` lists the targets. Variables: KILLS, JOBS, SIDE, PREFIX, ONEDNN, FILTER, FUZZ_SECONDS, BENCH, CMAKE_FLAGS.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# Tests side by side: each has threads of its own for a part of its time, so more than two gain little.
+SIDE ?= 2
 PREFIX ?= /usr/local
 CLANG_FORMAT ?= clang-format
 # Another oneDNN than the system's builds into a directory of its own.
@@ -26,7 +28,7 @@ configure = cmake -S . -B $(1) $(if $(wildcard $(1)/CMakeCache.txt),,$(if $(shel
 	$(if $(shell command -v ccache),-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache) \
 	$(if $(ONEDNN),-DONEDNN_ROOT=$(abspath $(ONEDNN))) $(2) $(CMAKE_FLAGS)
 build = $(call configure,$(1),$(2)) && cmake --build $(1) -j $(JOBS)
-ctest = ctest --test-dir $(1) --output-on-failure --no-tests=error $(if $(FILTER),-R '$(FILTER)') $(2)
+ctest = ctest --test-dir $(1) -j $(SIDE) --output-on-failure --no-tests=error $(if $(FILTER),-R '$(FILTER)') $(2)
 
 results = $(if $(RESULTS_DATA),,$(error make $@ RESULTS_DATA=DIR: the directory with the files of CIFAR-10)) \
 	python3 bench/$(1).py $(BUILD)/espalier --data-dir '$(RESULTS_DATA)' --page docs/results.md $(RESULTS)
