@@ -96,12 +96,13 @@ static nas_loader *open_loader(const nas_trainer *t, nas_dataset *data, const na
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* The images of the valid part that score an architecture, in batches of nearly 256 that they fill. */
+/* The images of the valid part that score an architecture, in batches of nearly 64 that they fill: larger ones take
+ * more memory and no less time. A limit of batches leaves four times as many of them as of the steps' batches. */
 static nas_loader *open_valid_loader(nas_trainer *t, const nas_transform *plain) {
-    int64_t size = nas_dataset_describe(t->valid)->size,
-            most = t->config.score_images > 0 ? t->config.score_images : 5000;
-    int64_t images = smaller(size, most), batches = (images + 255) / 256, batch = (images + batches - 1) / batches;
-    batches = t->config.limit_batches > 0 ? smaller(batches, t->config.limit_batches) : batches;
+    const int64_t size = nas_dataset_describe(t->valid)->size, full = 64, limit = 4 * t->config.limit_batches;
+    int64_t images = smaller(size, t->config.score_images > 0 ? t->config.score_images : 5000);
+    images = limit > 0 ? smaller(images, limit * full) : images;
+    int64_t batches = (images + full - 1) / full, batch = (images + batches - 1) / batches;
     t->score_images = smaller(size, batches * batch);
     return open_loader(t, t->valid, plain, false, false, batch, batches, NAS_NONE, 3, false);
 }
