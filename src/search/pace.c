@@ -46,7 +46,7 @@ void nas__pace_start(nas__pace *p, double budget_minutes, int epochs, int64_t st
                      .last_time = now,
                      .last_line = now,
                      .log_frequency = log_frequency};
-    p->reserve = fmin(0.1 * p->budget_seconds, 60); /* until the first epoch's end has been timed */
+    p->reserve = fmin(0.06 * p->budget_seconds, 60); /* until the first epoch's end has been timed */
 }
 
 double nas__pace_seconds(const nas__pace *p) { return nas__now() - p->started; }
