@@ -78,6 +78,9 @@ page: ## the page of `espalier ui`, from web/ into web/dist, where it is committ
 		{ echo 'make page: needs Node.js 20.19 or newer; the page that is committed in web/dist works without' >&2; exit 1; }
 	cd web && npm ci --no-audit --no-fund && npm run build
 
+page-check: ## is web/dist what web/ builds, and small enough?
+	tools/check-page
+
 test-page: build page ## the page in Chromium, against a search that goes on; pictures in build/page
 	node tests/page/page.mjs $(BUILD)/espalier $(BUILD)/page
 
@@ -116,4 +119,4 @@ install: build ## library, headers, pkg-config file and command below PREFIX (de
 clean: ## remove everything that was built
 	rm -rf build build-*
 
-.PHONY: help deps build demo test test-isa page test-page quick bench bench-all results-collapse results-correlate results-regret asan tsan valgrind test-crash fuzz format lint install clean
+.PHONY: help deps build demo test test-isa page page-check test-page quick bench bench-all results-collapse results-correlate results-regret asan tsan valgrind test-crash fuzz format lint install clean

@@ -5,6 +5,7 @@
 #include "core/memory.h"
 #include "io/json.h"
 #include "run/process.h"
+#include "run/schema.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -80,6 +81,9 @@ nas_status nas__reader_open(nas__reader *r, const char *directory) {
     free(uri);
     guard(r);
     int64_t version = nas__reader_int(r, "PRAGMA user_version", 0);
+    if (!nas_error_status() && nas__reader_int(r, "PRAGMA application_id", 0) != NAS__RUN_APPLICATION_ID) {
+        return nas__fail(NAS_PARSE, "%s is a database of something else, not the log of a run", r->path);
+    }
     if (!nas_error_status() && version / 100 != NAS__RUN_FORMAT) {
         nas__fail(NAS_UNSUPPORTED, "%s has format %d; this version of espalier reads format %d", r->path,
                   (int)(version / 100), NAS__RUN_FORMAT);

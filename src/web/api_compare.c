@@ -141,10 +141,11 @@ static bool open_side(nas__call *call, const char *id, int axis, compared *side)
 }
 
 /* --- equal budget ---------------------------------------------------------------------------------------------- */
+/* A run without a curve has no say in what is a budget that all have spent. */
 static double last_x(const compared *side) {
     const json_t *x = json_object_get(side->curve, "x");
     size_t n = json_array_size(x);
-    return n ? json_number_value(json_array_get(x, n - 1)) : 0;
+    return n ? json_number_value(json_array_get(x, n - 1)) : INFINITY;
 }
 
 static json_t *best_until(const compared *side, double budget) {

@@ -4,6 +4,7 @@
 #include "rows.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "run/reader.h"
 #include "run/run.h"
 
 #include <math.h>
@@ -290,6 +291,19 @@ static void damaged_logs_are_refused(void **state) {
     free(file);
 }
 
+static void databases_of_something_else_are_no_logs(void **state) {
+    (void)state;
+    sqlite3 *db;
+    nas__reader r;
+    assert_int_equal(nas__make_directory(directory), NAS_OK);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "PRAGMA user_version=100; CREATE TABLE run(name)", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    assert_int_equal(nas__reader_open(&r, directory), NAS_PARSE);
+    assert_non_null(strstr(nas_error_message(), "something else"));
+    nas__reader_close(&r);
+}
+
 static void pause_ms(int ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL); }
 
 static void killed_process_leaves_a_readable_log(void **state) {
@@ -465,6 +479,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(resuming_from_the_beginning_empties_the_log, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_directories_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_logs_are_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(databases_of_something_else_are_no_logs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(killed_process_leaves_a_readable_log, set_up, tear_down),
         cmocka_unit_test_setup_teardown(readers_see_whole_epochs_while_it_is_written, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rows_are_committed_within_a_second_and_the_heart_beats, set_up, tear_down),

@@ -231,19 +231,21 @@ static void test_the_list(void **state) {
     (void)state;
     finished_run("bad", 1);
     finished_run("good", 4);
+    finished_run("without epochs", 0);
     char *inside = nas__join(base, "broken");
     assert_int_equal(nas__make_directory(inside), NAS_OK);
     char *log = nas__join(inside, "run.sqlite");
     assert_int_equal(nas__write_file(log, "this is no database, whatever its name says", 43), NAS_OK);
     start(&(nas__web_options){0});
-    wait_for_runs(3);
+    wait_for_runs(4);
     expect("/api/runs?sort=best", "runs.0.name", "\"good\"");
-    expect("/api/runs?sort=best&order=asc", "runs.2.name", "\"good\"");
+    expect("/api/runs?sort=best&order=asc", "runs.3.name", "\"good\"");
     expect("/api/runs?status=unreadable", "total", "1");
     expect("/api/runs?status=unreadable", "runs.0.name", "\"broken\"");
     expect("/api/runs?q=goo", "total", "1");
     expect("/api/runs?sort=size", "error.code", "\"bad_parameter\"");
-    char *a = id_of_run("bad"), *b = id_of_run("good"), *broken = id_of_run("broken");
+    char *a = id_of_run("bad"), *b = id_of_run("good"), *broken = id_of_run("broken"),
+         *empty = id_of_run("without epochs");
     expect_of(broken, "", "error.code", "\"damaged\"");
     char *path = nas__format("/api/compare?runs=%s,%s", a, b);
     expect(path, "budget", "1.0");
@@ -252,6 +254,12 @@ static void test_the_list(void **state) {
     expect(path, "runs.1.best.score", "0.9");
     expect(path, "differences", "[]");
     free(path);
+    path = nas__format("/api/compare?runs=%s,%s", empty, b);
+    expect(path, "budget", "4.0");
+    expect(path, "runs.0.best_at_budget", "null");
+    expect(path, "runs.1.best_at_budget", "0.9");
+    free(path);
+    free(empty);
     free(a);
     free(b);
     free(broken);

@@ -31,7 +31,7 @@ function partOf(whole: Comparison | null, ids: string[]): Comparison | null {
   if (!whole || !report) return whole;
   const at = ids.map((id) => whole.runs.findIndex((r) => r.id === id)).filter((i) => i >= 0);
   const picked = at.flatMap((i) => whole.runs[i] ?? []);
-  const budget = Math.min(...picked.map((r) => r.series.x.at(-1) ?? 0));
+  const budget = Math.min(...picked.map((r) => r.series.x.at(-1) ?? Infinity));
   const runs = picked.map((r) => {
     const until = r.series.value.filter((v, i): v is number => v !== null && (r.series.x[i] ?? Infinity) <= budget);
     const lower = (r.best?.direction ?? 1) < 0;
