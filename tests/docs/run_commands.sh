@@ -33,7 +33,13 @@ short() {
         case $1 in
         --epochs) shift && n=$((n - 1)) ;;
         --random) shift && n=$((n - 1)) && set -- "$@" --random 2 ;;
-        --budget) shift && n=$((n - 1)) && set -- "$@" --budget minutes=0.05 ;;
+        --budget) # in minutes: enough for a first result beside other programs
+            shift && n=$((n - 1))
+            case $1 in
+            minutes=*) set -- "$@" --budget minutes=0.2 ;;
+            *) set -- "$@" --budget trials=2 ;;
+            esac
+            ;;
         *) set -- "$@" "$1" ;;
         esac
         shift
