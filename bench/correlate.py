@@ -35,8 +35,8 @@ def correlate(study, piece, commands, pick=None, inputs=None, enough=lambda figu
 # --- nb201 against trainings ---------------------------------------------------------------------------------
 def nb201_commands(study):
     args = study.args
-    return [study.on_data("search", *results.SPACE, "--strategy", "spos", "--set", "trials=1", "--epochs", str(args.nb201_epochs),
-                          "--seed", str(args.seed), "--out", "$RUN", "--resume"),
+    return [study.on_data("search", *results.SPACE, "--strategy", "spos", "--set", "trials=1",
+                          "--epochs", str(args.nb201_epochs), "--lr", "0.05", "--seed", str(args.seed), "--out", "$RUN", "--resume"),
             ["correlate", "$RUN", "--samples", str(args.cells), "--seed", str(args.seed), "--truth", "$TRUTH,truth=accuracy"]]
 
 
@@ -162,7 +162,7 @@ def macro_table(study):
 
 
 def main():
-    parser = results.parser(__doc__.splitlines()[0], nb201_epochs=50, retrain_epochs=8, cells=40)
+    parser = results.parser(__doc__.splitlines()[0], nb201_epochs=120, retrain_epochs=8, cells=40)
     parser.add_argument("--macro", default="6:100:1,50:500:3", help="epochs:networks:seeds,...")
     parser.add_argument("--rows")
     args = parser.parse_args()
